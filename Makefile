@@ -1,0 +1,30 @@
+# make demo | test | test-all | lint        PYTHON=python3.13 chooses the interpreter
+PYTHON ?= python3
+# One environment for each interpreter that is asked for; .venv for the default one.
+VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
+READY := $(VENV)/ready
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all lint
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test,hub]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python -m train vit_digits --workdir=runs/demo
+	$(BIN)/python -m eval.classification --workdir=runs/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest --numprocesses=auto
+
+test-all: $(READY)
+	$(BIN)/python -m pytest --numprocesses=auto -m 'slow or not slow'
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports

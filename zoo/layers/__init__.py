@@ -1,0 +1,17 @@
+"""Linen modules that two or more model families use."""
+
+from zoo.layers.attention import MultiHeadAttention
+from zoo.layers.drop_path import DropPath
+from zoo.layers.mlp import Mlp
+from zoo.layers.patch_embed import PatchEmbed
+from zoo.layers.position import resize_positions, sincos_1d, sincos_2d
+
+__all__ = [
+    "DropPath",
+    "Mlp",
+    "MultiHeadAttention",
+    "PatchEmbed",
+    "resize_positions",
+    "sincos_1d",
+    "sincos_2d",
+]

@@ -1,0 +1,76 @@
+"""Multi-head attention ("Attention is all you need", arXiv 1706.03762, section 3.2)."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention of queries over keys and values, heads of equal width.
+
+    Projections are called ``query``, ``key``, ``value`` and ``out``; all have a bias. Call it with
+    queries alone for self-attention. The attention maps ``[b, heads, q, n]``, after softmax, are
+    sown as ``attention`` when ``intermediates`` is mutable; otherwise they are never materialised
+    unless dropout needs them.
+
+    Attributes:
+        num_heads: Number of heads; divides the features of the queries.
+        dropout: Rate of dropout on the attention maps.
+        dtype: Of the computation; the softmax is in float32. Parameters are float32.
+    """
+
+    num_heads: int
+    dropout: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        queries: Float[Array, "b q d"],
+        keys: Float[Array, "b n e"] | None = None,
+        values: Float[Array, "b n f"] | None = None,
+        *,
+        mask: Bool[Array, "#b #heads #q #n"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b q d"]:
+        """Attends.
+
+        Args:
+            queries: What asks.
+            keys: What is compared with the queries; the queries themselves if absent.
+            values: What is averaged; the keys if absent.
+            mask: True where a query may look at a key. A query without any key to look at gets
+                the mean of all values.
+            train: Whether dropout is on; needs the ``dropout`` stream.
+        """
+        keys = queries if keys is None else keys
+        values = keys if values is None else values
+        features = queries.shape[-1]
+        if features % self.num_heads:
+            raise ValueError(f"{features} features do not divide into {self.num_heads} heads")
+
+        def project(name: str, x: Array) -> Array:
+            x = nn.Dense(
+                features, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name=name
+            )(x)
+            return x.reshape(*x.shape[:-1], self.num_heads, -1)  # b n heads d/heads
+
+        q, k, v = project("query", queries), project("key", keys), project("value", values)
+        drops = train and self.dropout > 0
+        if drops or self.is_mutable_collection("intermediates"):
+            logits = jnp.einsum("bqhd,bnhd->bhqn", q, k, preferred_element_type=jnp.float32)
+            logits *= q.shape[-1] ** -0.5
+            if mask is not None:
+                logits = jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
+            weights = jax.nn.softmax(logits).astype(v.dtype)
+            self.sow("intermediates", "attention", weights)
+            weights = nn.Dropout(self.dropout)(weights, deterministic=not drops)
+            x = jnp.einsum("bhqn,bnhd->bqhd", weights, v)
+        else:
+            x = jax.nn.dot_product_attention(q, k, v, mask=mask)
+        x = x.reshape(*x.shape[:-2], features)
+        return nn.Dense(
+            features, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name="out"
+        )(x)

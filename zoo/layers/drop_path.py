@@ -1,0 +1,26 @@
+"""Drop path: stochastic depth for each example (arXiv 1603.09382)."""
+
+import jax
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+class DropPath(nn.Module):
+    """Drops a residual branch for whole examples, and scales the kept ones by 1 / (1 - rate).
+
+    The expectation equals the branch itself, as in timm; big_vision's version does not rescale.
+
+    Attributes:
+        rate: Probability of dropping, in 0..1 (exclusive).
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b ..."], *, train: bool = False) -> Float[Array, "b ..."]:
+        if not train or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        shape = (x.shape[0], *(1 for _ in x.shape[1:]))
+        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)
+        return x * kept.astype(x.dtype) / keep

@@ -1,0 +1,32 @@
+"""Patch embedding: a linear map of non-overlapping patches (arXiv 2010.11929, equation 1)."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from zoo.ops.patches import patchify
+
+
+class PatchEmbed(nn.Module):
+    """Patches to features; the same function as a p x p convolution of stride p.
+
+    Written as one dense layer over flattened patches, which is faster than the convolution on
+    every backend. Kernel ``[p * p * c, d]``, rows in the order (row, column, channel).
+
+    Attributes:
+        patch_size: Side of a patch in pixels.
+        hidden_dim: Features of a token.
+        dtype: Of the computation; parameters are float32.
+    """
+
+    patch_size: int
+    hidden_dim: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b n d"]:
+        """Tokens in row-major order of the grid; raises ValueError for an image of part patches."""
+        return nn.Dense(self.hidden_dim, dtype=self.dtype, name="proj")(
+            patchify(images, self.patch_size)
+        )

@@ -1,0 +1,57 @@
+"""Positions: sinusoids in one and two dimensions, and learned grids of another size."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def _frequencies(count: int, temperature: float, endpoint: bool) -> Float[Array, " d"]:
+    """1 / temperature ** x for `count` values of x in 0..1, the last one 1 only if `endpoint`."""
+    return temperature ** -jnp.linspace(0.0, 1.0, count, endpoint=endpoint)
+
+
+def sincos_1d(length: int, dim: int, *, temperature: float = 10_000.0) -> Float[Array, "n d"]:
+    """Sinusoids of "Attention is all you need" (arXiv 1706.03762, section 3.5).
+
+    Even features are the sine and odd ones the cosine of the same angle.
+
+    Args:
+        length: Number of positions.
+        dim: Features, even.
+        temperature: Longest wavelength over 2 pi.
+    """
+    if dim % 2:
+        raise ValueError(f"sinusoids in one dimension need an even number of features, not {dim}")
+    angles = jnp.arange(length)[:, None] * _frequencies(dim // 2, temperature, endpoint=False)
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(length, dim)
+
+
+def sincos_2d(
+    rows: int, columns: int, dim: int, *, temperature: float = 10_000.0, endpoint: bool = False
+) -> Float[Array, "rows columns d"]:
+    """Sinusoids of MoCo v3 (arXiv 2104.02057): sin x, cos x, sin y, cos y, a quarter each.
+
+    Args:
+        rows: Rows of the grid.
+        columns: Columns of the grid.
+        dim: Features, a multiple of four.
+        temperature: Longest wavelength over 2 pi.
+        endpoint: Whether the lowest frequency is 1 / temperature itself, as in big_vision; MoCo v3
+            and MAE stop one step short of it.
+    """
+    if dim % 4:
+        raise ValueError(f"sinusoids in two dimensions need a multiple of 4 features, not {dim}")
+    frequencies = _frequencies(dim // 4, temperature, endpoint)
+    y = jnp.arange(rows)[:, None, None] * frequencies
+    x = jnp.arange(columns)[None, :, None] * frequencies
+    quarters = jnp.broadcast_arrays(jnp.sin(x), jnp.cos(x), jnp.sin(y), jnp.cos(y))
+    return jnp.concatenate(quarters, axis=-1)
+
+
+def resize_positions(
+    positions: Float[Array, "rows columns d"], grid: tuple[int, int]
+) -> Float[Array, "new_rows new_columns d"]:
+    """Learned positions for another grid, by antialiased bicubic interpolation as in timm."""
+    if positions.shape[:2] == grid:
+        return positions
+    return jax.image.resize(positions, (*grid, positions.shape[-1]), "bicubic", antialias=True)

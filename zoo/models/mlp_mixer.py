@@ -1,0 +1,155 @@
+"""MLP-Mixer.
+
+Paper: "MLP-Mixer: An all-MLP Architecture for Vision", arXiv 2105.01601; sizes from its table 1.
+References: vision_transformer's `models_mixer.py`, and timm's `mlp_mixer.py` for names.
+
+Deviations: drop path rescales the branches that it keeps; GELU is exact, as in timm.
+"""
+
+from functools import partial
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from zoo.layers import DropPath, Mlp, PatchEmbed
+from zoo.ops.patches import grid_size
+from zoo.types import Preprocessing, Variant
+
+
+class MixerBlock(nn.Module):
+    """An MLP across tokens, then one across channels, each with a residual (figure 1)."""
+
+    tokens_mlp_dim: int
+    channels_mlp_dim: int
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
+        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
+        mlp = partial(Mlp, dropout=self.dropout, dtype=self.dtype)
+        drop_path = DropPath(self.drop_path)
+
+        y = norm(name="norm1")(x)
+        y = y.swapaxes(1, 2)  # b d n
+        y = mlp(self.tokens_mlp_dim, name="mlp_tokens")(y, train=train)
+        y = y.swapaxes(1, 2)  # b n d
+        x = x + drop_path(y, train=train)
+
+        y = norm(name="norm2")(x)
+        y = mlp(self.channels_mlp_dim, name="mlp_channels")(y, train=train)
+        return x + drop_path(y, train=train)
+
+
+class MlpMixer(nn.Module):
+    """Images to logits. Parameters fit one image size, since tokens are mixed by position.
+
+    Attributes:
+        num_classes: Classes of the head; 0 gives the pooled features instead of logits.
+        image_size: Side, or height and width, in pixels of the images.
+        patch_size: Side of a patch in pixels.
+        hidden_dim: Features of a token.
+        num_layers: Mixer blocks.
+        tokens_mlp_dim: Hidden features of the token-mixing MLP.
+        channels_mlp_dim: Hidden features of the channel-mixing MLP.
+        dropout: Rate after the MLPs' activation.
+        drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
+        dtype: Of the computation; parameters, and the head, are float32.
+    """
+
+    num_classes: int = 1000
+    image_size: int | tuple[int, int] = 224
+    patch_size: int = 16
+    hidden_dim: int = 768
+    num_layers: int = 12
+    tokens_mlp_dim: int = 384
+    channels_mlp_dim: int = 3072
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.patch_embed = PatchEmbed(self.patch_size, self.hidden_dim, dtype=self.dtype)
+        rates = [self.drop_path * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
+        self.blocks = [
+            MixerBlock(self.tokens_mlp_dim, self.channels_mlp_dim, self.dropout, rate, self.dtype)
+            for rate in rates
+        ]
+        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+        if self.num_classes:
+            self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
+
+    def tokens(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b n d"]:
+        """Mixed and normalised tokens of the patches, in row-major order of the grid."""
+        grid = grid_size(self.image_size, self.patch_size)
+        if grid_size(images.shape[1:3], self.patch_size) != grid:
+            raise ValueError(
+                f"this Mixer has image_size={self.image_size}, but the images are"
+                f" {images.shape[1]} x {images.shape[2]} px: create it with their image_size"
+            )
+        x = self.patch_embed(images)
+        for block in self.blocks:
+            x = block(x, train=train)
+        return self.norm(x)
+
+    def feature_maps(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b rows columns d"]]:
+        """The tokens as one map, at stride `patch_size`."""
+        x = self.tokens(images, train=train)
+        rows, columns = grid_size(images.shape[1:3], self.patch_size)
+        return (x.reshape(len(x), rows, columns, self.hidden_dim),)
+
+    @property
+    def feature_strides(self) -> tuple[int]:
+        """Pixels between neighbours in each of the feature maps."""
+        return (self.patch_size,)
+
+    def __call__(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b k"]:
+        """Logits of normalised images."""
+        x = self.tokens(images, train=train).mean(axis=1)
+        return self.head(x) if self.num_classes else x
+
+
+# hidden_dim, num_layers, tokens_mlp_dim, channels_mlp_dim: arXiv 2105.01601, table 1.
+_SIZES = {
+    "nano": (64, 4, 32, 256),  # not the paper's: for tests, demos and very small images
+    "s": (512, 8, 256, 2048),
+    "b": (768, 12, 384, 3072),
+    "l": (1024, 24, 512, 4096),
+    "h": (1280, 32, 640, 5120),
+}
+
+
+def _variant(size: str, patch_size: int, image_size: int) -> Variant:
+    hidden_dim, num_layers, tokens_mlp_dim, channels_mlp_dim = _SIZES[size]
+    build = partial(
+        MlpMixer,
+        image_size=image_size,
+        patch_size=patch_size,
+        hidden_dim=hidden_dim,
+        num_layers=num_layers,
+        tokens_mlp_dim=tokens_mlp_dim,
+        channels_mlp_dim=channels_mlp_dim,
+    )
+    half = (0.5, 0.5, 0.5)
+    return Variant(build, Preprocessing((image_size, image_size), half, half, "bicubic", 0.875))
+
+
+VARIANTS = {
+    "mixer_nano_patch4_32": _variant("nano", 4, 32),
+    "mixer_s32_224": _variant("s", 32, 224),
+    "mixer_s16_224": _variant("s", 16, 224),
+    "mixer_b32_224": _variant("b", 32, 224),
+    "mixer_b16_224": _variant("b", 16, 224),
+    "mixer_l32_224": _variant("l", 32, 224),
+    "mixer_l16_224": _variant("l", 16, 224),
+    "mixer_h14_224": _variant("h", 14, 224),
+}

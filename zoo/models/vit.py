@@ -1,0 +1,227 @@
+"""Vision Transformer.
+
+Paper: "An Image is Worth 16x16 Words", arXiv 2010.11929; sizes beyond huge from "Scaling Vision
+Transformers", arXiv 2106.04560, table 2. Reference: timm's `vision_transformer.py`, whose names and
+numbers these are; big_vision's `vit.py` for the plain recipe's mean pooling, fixed sinusoids and
+representation layer (arXiv 2205.01580).
+
+Deviations: images of any size whose sides divide by the patch are taken, learned positions are
+interpolated for them; the position of the class token is a parameter of its own. Initialisation is
+big_vision's (Xavier-uniform, zero head), not timm's.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from zoo.layers import DropPath, Mlp, MultiHeadAttention, PatchEmbed, resize_positions, sincos_2d
+from zoo.ops.patches import grid_size
+from zoo.types import Preprocessing, Variant
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm attention and MLP, each with a residual (arXiv 2010.11929, figure 1 right)."""
+
+    num_heads: int
+    mlp_dim: int
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
+        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
+        dropout = nn.Dropout(self.dropout, deterministic=not train)
+        drop_path = DropPath(self.drop_path)
+
+        y = norm(name="norm1")(x)
+        y = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="attn")(y, train=train)
+        x = x + drop_path(dropout(y), train=train)
+
+        y = norm(name="norm2")(x)
+        y = Mlp(self.mlp_dim, self.dropout, dtype=self.dtype, name="mlp")(y, train=train)
+        return x + drop_path(dropout(y), train=train)
+
+
+class ViT(nn.Module):
+    """Images to logits.
+
+    Attributes:
+        num_classes: Classes of the head; 0 gives the pooled features instead of logits.
+        image_size: Side, or height and width, in pixels that the learned positions are for.
+        patch_size: Side of a patch in pixels.
+        hidden_dim: Features of a token.
+        num_layers: Encoder blocks.
+        num_heads: Heads of attention.
+        mlp_dim: Hidden features of the blocks' MLP.
+        pool: What the head sees: the class ``token`` or the ``mean`` of the patches' tokens.
+        class_token: Whether there is a class token.
+        norm_after_pool: Whether the last norm comes after the pooling (timm's ``fc_norm``).
+        positions: ``learned``, or ``sincos2d``: big_vision's fixed sinusoids.
+        representation_dim: Width of a tanh layer before the head; None for no such layer.
+        dropout: Rate after the positions, the MLP's activation and each branch.
+        drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
+        dtype: Of the computation; parameters, and the head, are float32.
+    """
+
+    num_classes: int = 1000
+    image_size: int | tuple[int, int] = 224
+    patch_size: int = 16
+    hidden_dim: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_dim: int = 3072
+    pool: Literal["token", "mean"] = "token"
+    class_token: bool = True
+    norm_after_pool: bool = False
+    positions: Literal["learned", "sincos2d"] = "learned"
+    representation_dim: int | None = None
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        if self.pool == "token" and not self.class_token:
+            raise ValueError("pool='token' needs class_token=True; use pool='mean' without one")
+        d = self.hidden_dim
+        self.patch_embed = PatchEmbed(self.patch_size, d, dtype=self.dtype)
+        init = nn.initializers.normal(0.02)
+        if self.positions == "learned":
+            grid = grid_size(self.image_size, self.patch_size)
+            self.pos_embed = self.param("pos_embed", init, (*grid, d))
+        if self.class_token:
+            self.cls_token = self.param("cls_token", nn.initializers.normal(1e-6), (d,))
+            if self.positions == "learned":
+                self.cls_pos_embed = self.param("cls_pos_embed", init, (d,))
+        self.embed_dropout = nn.Dropout(self.dropout)
+        rates = [self.drop_path * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
+        self.blocks = [
+            EncoderBlock(self.num_heads, self.mlp_dim, self.dropout, rate, self.dtype)
+            for rate in rates
+        ]
+        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+        if self.representation_dim:
+            self.representation = nn.Dense(self.representation_dim, dtype=self.dtype)
+        if self.num_classes:
+            self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
+
+    def embed(self, images: Float[Array, "b h w c"]) -> Float[Array, "b n d"]:
+        """Tokens of the patches with their positions; the class token first, if there is one."""
+        x = self.patch_embed(images)
+        grid = grid_size(images.shape[1:3], self.patch_size)
+        if self.positions == "learned":
+            positions = resize_positions(self.pos_embed, grid)
+        else:
+            positions = sincos_2d(*grid, self.hidden_dim, endpoint=True)
+        x = x + positions.reshape(1, -1, self.hidden_dim).astype(x.dtype)
+        if not self.class_token:
+            return x
+        token = self.cls_token
+        if self.positions == "learned":
+            token = token + self.cls_pos_embed
+        token = jnp.broadcast_to(token.astype(x.dtype), (len(x), 1, self.hidden_dim))
+        return jnp.concatenate([token, x], axis=1)
+
+    def encode(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
+        """The blocks and, unless it comes after the pooling, the last norm."""
+        x = self.embed_dropout(x, deterministic=not train)
+        for block in self.blocks:
+            x = block(x, train=train)
+        return x if self.norm_after_pool else self.norm(x)
+
+    def tokens(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b n d"]:
+        """Encoded tokens; the class token first, if there is one."""
+        return self.encode(self.embed(images), train=train)
+
+    def feature_maps(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b rows columns d"]]:
+        """The patches' encoded tokens as one map, at stride `patch_size`."""
+        x = self.tokens(images, train=train)[:, int(self.class_token) :]
+        rows, columns = grid_size(images.shape[1:3], self.patch_size)
+        return (x.reshape(len(x), rows, columns, self.hidden_dim),)
+
+    @property
+    def feature_strides(self) -> tuple[int]:
+        """Pixels between neighbours in each of the feature maps."""
+        return (self.patch_size,)
+
+    def __call__(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b k"]:
+        """Logits of normalised images."""
+        x = self.tokens(images, train=train)
+        x = x[:, 0] if self.pool == "token" else x[:, int(self.class_token) :].mean(axis=1)
+        if self.norm_after_pool:
+            x = self.norm(x)
+        if self.representation_dim:
+            x = nn.tanh(self.representation(x))
+        return self.head(x) if self.num_classes else x
+
+
+# hidden_dim, num_layers, num_heads, mlp_dim. Base to huge: arXiv 2010.11929, table 1; tiny and
+# small: DeiT, arXiv 2012.12877, table 1; giant and gigantic: arXiv 2106.04560, table 2.
+_SIZES = {
+    "nano": (64, 4, 4, 256),  # not of any paper: for tests, demos and very small images
+    "tiny": (192, 12, 3, 768),
+    "small": (384, 12, 6, 1536),
+    "base": (768, 12, 12, 3072),
+    "large": (1024, 24, 16, 4096),
+    "huge": (1280, 32, 16, 5120),
+    "giant": (1408, 40, 16, 6144),
+    "gigantic": (1664, 48, 16, 8192),
+}
+
+
+def _variant(size: str, patch_size: int, image_size: int, **fields: object) -> Variant:
+    hidden_dim, num_layers, num_heads, mlp_dim = _SIZES[size]
+    build = partial(
+        ViT,
+        image_size=image_size,
+        patch_size=patch_size,
+        hidden_dim=hidden_dim,
+        num_layers=num_layers,
+        **{"num_heads": num_heads, "mlp_dim": mlp_dim, **fields},
+    )
+    half = (0.5, 0.5, 0.5)
+    crop_fraction = 0.9 if image_size == 224 else 1.0  # timm's
+    size_px = (image_size, image_size)
+    return Variant(build, Preprocessing(size_px, half, half, "bicubic", crop_fraction))
+
+
+_gap = partial(_variant, pool="mean", class_token=False)
+
+VARIANTS = {
+    "vit_nano_patch4_32": _variant("nano", 4, 32),
+    "vit_tiny_patch16_224": _variant("tiny", 16, 224),
+    "vit_tiny_patch16_384": _variant("tiny", 16, 384),
+    "vit_small_patch8_224": _variant("small", 8, 224),
+    "vit_small_patch16_224": _variant("small", 16, 224),
+    "vit_small_patch16_384": _variant("small", 16, 384),
+    "vit_small_patch32_224": _variant("small", 32, 224),
+    "vit_small_patch32_384": _variant("small", 32, 384),
+    "vit_base_patch8_224": _variant("base", 8, 224),
+    "vit_base_patch16_224": _variant("base", 16, 224),
+    "vit_base_patch16_384": _variant("base", 16, 384),
+    "vit_base_patch32_224": _variant("base", 32, 224),
+    "vit_base_patch32_384": _variant("base", 32, 384),
+    "vit_large_patch14_224": _variant("large", 14, 224),
+    "vit_large_patch16_224": _variant("large", 16, 224),
+    "vit_large_patch16_384": _variant("large", 16, 384),
+    "vit_large_patch32_224": _variant("large", 32, 224),
+    "vit_large_patch32_384": _variant("large", 32, 384),
+    "vit_huge_patch14_224": _variant("huge", 14, 224),
+    "vit_giant_patch14_224": _variant("giant", 14, 224),
+    "vit_gigantic_patch14_224": _variant("gigantic", 14, 224),
+    # Mean pooling and no class token; timm's base has 16 heads here, as I-JEPA's would.
+    "vit_base_patch16_gap_224": _gap("base", 16, 224, num_heads=16),
+    "vit_huge_patch14_gap_224": _gap("huge", 14, 224),
+    "vit_huge_patch16_gap_448": _gap("huge", 16, 448),
+    "vit_giant_patch16_gap_224": _gap("giant", 16, 224),
+}

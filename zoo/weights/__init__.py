@@ -1,0 +1,1 @@
+"""Reading public checkpoints, and the name maps, one file a source."""
