@@ -18,6 +18,7 @@ class DropPath(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b ..."], *, train: bool = False) -> Float[Array, "b ..."]:
+        """The branch, with dropped examples zero; training needs the ``dropout`` stream."""
         if not train or self.rate == 0:
             return x
         keep = 1 - self.rate

@@ -26,6 +26,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "... d"], *, train: bool = False) -> Float[Array, "... d"]:
+        """Applies it to the last axis; training with dropout needs the ``dropout`` stream."""
         dense = partial(
             nn.Dense,
             dtype=self.dtype,

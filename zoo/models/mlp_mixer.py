@@ -29,6 +29,7 @@ class MixerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
+        """The mixed tokens; training with any dropping needs the ``dropout`` stream."""
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
         mlp = partial(Mlp, dropout=self.dropout, dtype=self.dtype)
         drop_path = DropPath(self.drop_path)
@@ -72,6 +73,7 @@ class MlpMixer(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
+        """Makes the submodules."""
         self.patch_embed = PatchEmbed(self.patch_size, self.hidden_dim, dtype=self.dtype)
         rates = [self.drop_path * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
         self.blocks = [

@@ -34,6 +34,7 @@ class EncoderBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
+        """The next tokens; training with any dropping needs the ``dropout`` stream."""
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         drop_path = DropPath(self.drop_path)
@@ -85,6 +86,7 @@ class ViT(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
+        """Makes the submodules."""
         if self.pool == "token" and not self.class_token:
             raise ValueError("pool='token' needs class_token=True; use pool='mean' without one")
         d = self.hidden_dim

@@ -3,7 +3,7 @@
 from jaxtyping import Array, Shaped
 
 
-def grid_size(image_size: int | tuple[int, int], patch_size: int) -> tuple[int, int]:
+def grid_size(image_size: int | tuple[int, ...], patch_size: int) -> tuple[int, int]:
     """Rows and columns of the patch grid of an image of (height, width) pixels, or a square one.
 
     Raises:
