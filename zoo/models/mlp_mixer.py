@@ -58,6 +58,7 @@ class MlpMixer(nn.Module):
         channels_mlp_dim: Hidden features of the channel-mixing MLP.
         dropout: Rate after the MLPs' activation.
         drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
+        head_bias: What the head's bias starts at; for a sigmoid's cross-entropy, -log(classes).
         dtype: Of the computation; parameters, and the head, are float32.
     """
 
@@ -70,6 +71,7 @@ class MlpMixer(nn.Module):
     channels_mlp_dim: int = 3072
     dropout: float = 0.0
     drop_path: float = 0.0
+    head_bias: float = 0.0
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -82,7 +84,10 @@ class MlpMixer(nn.Module):
         ]
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         if self.num_classes:
-            self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
+            bias = nn.initializers.constant(self.head_bias)
+            self.head = nn.Dense(
+                self.num_classes, kernel_init=nn.initializers.zeros, bias_init=bias
+            )
 
     def tokens(
         self, images: Float[Array, "b h w c"], *, train: bool = False

@@ -1,0 +1,263 @@
+"""Image classification: top-1, top-5, precision, recall and F1 of each class.
+
+python -m eval.classification --workdir=DIR [--json=FILE] [--split=SPLIT] [--batch_size=N]
+
+Evaluates the best checkpoint of a run and draws the confusion matrix, and for a model with
+attention what the class of a few images was read from.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+from flax import linen as nn
+from rich.console import Console
+from rich.table import Table
+
+import zoo
+from eval.pictures import draw_attention_maps, draw_confusion_matrix
+from zoo.data import (
+    ClassificationData,
+    DataError,
+    Dataset,
+    eval_batches,
+    normalize,
+    open_classification,
+    prefetch,
+)
+from zoo.data.devices import data_mesh, put_batch
+from zoo.ops.patches import grid_size
+from zoo.predict import predict_classes
+
+Put = Callable[[dict[str, np.ndarray]], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationResult:
+    """Labels and predictions, from which every figure follows whatever their order and batches.
+
+    Attributes:
+        labels: Right classes, int [n].
+        predictions: Likeliest classes, likeliest first, int [n j] with j at most 5.
+        num_classes: Classes that there are.
+        losses: Cross-entropy of each example, float [n].
+    """
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    losses: np.ndarray
+    num_classes: int
+
+    @staticmethod
+    def merge(results: Sequence["ClassificationResult"]) -> "ClassificationResult":
+        """The result over all the examples of several."""
+        return ClassificationResult(
+            *(
+                np.concatenate([getattr(result, name) for result in results])
+                for name in ("labels", "predictions", "losses")
+            ),
+            num_classes=results[0].num_classes,
+        )
+
+    def figures(self) -> dict[str, float]:
+        """top1 and top5 in 0..1, and loss: the mean cross-entropy."""
+        hits = self.predictions == self.labels[:, None]
+        return {
+            "top1": float(hits[:, 0].mean()),
+            "top5": float(hits.any(axis=1).mean()),
+            "loss": math.fsum(self.losses) / len(self.losses),  # exact, so in any order
+        }
+
+    def confusion(self) -> np.ndarray:
+        """How often a class (row) was taken for another (column), int [k k]."""
+        pairs = self.labels.astype(np.int64) * self.num_classes + self.predictions[:, 0]
+        counts = np.bincount(pairs, minlength=self.num_classes**2)
+        return counts.reshape(self.num_classes, self.num_classes)
+
+    def per_class(self) -> dict[str, np.ndarray]:
+        """precision, recall and f1 in 0..1, float [k], 0 where undefined; support, int [k]."""
+        k = self.num_classes
+        predicted = self.predictions[:, 0]
+        support = np.bincount(self.labels, minlength=k)
+        claimed = np.bincount(predicted, minlength=k)
+        right = np.bincount(self.labels[self.labels == predicted], minlength=k)
+        return {
+            "precision": right / np.maximum(claimed, 1),
+            "recall": right / np.maximum(support, 1),
+            "f1": 2 * right / np.maximum(claimed + support, 1),
+            "support": support,
+        }
+
+
+def predictor(
+    model: nn.Module, data: ClassificationData
+) -> Callable[[Mapping[str, Any], dict[str, Any]], dict[str, jax.Array]]:
+    """A jitted function of variables and a batch: top-5 classes and losses of its examples."""
+
+    @jax.jit
+    def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
+        logits = model.apply(variables, normalize(batch["image"], data.mean, data.std))
+        log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+        losses = -jnp.take_along_axis(log_probabilities, batch["label"][:, None], axis=1)[:, 0]
+        return {"classes": predict_classes(logits).classes, "losses": losses}
+
+    return predict
+
+
+def evaluator(
+    model: nn.Module, data: ClassificationData, examples: Dataset, batch_size: int, put: Put
+) -> Callable[[Mapping[str, Any]], ClassificationResult]:
+    """A function of the variables that evaluates them on every example; compiles once.
+
+    Args:
+        model: Gives logits.
+        data: Says how images are normalised.
+        examples: What to evaluate on.
+        batch_size: Examples at a time; no figure depends on it.
+        put: Moves a batch to the devices.
+    """
+    predict = predictor(model, data)
+
+    def evaluate(variables: Mapping[str, Any]) -> ClassificationResult:
+        results = []
+        batches = eval_batches(examples, batch_size)
+        for host, batch in prefetch(batches, lambda host: (host, put(host))):
+            found = jax.device_get(predict(variables, batch))
+            valid = host["valid"]
+            results.append(
+                ClassificationResult(
+                    host["label"][valid],
+                    found["classes"][valid],
+                    found["losses"][valid],
+                    examples.num_classes,
+                )
+            )
+        return ClassificationResult.merge(results)
+
+    return evaluate
+
+
+def report(result: ClassificationResult, class_names: Sequence[str]) -> dict[str, Any]:
+    """Every figure, as JSON values; ``confusions`` lists [true, predicted, count]."""
+    per_class = result.per_class()
+    confusion = result.confusion()
+    return {
+        **result.figures(),
+        "examples": len(result.labels),
+        "per_class": {
+            name: {figure: values[i].item() for figure, values in per_class.items()}
+            for i, name in enumerate(class_names)
+        },
+        "confusions": [
+            [class_names[row], class_names[column], confusion[row, column].item()]
+            for row, column in zip(*np.nonzero(confusion), strict=True)
+        ],
+    }
+
+
+def print_table(figures: Mapping[str, Any], console: Console, most: int = 20) -> None:
+    """A table of the `most` classes with the lowest F1, and the figures over all of them."""
+    per_class = sorted(figures["per_class"].items(), key=lambda item: item[1]["f1"])
+    title = None if len(per_class) <= most else f"{most} classes of the lowest F1"
+    table = Table(title=title)
+    table.add_column("class")
+    for name in ("precision", "recall", "f1", "support"):
+        table.add_column(name, justify="right")
+    shown = sorted(per_class[:most]) if len(per_class) <= most else per_class[:most]
+    for name, row in shown:
+        table.add_row(
+            name, *(f"{row[k]:.4f}" for k in ("precision", "recall", "f1")), str(row["support"])
+        )
+    console.print(table)
+    summary = "  ".join(f"{name} {figures[name]:.4f}" for name in ("top1", "top5", "loss"))
+    console.print(f"{figures['examples']} examples: {summary}", highlight=False)
+
+
+def draw_attention(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    data: ClassificationData,
+    examples: Dataset,
+    path: Path,
+) -> bool:
+    """Draws what a few images were recognised by; False if the model has no attention."""
+    batch = next(iter(eval_batches(examples, min(8, len(examples)))))
+    logits, sown = model.apply(
+        variables,
+        normalize(jnp.asarray(batch["image"]), data.mean, data.std),
+        mutable=["intermediates"],
+    )
+    blocks = dict(sown.get("intermediates", {}))
+    attention = [
+        np.asarray(blocks[name]["attn"]["attention"][0])
+        for name in sorted(blocks, key=lambda name: int(name.rpartition("_")[2]))
+    ]
+    if not attention:
+        return False
+    names = examples.class_names
+    predicted = np.asarray(logits.argmax(axis=-1))
+    titles = [
+        f"{names[label]}, seen as {names[found]}"
+        for label, found in zip(batch["label"], predicted, strict=True)
+    ]
+    grid = grid_size(data.image_size, model.patch_size)
+    draw_attention_maps(batch["image"], attention, grid, titles, path)
+    return True
+
+
+def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
+    """Evaluates the best checkpoint of a run, and writes what was asked for."""
+    workdir = arguments.workdir
+    model, variables = zoo.load(workdir)
+    run = json.loads((workdir / "config.json").read_text())
+    data = msgspec.convert(run["data"], ClassificationData)
+    if arguments.split:
+        data = dataclasses.replace(data, eval_split=arguments.split)
+    examples = open_classification(data, "eval")
+    mesh = data_mesh()
+    devices = jax.device_count()
+    batch_size = -(-arguments.batch_size // devices) * devices
+    evaluate = evaluator(model, data, examples, batch_size, lambda batch: put_batch(batch, mesh))
+    result = evaluate(variables)
+
+    figures = report(result, examples.class_names)
+    print_table(figures, console)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        console.print(f"figures: {arguments.json}", highlight=False)
+    path = workdir / "confusion_matrix.png"
+    draw_confusion_matrix(result.confusion(), examples.class_names, path)
+    console.print(f"confusion matrix: {path}", highlight=False)
+    path = workdir / "attention_maps.png"
+    if draw_attention(model, variables, data, examples, path):
+        console.print(f"attention maps: {path}", highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.classification", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--json", type=Path, help="file for every figure")
+    parser.add_argument("--split", help="split to evaluate, instead of the run's own")
+    parser.add_argument("--batch_size", type=int, default=256, help="examples at a time")
+    try:
+        evaluate_run(parser.parse_args(arguments), Console())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Pictures of evaluations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def draw_confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: Path) -> None:
+    """Draws how often each class (row) was taken for each other (column).
+
+    Args:
+        counts: int [k k].
+        class_names: Of the k classes; written beside the axes up to 50 of them.
+        path: Where the png goes.
+    """
+    k = len(class_names)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(4 + 0.3 * k, 16)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the true class", fraction=0.04)
+    axes.set(xlabel="predicted", ylabel="true")
+    if k <= 50:
+        axes.set_xticks(range(k), class_names, rotation=90 if k > 12 else 0)
+        axes.set_yticks(range(k), class_names)
+    if k <= 20:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    figure.savefig(path, dpi=100)
+
+
+def attention_rollout(attention: Sequence[np.ndarray]) -> np.ndarray:
+    """How much each token went into each other, through all blocks (arXiv 2005.00928).
+
+    Args:
+        attention: Maps after softmax, [b heads n n], first block first.
+
+    Returns:
+        [b n n], rows sum to 1.
+    """
+    rollout = np.eye(attention[0].shape[-1])
+    for weights in attention:
+        mixed = 0.5 * weights.mean(axis=1) + 0.5 * np.eye(weights.shape[-1])  # half is the residual
+        rollout = mixed @ rollout
+    return rollout
+
+
+def draw_attention_maps(
+    images: np.ndarray,
+    attention: Sequence[np.ndarray],
+    grid: tuple[int, int],
+    titles: Sequence[str],
+    path: Path,
+) -> None:
+    """Draws images, and where the model looked to name them.
+
+    A row an image: itself, the attention of the last block, and the rollout over all blocks; both
+    from the class token, or where there is none averaged over all tokens.
+
+    Args:
+        images: uint8 [b h w 3].
+        attention: Maps after softmax, [b heads n n], first block first.
+        grid: Rows and columns of the patches, which are the last tokens.
+        titles: What to write above each image.
+        path: Where the png goes.
+    """
+    patches = grid[0] * grid[1]
+    has_class_token = attention[0].shape[-1] > patches
+
+    def looked_at(weights: np.ndarray) -> np.ndarray:
+        """Weights [b n n] from the class token, or from all, to the patches, [b rows columns]."""
+        weights = weights[:, 0] if has_class_token else weights.mean(axis=1)
+        return weights[:, -patches:].reshape(-1, *grid)
+
+    maps = {
+        "last block": looked_at(attention[-1].mean(axis=1)),
+        "all blocks (rollout)": looked_at(attention_rollout(attention)),
+    }
+    height, width = images.shape[1:3]
+    figure = Figure(figsize=(1.8 * len(images), 6), layout="constrained")
+    panels = figure.subplots(1 + len(maps), len(images), squeeze=False)
+    for column, image in enumerate(images):
+        panels[0, column].imshow(image)
+        panels[0, column].set_title(titles[column], fontsize=9)
+        for row, (name, weights) in enumerate(maps.items(), start=1):
+            panel = panels[row, column]
+            panel.imshow(image, cmap="gray")
+            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+            panel.imshow(weights[column], cmap="inferno", alpha=0.6, extent=extent)
+            if column == 0:
+                panel.set_ylabel(name)
+    for panel in panels.flat:
+        panel.set(xticks=[], yticks=[])
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,81 @@
+"""python -m train RECIPE --workdir=DIR --field.sub=value ...
+
+Trains a recipe, or goes on with the run that is in DIR. Without a recipe, lists them; with --help
+after one, lists its fields.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from train.config import Config, ConfigError, override, to_json
+from train.loop import DivergedError, train
+from train.recipes import RECIPES
+from train.workdir import flatten
+from zoo.data import DataError
+from zoo.registry import unknown
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code: 0, 1 if training fails, 2 for bad input."""
+    console = Console()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _list_recipes(console)
+        return 0
+    try:
+        return _train(arguments[0], list(arguments[1:]), console)
+    except (ConfigError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _train(recipe: str, arguments: list[str], console: Console) -> int:
+    if recipe not in RECIPES:
+        raise ConfigError(unknown("recipe", recipe, RECIPES))
+    workdirs = [text for text in arguments if text.startswith("--workdir=")]
+    overrides = [text for text in arguments if text not in workdirs]
+    if "--help" in overrides or "-h" in overrides:
+        _show_fields(console, RECIPES[recipe]())
+        return 0
+    config = override(RECIPES[recipe](), overrides)
+    workdir = Path(workdirs[-1].partition("=")[2] if workdirs else f"runs/{recipe}")
+    result = train(config, workdir, console)
+    if result.signal is not None:
+        console.print(
+            f"{result.signal.name}: saved {workdir} after step {result.step}; the same command"
+            " goes on from there"
+        )
+        return 0 if result.signal.name == "SIGTERM" else 130
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in result.figures.items())
+    console.print(f"done after {result.step} steps: {figures}", highlight=False)
+    console.print(f"learning curve: {workdir / 'learning_curve.png'}", highlight=False)
+    return 0
+
+
+def _list_recipes(console: Console) -> None:
+    """A line a recipe: its name and what it says of itself."""
+    console.print(escape((__doc__ or "").strip()), highlight=False)
+    table = Table(box=None)
+    table.add_column("recipe")
+    table.add_column("what it is")
+    for name, recipe in sorted(RECIPES.items()):
+        table.add_row(name, escape((recipe.__doc__ or "").splitlines()[0]))
+    console.print(table)
+
+
+def _show_fields(console: Console, config: Config) -> None:
+    """A line a field: how it is set, to its value in the recipe."""
+    for name, value in flatten(to_json(config)).items():
+        if name != "recipe":
+            console.print(f"--{name}={value}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

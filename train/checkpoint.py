@@ -1,0 +1,109 @@
+"""Checkpoints of a run: asynchronous, atomic, the best one and the last few kept."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from train.step import Metrics, TrainState
+
+SCORE = "score"
+"""Name of the figure, larger is better, that an evaluated checkpoint carries."""
+
+
+class Checkpointer:
+    """Writes and reads ``DIR/checkpoints/STEP``.
+
+    A step's folder has the items ``variables``, all that evaluation reads, its parameters the
+    averaged ones if the run keeps an average; ``training``, the rest of the state; ``data``, the
+    position of the data iterator; and ``metrics``, the score if the step was evaluated. A folder
+    gets its name only when it is whole, so one that a killed process left half-written is ignored.
+    """
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        best = checkpoint_managers.BestN(
+            get_metric_fn=lambda metrics: metrics[SCORE],
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        policy = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(keep), best])
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy,
+                best_fn=lambda metrics: metrics[SCORE],
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+            ),
+        )
+
+    def save(
+        self,
+        state: TrainState,
+        metrics: Metrics,
+        data_state: Any,
+        *,
+        step: int,
+        score: float | None = None,
+    ) -> None:
+        """Starts writing; returns when the arrays have been copied from the devices."""
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(state.evaluated()),
+                training=ocp.args.StandardSave(_training(state, metrics)),
+                data=ocp.args.JsonSave(data_state),
+            ),
+            metrics=None if score is None else {SCORE: score},
+        )
+
+    def restore(
+        self, state: TrainState, metrics: Metrics, step: int
+    ) -> tuple[TrainState, Metrics, Any]:
+        """What `save` was given at a step, with the shapes and shardings of the arguments."""
+        read = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardRestore(_abstract(state.evaluated())),
+                training=ocp.args.StandardRestore(_abstract(_training(state, metrics))),
+                data=ocp.args.JsonRestore(),
+            ),
+        )
+        model_state = dict(read.variables)
+        evaluated = model_state.pop("params")
+        params = {"params": evaluated} if state.ema is None else {"ema": evaluated}
+        state = state.replace(model_state=model_state, **params, **read.training["state"])
+        return state, Metrics(**read.training["metrics"]), read.data
+
+    @property
+    def latest(self) -> int | None:
+        """The newest whole checkpoint's step; None if there is none."""
+        return self._manager.latest_step()
+
+    @property
+    def best(self) -> int | None:
+        """The step with the highest score; None if none has been evaluated."""
+        return self._manager.best_step()
+
+    def close(self) -> None:
+        """Waits until everything is written."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _training(state: TrainState, metrics: Metrics) -> dict[str, Any]:
+    """What only a resumed run needs; the parameters too, if those evaluated are averages."""
+    names = ["step", "key", "opt_state"] + (["params"] if state.ema is not None else [])
+    return {
+        "state": {name: getattr(state, name) for name in names},
+        "metrics": {"means": metrics.means, "bad_step": metrics.bad_step},
+    }
+
+
+def _abstract(tree: Any) -> Any:
+    """Shapes, dtypes and shardings of the arrays of a tree."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
+    )

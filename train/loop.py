@@ -1,0 +1,224 @@
+"""The training loop: steps, logs, evaluations, checkpoints, and resuming where a run stopped."""
+
+import dataclasses
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+import zoo
+from train.checkpoint import Checkpointer
+from train.config import Config
+from train.log import MetricsLog, draw_learning_curve
+from train.optim import make_optimizer, make_schedule
+from train.parallel import Parallel
+from train.step import Metrics, TrainState, first_metrics, make_init, make_logged, make_step
+from train.workdir import build, claim, complete
+from zoo.data import prefetch, train_batches
+
+
+class DivergedError(RuntimeError):
+    """The loss is not finite any more."""
+
+
+@dataclasses.dataclass
+class Result:
+    """How a run ended: after which step, with which figures, stopped by which signal if any."""
+
+    step: int
+    figures: dict[str, float]
+    signal: signal.Signals | None
+
+
+def train(config: Config, workdir: Path, console: Console) -> Result:
+    """Trains, or goes on with the run that is in `workdir`.
+
+    Raises:
+        train.config.ConfigError: If the settings do not fit together, or not the run that is there.
+        zoo.data.DataError: If the data cannot be read.
+        DivergedError: If the loss or a gradient stops being finite.
+    """
+    with _caught_signals() as received:
+        run = _Run(config, workdir, console)
+        try:
+            return run.go(received)
+        finally:
+            run.close()
+
+
+@contextmanager
+def _caught_signals() -> Iterator[list[signal.Signals]]:
+    """A list that SIGTERM and SIGINT are put into, instead of ending the process."""
+    received: list[signal.Signals] = []
+
+    def receive(number: int, _: Any) -> None:
+        received.append(signal.Signals(number))
+
+    old = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+class _Run:
+    """A run on this process: what it computes with, and where it is."""
+
+    def __init__(self, config: Config, workdir: Path, console: Console) -> None:
+        self.examples = config.task.open(config.data, "train")
+        self.config = config = complete(config, self.examples)
+        self.workdir, self.console = workdir, console
+        self.parallel = parallel = Parallel(config)
+        claim(workdir, config)
+
+        model = build(config)
+        self.batches = prefetch(self.host_batches(), parallel.put)
+        self.saved = (0, self.batches.get_state())  # newest checkpoint: step, position in the data
+        batch = next(self.batches)  # for its shapes
+        variables = jax.eval_shape(partial(config.task.init, model), jax.random.key(0), batch)
+        optimizer = make_optimizer(config.optim, config.steps, variables["params"])
+        self.schedule = make_schedule(config.optim, config.steps)
+        step = make_step(config, model, optimizer)
+        self.step = parallel.compile(make_logged(step, config.log_every))
+        self.state: TrainState = parallel.init(make_init(config, model, optimizer), batch)
+        self.metrics: Metrics = parallel.replicate(first_metrics(step, self.state, batch))
+        self.evaluate = config.task.evaluator(
+            model, config.data, config.task.open(config.data, "eval"), config.batch_size, parallel.put
+        )
+
+        self.checkpoints = Checkpointer(workdir / "checkpoints", config.keep)
+        if self.checkpoints.latest is not None:
+            self.resume(self.checkpoints.latest)
+        elif config.init is not None:
+            self.start_from(config.init)
+        self.batches.set_state(self.saved[1])
+        self.log = MetricsLog(workdir, self.saved[0])
+        self.clock = time.monotonic(), self.saved[0]  # when the speed was last measured, and where
+        self.progress = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.bar = self.progress.add_task(
+            "", total=config.steps, completed=self.saved[0], speed=""
+        )
+
+    def host_batches(self) -> Any:
+        """This process's part of the batches, from the first one on."""
+        return train_batches(
+            self.examples,
+            self.config.batch_size,
+            seed=self.config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def resume(self, step: int) -> None:
+        """Goes back to a checkpoint."""
+        self.console.print(f"resuming {self.workdir} after step {step}")
+        self.state, self.metrics, position = self.checkpoints.restore(
+            self.state, self.metrics, step
+        )
+        self.saved = (step, position)
+
+    def start_from(self, checkpoint: str) -> None:
+        """Takes the parameters of a public checkpoint, or of another run."""
+        _, variables = zoo.load(self.config.model.name, checkpoint, **self.config.model.fields)
+        variables = self.parallel.replicate(dict(variables))
+        params = variables.pop("params")
+        ema = jax.tree.map(jax.numpy.copy, params) if self.config.ema else None
+        self.state = self.state.replace(params=params, model_state=variables, ema=ema)
+
+    def go(self, received: list[signal.Signals]) -> Result:
+        """Takes the steps that are left, or as many as there are before a signal."""
+        config, step, figures = self.config, self.saved[0], {}
+        pending: tuple[int, Metrics] | None = None
+        with self.progress:
+            for step in range(step + 1, config.steps + 1):
+                self.state, self.metrics = self.step(self.state, self.metrics, next(self.batches))
+                if pending is not None:  # what an earlier step logged, while this one is under way
+                    self.report(*pending, {})
+                    pending = None
+                last = step == config.steps
+                logs = last or step % config.log_every == 0
+                evaluates = last or step % config.eval_every == 0
+                if evaluates or step % config.checkpoint_every == 0 or received:
+                    self.check(self.metrics)
+                    figures = self.evaluate(self.state.evaluated()) if evaluates else {}
+                    if logs or evaluates:
+                        self.report(step, self.metrics if logs else None, figures)
+                    self.save(step, figures.get(config.task.best))
+                elif logs:
+                    pending = (step, self.metrics)
+                self.progress.update(self.bar, completed=step)
+                if received:
+                    break
+        return Result(step, figures, received[0] if received else None)
+
+    def report(self, step: int, metrics: Metrics | None, figures: dict[str, float]) -> None:
+        """Writes the entry of a step: the means up to it, and an evaluation."""
+        entry: dict[str, float] = {}
+        speeds: dict[str, float] = {}
+        if metrics is not None:
+            self.check(metrics)
+            means = jax.device_get(metrics.means)
+            entry = {f"train/{name}": float(mean.value()) for name, mean in means.items()}
+            entry["train/learning_rate"] = float(self.schedule(step - 1))
+            since, first = self.clock
+            speed = (step - first) * self.config.batch_size / (time.monotonic() - since)
+            speeds["speed/examples_per_second"] = speed
+            self.progress.update(self.bar, speed=f"{speed:,.0f} examples/s")
+        entry |= {f"eval/{name}": float(value) for name, value in figures.items()}
+        self.log.write(step, entry, speeds)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in entry.items())
+        self.console.print(f"step {step}  {shown}", highlight=False)
+        self.clock = time.monotonic(), step
+
+    def check(self, metrics: Metrics) -> None:
+        """Raises DivergedError, and keeps the batch, if a step has been without a finite loss."""
+        bad = int(metrics.bad_step)
+        if bad < 0:
+            return
+        step, position = self.saved
+        batches = self.host_batches()
+        batches.set_state(position)
+        batch = next(batch for at, batch in enumerate(batches, start=step + 1) if at == bad)
+        kept = self.workdir / f"bad_batch_step{bad}.npz"
+        np.savez(kept, **batch)
+        good = f"{self.workdir / 'checkpoints' / str(step)}" if step else "none yet"
+        raise DivergedError(
+            f"the loss or a gradient is not finite at step {bad}; its batch: {kept};"
+            f" last good checkpoint: {good}"
+        )
+
+    def save(self, step: int, score: float | None) -> None:
+        """Starts a checkpoint of this step."""
+        position = self.batches.get_state()
+        self.checkpoints.save(self.state, self.metrics, position, step=step, score=score)
+        self.saved = (step, position)
+        self.clock = time.monotonic(), step
+
+    def close(self) -> None:
+        """Waits for the checkpoint under way, and draws the learning curve."""
+        self.checkpoints.close()
+        self.log.close()
+        draw_learning_curve(self.workdir)

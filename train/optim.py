@@ -1,0 +1,124 @@
+"""Optimisers and schedules, put together from optax."""
+
+import dataclasses
+import re
+from typing import Any, Literal
+
+import jax
+import optax
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """An optimiser and its schedule.
+
+    Attributes:
+        name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962) or adafactor
+            (1804.04235).
+        learning_rate: At the end of the warm-up. Never scaled by the batch size.
+        schedule: Way from there to the end: a half cosine, a line, constant, or rsqrt: the inverse
+            square root of the step over the warm-up (arXiv 1706.03762).
+        warmup_steps: Steps in which the rate rises linearly from 0.
+        final_fraction: Where cosine and linear end, as a share of `learning_rate`.
+        weight_decay: Decoupled and multiplied by the learning rate, as in torch's AdamW; for sgd
+            added to the gradient. Kernels and embeddings decay; norms, biases, positions and tokens
+            do not.
+        b1: Decay of the first moment; sgd's momentum.
+        b2: Decay of the second moment.
+        eps: Added to the root of the second moment.
+        clip_norm: Largest global norm of the gradient; None for any.
+        layer_decay: The rate's factor from one block to the one below (arXiv 2106.08254); 1 for
+            the same everywhere.
+        moment_dtype: Of the first moment; None for the parameters' own.
+    """
+
+    name: Literal["adamw", "sgd", "lamb", "adafactor"] = "adamw"
+    learning_rate: float = 1e-3
+    schedule: Literal["cosine", "linear", "constant", "rsqrt"] = "cosine"
+    warmup_steps: int = 0
+    final_fraction: float = 0.0
+    weight_decay: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float | None = None
+    layer_decay: float = 1.0
+    moment_dtype: Literal["bfloat16", "float32"] | None = None
+
+
+def make_schedule(config: OptimConfig, steps: int) -> optax.Schedule:
+    """The learning rate as a function of the step, 0 to `steps`."""
+    peak, warmup = config.learning_rate, config.warmup_steps
+    rest = max(steps - warmup, 1)
+    after = {
+        "cosine": optax.cosine_decay_schedule(peak, rest, config.final_fraction),
+        "linear": optax.linear_schedule(peak, peak * config.final_fraction, rest),
+        "constant": optax.constant_schedule(peak),
+        "rsqrt": lambda count: peak * (1 + count / max(warmup, 1)) ** -0.5,
+    }[config.schedule]
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def decay_mask(params: Any) -> Any:
+    """True for the parameters that weight decay applies to: kernels and embedding tables."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1].key in ("kernel", "embedding"), params
+    )
+
+
+def layer_multipliers(params: Any, decay: float) -> Any:
+    """Each parameter's share of the learning rate: decay ** (blocks above it).
+
+    The head and the last norm have 1, the last block `decay`, the embeddings the least; as in
+    BEiT (arXiv 2106.08254) and MAE.
+    """
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+
+    def depth(path: tuple[Any, ...]) -> int | None:
+        """Number of the block, from 1; 0 for what comes before the blocks, None after them."""
+        names = [str(entry.key) for entry in path]
+        for name in names:
+            if match := re.fullmatch(r"blocks_(\d+)", name):
+                return int(match[1]) + 1
+        before = ("embed", "token")
+        return 0 if any(part in name for name in names for part in before) else None
+
+    last = max((d for path in paths if (d := depth(path)) is not None), default=0) + 1
+
+    def multiplier(path: tuple[Any, ...], _: Any) -> float:
+        position = depth(path)
+        return 1.0 if position is None else decay ** (last - position)
+
+    return jax.tree_util.tree_map_with_path(multiplier, params)
+
+
+def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.GradientTransformation:
+    """The optimiser for parameters of the shape of `params`."""
+    rate = make_schedule(config, steps)
+    moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
+    decay = {"weight_decay": config.weight_decay, "mask": decay_mask}
+    if config.name == "adamw":
+        optimizer = optax.adamw(rate, **moments, **decay, mu_dtype=config.moment_dtype)
+    elif config.name == "lamb":
+        optimizer = optax.lamb(rate, **moments, **decay)
+    elif config.name == "sgd":
+        optimizer = optax.chain(
+            optax.add_decayed_weights(config.weight_decay, decay_mask),
+            optax.sgd(rate, config.b1, nesterov=True, accumulator_dtype=config.moment_dtype),
+        )
+    else:
+        # optax adds Adafactor's decay after the learning rate; every other one multiplies by it.
+        optimizer = optax.chain(
+            optax.adafactor(learning_rate=None, momentum=config.b1 or None),
+            optax.add_decayed_weights(-config.weight_decay, decay_mask),
+            optax.scale_by_schedule(rate),
+        )
+    parts = [optimizer]
+    if config.clip_norm is not None:
+        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    if config.layer_decay != 1:
+        multipliers = layer_multipliers(params, config.layer_decay)
+        parts.append(
+            optax.stateless(lambda updates, _: jax.tree.map(jax.numpy.multiply, updates, multipliers))
+        )
+    return optax.chain(*parts)

@@ -1,0 +1,41 @@
+"""How a step is spread over devices: one jitted program over a mesh of global arrays."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from train.config import Config, ConfigError
+from train.step import LoggedStep, TrainState
+from train.tasks import Batch
+from zoo.data.devices import check_divides, data_mesh, put_batch
+
+
+class Parallel:
+    """The mesh of a run, and what goes where on it."""
+
+    def __init__(self, config: Config) -> None:
+        try:
+            check_divides(config.batch_size // config.accumulate, jax.device_count())
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        self.mesh = data_mesh()
+        self.replicated = NamedSharding(self.mesh, PartitionSpec())
+
+    def put(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """This host's rows of a batch, as global arrays split over the devices."""
+        return put_batch(batch, self.mesh)
+
+    def replicate(self, tree: Any) -> Any:
+        """The same values on every device."""
+        return jax.device_put(tree, self.replicated)
+
+    def init(self, init: Callable[[Batch], TrainState], batch: Batch) -> TrainState:
+        """The first state, made where it is to be."""
+        return jax.jit(init, out_shardings=self.replicated)(batch)
+
+    def compile(self, step: LoggedStep) -> LoggedStep:
+        """The step as one program: the batch is split, the state is the same everywhere."""
+        return jax.jit(step, donate_argnums=0, out_shardings=self.replicated)

@@ -1,0 +1,174 @@
+"""One pure training step."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Int, PyTree, UInt32
+
+from train.config import Config
+from train.tasks import Batch, Mean
+
+
+class TrainState(struct.PyTreeNode):
+    """What a step changes, and donates.
+
+    Attributes:
+        step: Steps done.
+        key: Data of the random key that every step's randomness is folded from.
+        params: Parameters.
+        model_state: The model's other collections, such as batch statistics.
+        opt_state: The optimiser's.
+        ema: Moving average of the parameters; None without one.
+    """
+
+    step: Int[Array, ""]
+    key: UInt32[Array, " n"]
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+    ema: PyTree
+
+    def evaluated(self) -> dict[str, Any]:
+        """The variables that evaluations and checkpoints show: averaged ones, if there are."""
+        return {"params": self.params if self.ema is None else self.ema, **self.model_state}
+
+
+class Metrics(struct.PyTreeNode):
+    """What a step reports; not donated, so that it can be fetched while the next steps run.
+
+    Attributes:
+        means: Means since the last logged step, by name.
+        bad_step: Number of the first step whose loss or gradient is not finite; -1 for none.
+    """
+
+    means: dict[str, Mean]
+    bad_step: Int[Array, ""]
+
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Mean]]]
+LoggedStep = Callable[[TrainState, Metrics, Batch], tuple[TrainState, Metrics]]
+
+
+def make_init(
+    config: Config, model: nn.Module, optimizer: optax.GradientTransformation
+) -> Callable[[Batch], TrainState]:
+    """A function of a batch, of which it sees the shapes alone, that gives the first state."""
+
+    def init(batch: Batch) -> TrainState:
+        key = jax.random.key(config.seed)
+        variables = dict(config.task.init(model, key, jax.tree.map(lambda x: x[:1], batch)))
+        params = variables.pop("params")
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            key=jax.random.key_data(jax.random.fold_in(key, 1)),
+            params=params,
+            model_state=variables,
+            opt_state=optimizer.init(params),
+            ema=jax.tree.map(jnp.copy, params) if config.ema else None,
+        )
+
+    return init
+
+
+def make_step(config: Config, model: nn.Module, optimizer: optax.GradientTransformation) -> Step:
+    """The step of a run: a pure function of the state and a batch as the loader gives it."""
+    gradients = _make_gradients(config, model)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Mean]]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        prepare_key, loss_key = jax.random.split(key)
+        batch = config.task.prepare(config.data, model, prepare_key, batch)
+        grads, means, model_state = gradients(state.params, state.model_state, loss_key, batch)
+        means["grad_norm"] = Mean(optax.global_norm(grads), jnp.ones(()))
+
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if config.ema:
+            ema = optax.incremental_update(params, ema, 1 - config.ema)
+        return TrainState(state.step + 1, state.key, params, model_state, opt_state, ema), means
+
+    return step
+
+
+def make_logged(step: Step, log_every: int) -> LoggedStep:
+    """The step with its means summed up from one logged step to the next, on the device."""
+
+    def logged(state: TrainState, metrics: Metrics, batch: Batch) -> tuple[TrainState, Metrics]:
+        fresh = state.step % log_every == 0
+        state, means = step(state, batch)
+        finite = jnp.isfinite(means["loss"].total) & jnp.isfinite(means["grad_norm"].total)
+        bad_step = jnp.where((metrics.bad_step < 0) & ~finite, state.step, metrics.bad_step)
+        means = jax.tree.map(lambda sum_, x: jnp.where(fresh, x, sum_ + x), metrics.means, means)
+        return state, Metrics(means, bad_step)
+
+    return logged
+
+
+def first_metrics(step: Step, state: TrainState, batch: Batch) -> Metrics:
+    """The metrics before the first step: zeros under the names that the step reports."""
+    _, means = jax.eval_shape(step, state, batch)
+    return Metrics(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), means), jnp.int32(-1))
+
+
+def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
+    """A function to gradients, means by name, and the new collections, of a prepared batch."""
+
+    def objective(
+        params: PyTree,
+        model_state: Mapping[str, Any],
+        key: jax.Array,
+        batch: Batch,
+        weights: dict[str, Array] | None = None,
+    ) -> tuple[Array, tuple]:
+        """The sum of the losses, each divided by `weights`, or by its own weight if absent."""
+        variables = {"params": params, **model_state}
+        losses, means, model_state = config.task.loss(model, variables, key, batch)
+        if weights is None:
+            weights = {name: loss.weight for name, loss in losses.items()}
+        total = sum(Mean(loss.total, weights[name]).value() for name, loss in losses.items())
+        if len(losses) > 1:
+            means = {**losses, **means}
+        return total, (means, model_state, losses)
+
+    gradient = jax.value_and_grad(objective, has_aux=True)
+
+    def whole(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+        (loss, (means, model_state, _)), grads = gradient(params, model_state, key, batch)
+        return grads, {"loss": Mean(loss, jnp.ones(())), **means}, model_state
+
+    def in_parts(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+        parts = jax.tree.map(
+            # Strided, so that a part takes its share of every device's rows.
+            lambda x: x.reshape(-1, config.accumulate, *x.shape[1:]).swapaxes(0, 1),
+            batch,
+        )
+        keys = jax.random.split(key, config.accumulate)
+
+        def weigh(key_and_part: tuple) -> dict[str, Array]:
+            # Only the weights leave, so XLA drops what does not lead to them.
+            _, (_, _, losses) = objective(params, model_state, *key_and_part)
+            return {name: loss.weight for name, loss in losses.items()}
+
+        weights = jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(weigh, (keys, parts)))
+
+        def add(carry: tuple, key_and_part: tuple) -> tuple:
+            grads, model_state = carry
+            (loss, (means, model_state, _)), part_grads = gradient(
+                params, model_state, *key_and_part, weights
+            )
+            return (jax.tree.map(jnp.add, grads, part_grads), model_state), (loss, means)
+
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        (grads, model_state), (losses, means) = jax.lax.scan(
+            add, (zeros, model_state), (keys, parts)
+        )
+        means = jax.tree.map(lambda x: x.sum(axis=0), means)
+        return grads, {"loss": Mean(losses.sum(), jnp.ones(())), **means}, model_state
+
+    return whole if config.accumulate == 1 else in_parts
