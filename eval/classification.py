@@ -27,7 +27,6 @@ import zoo
 from eval.pictures import draw_attention_maps, draw_confusion_matrix
 from zoo.data import (
     ClassificationData,
-    DataError,
     Dataset,
     eval_batches,
     normalize,
@@ -35,7 +34,6 @@ from zoo.data import (
     prefetch,
 )
 from zoo.data.devices import data_mesh, put_batch
-from zoo.ops.patches import grid_size
 from zoo.predict import predict_classes
 
 Put = Callable[[dict[str, np.ndarray]], dict[str, Any]]
@@ -106,7 +104,8 @@ def predictor(
     @jax.jit
     def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
         logits = model.apply(variables, normalize(batch["image"], data.mean, data.std))
-        log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+        logits = jnp.asarray(logits, jnp.float32)
+        log_probabilities = jax.nn.log_softmax(logits)
         losses = -jnp.take_along_axis(log_probabilities, batch["label"][:, None], axis=1)[:, 0]
         return {"classes": predict_classes(logits).classes, "losses": losses}
 
@@ -189,27 +188,23 @@ def draw_attention(
     examples: Dataset,
     path: Path,
 ) -> bool:
-    """Draws what a few images were recognised by; False if the model has no attention."""
+    """Draws what the class of the first few images was read from; False without attention."""
     batch = next(iter(eval_batches(examples, min(8, len(examples)))))
-    logits, sown = model.apply(
-        variables,
-        normalize(jnp.asarray(batch["image"]), data.mean, data.std),
-        mutable=["intermediates"],
-    )
-    blocks = dict(sown.get("intermediates", {}))
-    attention = [
-        np.asarray(blocks[name]["attn"]["attention"][0])
-        for name in sorted(blocks, key=lambda name: int(name.rpartition("_")[2]))
-    ]
-    if not attention:
+    images = normalize(jnp.asarray(batch["image"]), data.mean, data.std)
+    outputs: Any = model.apply(variables, images, mutable=["intermediates"])
+    logits, sown = outputs
+    blocks = sown.get("intermediates", {})
+    if not blocks:
         return False
+    in_order = sorted(blocks, key=lambda name: int(name.removeprefix("blocks_")))
+    attention = [np.asarray(blocks[name]["attn"]["attention"][0]) for name in in_order]
     names = examples.class_names
-    predicted = np.asarray(logits.argmax(axis=-1))
     titles = [
         f"{names[label]}, seen as {names[found]}"
-        for label, found in zip(batch["label"], predicted, strict=True)
+        for label, found in zip(batch["label"], logits.argmax(axis=-1).tolist(), strict=True)
     ]
-    grid = grid_size(data.image_size, model.patch_size)
+    (stride,) = model.feature_strides
+    grid = (images.shape[1] // stride, images.shape[2] // stride)
     draw_attention_maps(batch["image"], attention, grid, titles, path)
     return True
 

@@ -29,7 +29,7 @@ def draw_confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: 
     if k <= 20:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
     figure.savefig(path, dpi=100)
 
 

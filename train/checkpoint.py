@@ -1,5 +1,6 @@
 """Checkpoints of a run: asynchronous, atomic, the best one and the last few kept."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,19 @@ class Checkpointer:
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
-        best = checkpoint_managers.BestN(
-            get_metric_fn=lambda metrics: metrics[SCORE],
-            n=1,
-            keep_checkpoints_without_metrics=False,
+
+        def score_of(metrics: dict[str, float]) -> float:
+            return metrics.get(SCORE, -math.inf)
+
+        best = checkpoint_managers.BestN(get_metric_fn=score_of, n=1)
+        policy = checkpoint_managers.AnyPreservationPolicy(
+            [checkpoint_managers.LatestN(keep), best]
         )
-        policy = checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(keep), best])
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
-                best_fn=lambda metrics: metrics[SCORE],
+                best_fn=score_of,
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
             ),
@@ -48,7 +51,7 @@ class Checkpointer:
         step: int,
         score: float | None = None,
     ) -> None:
-        """Starts writing; returns when the arrays have been copied from the devices."""
+        """Starts writing, after the checkpoint before; returns when the arrays are copied."""
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -56,14 +59,15 @@ class Checkpointer:
                 training=ocp.args.StandardSave(_training(state, metrics)),
                 data=ocp.args.JsonSave(data_state),
             ),
-            metrics=None if score is None else {SCORE: score},
+            metrics={} if score is None else {SCORE: score},
+            force=True,  # else Orbax leaves this one out while the one before is being written
         )
 
     def restore(
         self, state: TrainState, metrics: Metrics, step: int
     ) -> tuple[TrainState, Metrics, Any]:
         """What `save` was given at a step, with the shapes and shardings of the arguments."""
-        read = self._manager.restore(
+        read: Any = self._manager.restore(
             step,
             args=ocp.args.Composite(
                 variables=ocp.args.StandardRestore(_abstract(state.evaluated())),
@@ -82,11 +86,6 @@ class Checkpointer:
         """The newest whole checkpoint's step; None if there is none."""
         return self._manager.latest_step()
 
-    @property
-    def best(self) -> int | None:
-        """The step with the highest score; None if none has been evaluated."""
-        return self._manager.best_step()
-
     def close(self) -> None:
         """Waits until everything is written."""
         self._manager.wait_until_finished()
@@ -104,6 +103,4 @@ def _training(state: TrainState, metrics: Metrics) -> dict[str, Any]:
 
 def _abstract(tree: Any) -> Any:
     """Shapes, dtypes and shardings of the arrays of a tree."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
-    )
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

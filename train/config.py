@@ -141,7 +141,7 @@ def _model_field(model: str, name: str, text: str, path: str) -> Any:
 
 
 def _convert(text: str, kind: Any, path: str) -> Any:
-    """The value of type `kind` that `text` writes: JSON's notation, brackets and quotes optional."""
+    """The value of type `kind` that `text` writes, as JSON; brackets and quotes are optional."""
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if text.lower() in ("none", "null") and type(None) in options:
         return None

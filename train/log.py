@@ -47,6 +47,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def draw_learning_curve(workdir: Path) -> Path:
     """Draws every figure of metrics.jsonl over the steps into ``DIR/learning_curve.png``."""
     entries = read_metrics(workdir / "metrics.jsonl")
+    path = workdir / "learning_curve.png"
+    if not entries:
+        return path
     groups: dict[str, list[str]] = {}  # what one panel shows: train/loss with eval/loss
     for name in dict.fromkeys(name for entry in entries for name in entry if name != "step"):
         groups.setdefault(name.split("/", 1)[1], []).append(name)
@@ -57,7 +60,9 @@ def draw_learning_curve(workdir: Path) -> Path:
         axes = figure.add_subplot(rows, columns, position)
         for name in names:
             points = [(entry["step"], entry[name]) for entry in entries if name in entry]
-            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 50 else "")
+            axes.plot(
+                *zip(*points, strict=True), label=name, marker="." if len(points) < 50 else ""
+            )
         axes.set(title=title, xlabel="step")
         if all(entry[name] > 0 for name in names for entry in entries if name in entry) and (
             title in ("loss", "grad_norm")
@@ -65,6 +70,5 @@ def draw_learning_curve(workdir: Path) -> Path:
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
         axes.legend()
-    path = workdir / "learning_curve.png"
     figure.savefig(path, dpi=100)
     return path

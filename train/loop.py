@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.progress import (
@@ -99,7 +100,11 @@ class _Run:
         self.state: TrainState = parallel.init(make_init(config, model, optimizer), batch)
         self.metrics: Metrics = parallel.replicate(first_metrics(step, self.state, batch))
         self.evaluate = config.task.evaluator(
-            model, config.data, config.task.open(config.data, "eval"), config.batch_size, parallel.put
+            model,
+            config.data,
+            config.task.open(config.data, "eval"),
+            config.batch_size,
+            parallel.put,
         )
 
         self.checkpoints = Checkpointer(workdir / "checkpoints", config.keep)
@@ -118,9 +123,7 @@ class _Run:
             TimeRemainingColumn(),
             console=console,
         )
-        self.bar = self.progress.add_task(
-            "", total=config.steps, completed=self.saved[0], speed=""
-        )
+        self.bar = self.progress.add_task("", total=config.steps, completed=self.saved[0], speed="")
 
     def host_batches(self) -> Any:
         """This process's part of the batches, from the first one on."""
@@ -145,15 +148,16 @@ class _Run:
         _, variables = zoo.load(self.config.model.name, checkpoint, **self.config.model.fields)
         variables = self.parallel.replicate(dict(variables))
         params = variables.pop("params")
-        ema = jax.tree.map(jax.numpy.copy, params) if self.config.ema else None
+        ema = jax.tree.map(jnp.copy, params) if self.config.ema else None
         self.state = self.state.replace(params=params, model_state=variables, ema=ema)
 
     def go(self, received: list[signal.Signals]) -> Result:
         """Takes the steps that are left, or as many as there are before a signal."""
         config, step, figures = self.config, self.saved[0], {}
+        left = range(step + 1, config.steps + 1)
         pending: tuple[int, Metrics] | None = None
         with self.progress:
-            for step in range(step + 1, config.steps + 1):
+            for step in left:
                 self.state, self.metrics = self.step(self.state, self.metrics, next(self.batches))
                 if pending is not None:  # what an earlier step logged, while this one is under way
                     self.report(*pending, {})
@@ -161,7 +165,8 @@ class _Run:
                 last = step == config.steps
                 logs = last or step % config.log_every == 0
                 evaluates = last or step % config.eval_every == 0
-                if evaluates or step % config.checkpoint_every == 0 or received:
+                stops = bool(received)  # looked at once: a signal may come at any time
+                if evaluates or stops or step % config.checkpoint_every == 0:
                     self.check(self.metrics)
                     figures = self.evaluate(self.state.evaluated()) if evaluates else {}
                     if logs or evaluates:
@@ -170,9 +175,9 @@ class _Run:
                 elif logs:
                     pending = (step, self.metrics)
                 self.progress.update(self.bar, completed=step)
-                if received:
-                    break
-        return Result(step, figures, received[0] if received else None)
+                if stops:
+                    return Result(step, figures, received[0])
+        return Result(step, figures, None)
 
     def report(self, step: int, metrics: Metrics | None, figures: dict[str, float]) -> None:
         """Writes the entry of a step: the means up to it, and an evaluation."""
@@ -182,15 +187,19 @@ class _Run:
             self.check(metrics)
             means = jax.device_get(metrics.means)
             entry = {f"train/{name}": float(mean.value()) for name, mean in means.items()}
-            entry["train/learning_rate"] = float(self.schedule(step - 1))
+            entry["train/learning_rate"] = float(jnp.asarray(self.schedule(step - 1)))
             since, first = self.clock
             speed = (step - first) * self.config.batch_size / (time.monotonic() - since)
             speeds["speed/examples_per_second"] = speed
             self.progress.update(self.bar, speed=f"{speed:,.0f} examples/s")
         entry |= {f"eval/{name}": float(value) for name, value in figures.items()}
         self.log.write(step, entry, speeds)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in entry.items())
-        self.console.print(f"step {step}  {shown}", highlight=False)
+        shown = "  ".join(
+            f"{name.removeprefix('train/')} {value:.4g}"
+            for name, value in entry.items()
+            if name != "train/grad_norm"
+        )
+        self.console.print(f"step {step}  {shown}", highlight=False, soft_wrap=True)
         self.clock = time.monotonic(), step
 
     def check(self, metrics: Metrics) -> None:

@@ -113,12 +113,12 @@ def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.Gradie
             optax.add_decayed_weights(-config.weight_decay, decay_mask),
             optax.scale_by_schedule(rate),
         )
-    parts = [optimizer]
+    clip = scale = optax.identity()
     if config.clip_norm is not None:
-        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+        clip = optax.clip_by_global_norm(config.clip_norm)
     if config.layer_decay != 1:
         multipliers = layer_multipliers(params, config.layer_decay)
-        parts.append(
-            optax.stateless(lambda updates, _: jax.tree.map(jax.numpy.multiply, updates, multipliers))
+        scale = optax.stateless(
+            lambda updates, _: jax.tree.map(lambda x, by: x * by, updates, multipliers)
         )
-    return optax.chain(*parts)
+    return optax.chain(clip, optimizer, scale)

@@ -84,7 +84,7 @@ def make_step(config: Config, model: nn.Module, optimizer: optax.GradientTransfo
         prepare_key, loss_key = jax.random.split(key)
         batch = config.task.prepare(config.data, model, prepare_key, batch)
         grads, means, model_state = gradients(state.params, state.model_state, loss_key, batch)
-        means["grad_norm"] = Mean(optax.global_norm(grads), jnp.ones(()))
+        means["grad_norm"] = Mean(optax.tree.norm(grads), jnp.ones(()))
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -131,7 +131,8 @@ def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
         losses, means, model_state = config.task.loss(model, variables, key, batch)
         if weights is None:
             weights = {name: loss.weight for name, loss in losses.items()}
-        total = sum(Mean(loss.total, weights[name]).value() for name, loss in losses.items())
+        shares = [Mean(loss.total, weights[name]).value() for name, loss in losses.items()]
+        total = jnp.sum(jnp.stack(shares))
         if len(losses) > 1:
             means = {**losses, **means}
         return total, (means, model_state, losses)

@@ -19,7 +19,7 @@ class ClassPredictions(struct.PyTreeNode):
 
 
 def predict_classes(logits: Float[Array, "b k"], top: int = 5) -> ClassPredictions:
-    """The `top` likeliest classes; all of them if there are fewer. Of equal ones the lower first."""
+    """The `top` likeliest classes, or all if there are fewer; of equal ones the lower first."""
     scores = jax.nn.softmax(logits.astype(jnp.float32))
     scores, classes = jax.lax.top_k(scores, min(top, logits.shape[-1]))
     return ClassPredictions(classes, scores)

@@ -1,7 +1,7 @@
 """Tasks, one a file: how a batch becomes losses, and a trained model figures."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,9 @@ class Mean(struct.PyTreeNode):
     @classmethod
     def of(cls, values: Array, weights: Array) -> "Mean":
         """The mean of `values` with `weights` of the same shape."""
-        return cls(jnp.sum(values * weights, dtype=jnp.float32), jnp.sum(weights, dtype=jnp.float32))
+        return cls(
+            jnp.sum(values * weights, dtype=jnp.float32), jnp.sum(weights, dtype=jnp.float32)
+        )
 
     def __add__(self, other: "Mean") -> "Mean":
         return Mean(self.total + other.total, self.weight + other.weight)
@@ -41,10 +43,10 @@ class Task(Protocol):
     global batch, however many parts, devices and hosts that is computed in.
     """
 
-    best: str
+    best: ClassVar[str]
     """Name of the figure that chooses the best checkpoint; larger is better."""
 
-    def open(self, data: Any, split: str) -> Dataset:
+    def open(self, data: Any, split: Literal["train", "eval"]) -> Dataset:
         """The ``train`` or ``eval`` examples of the run's data configuration."""
         ...
 

@@ -19,7 +19,8 @@ class Classification:
     """One class an image.
 
     Attributes:
-        loss_name: Cross-entropy of the ``softmax``, or for ``sigmoid`` the sum of every class's own binary cross-entropy.
+        loss_name: Cross-entropy of the ``softmax``, or with ``sigmoid`` a binary one of each class,
+            summed up.
         label_smoothing: Share of the target that is spread evenly over the classes
             (arXiv 1512.00567).
     """
@@ -41,9 +42,7 @@ class Classification:
         """The model's variables for images of that shape."""
         return model.init(key, jnp.zeros(batch["image"].shape, jnp.float32))
 
-    def prepare(
-        self, data: ClassificationData, model: Any, key: jax.Array, batch: Batch
-    ) -> Batch:
+    def prepare(self, data: ClassificationData, model: Any, key: jax.Array, batch: Batch) -> Batch:
         """Normalised images, and targets ``[b k]`` after smoothing and mixing.
 
         A row of targets sums to 1, and to 0 where the example is not valid.

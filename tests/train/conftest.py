@@ -1,0 +1,45 @@
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+
+from train.config import override
+from train.loop import train
+from train.recipes import RECIPES
+
+TINY = (
+    "--model.num_layers=1",
+    "--model.hidden_dim=16",
+    "--model.mlp_dim=32",
+    "--model.num_heads=2",
+    "--model.patch_size=4",
+    "--batch_size=16",
+    "--optim.warmup_steps=5",
+    "--data.threads=2",
+)
+
+
+@pytest.fixture
+def tiny():
+    """The digits recipe with a model and batches as small as can be, and other overrides."""
+
+    def make(*overrides):
+        return override(RECIPES["vit_digits"](), [*TINY, *overrides])
+
+    return make
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    """Trains the tiny recipe in a folder of its own; returns the folder, the result, the output."""
+
+    def go(*overrides, workdir="run", task=None):
+        config = tiny(*overrides)
+        if task is not None:
+            config = dataclasses.replace(config, task=task)
+        output = io.StringIO()
+        result = train(config, tmp_path / workdir, Console(file=output, width=200))
+        return tmp_path / workdir, result, output.getvalue()
+
+    return go

@@ -1,0 +1,195 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from tests.train.conftest import TINY
+from train.config import ConfigError
+from train.log import read_metrics
+from train.loop import DivergedError
+
+STEPS = ("--steps=40", "--log_every=10", "--eval_every=20", "--checkpoint_every=10")
+
+
+def test_a_run_leaves_what_it_should(run):
+    workdir, result, output = run(*STEPS)
+    entries = read_metrics(workdir / "metrics.jsonl")
+    assert [entry["step"] for entry in entries] == [10, 20, 30, 40]
+    assert {"train/loss", "train/top1", "train/learning_rate", "train/grad_norm"} < entries[
+        0
+    ].keys()
+    assert "eval/top1" not in entries[0]
+    assert entries[-1]["eval/top1"] == result.figures["top1"]
+    assert (result.step, result.signal) == (40, None)
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["model"]["fields"]["num_classes"] == 10
+    assert config["model"]["fields"]["image_size"] == [8, 8]
+    assert (workdir / "learning_curve.png").stat().st_size > 10_000
+    assert list((workdir / "tensorboard").iterdir())
+    assert "step 40" in output
+
+
+def test_the_same_recipe_gives_the_same_losses_and_the_seed_changes_them(run):
+    first, *_ = run(*STEPS, workdir="a")
+    second, *_ = run(*STEPS, "--data.threads=5", workdir="b")
+    other, *_ = run(*STEPS, "--seed=1", workdir="c")
+    assert (first / "metrics.jsonl").read_text() == (second / "metrics.jsonl").read_text()
+    assert (first / "metrics.jsonl").read_text() != (other / "metrics.jsonl").read_text()
+
+
+def test_the_best_and_the_latest_checkpoints_are_kept(run):
+    workdir, *_ = run(*STEPS, "--keep=1", "--optim.learning_rate=0.01")
+    top1 = {
+        entry["step"]: entry["eval/top1"]
+        for entry in read_metrics(workdir / "metrics.jsonl")
+        if "eval/top1" in entry
+    }
+    kept = {int(path.name) for path in (workdir / "checkpoints").iterdir()}
+    assert kept == {40, max(top1, key=lambda step: top1[step])}
+
+
+def test_no_compile_after_the_first_evaluation(run, caplog):
+    with jax.log_compiles():
+        run("--steps=60", "--log_every=5", "--eval_every=20", "--checkpoint_every=7")
+    compiled = [r.getMessage() for r in caplog.records if r.getMessage().startswith("Compiling")]
+    programs = [message for message in compiled if "jit(logged)" in message or "logged" in message]
+    assert len(programs) == 1
+    assert sum("predict" in message for message in compiled) == 1
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_step_checkpoint_and_batch(run):
+    with pytest.raises(DivergedError) as error:
+        run(
+            "--steps=200",
+            "--checkpoint_every=2",
+            "--log_every=5",
+            "--optim.learning_rate=1e30",
+            "--optim.clip_norm=none",
+            "--optim.warmup_steps=6",
+            "--optim.name=sgd",
+        )
+    message = str(error.value)
+    step = int(message.split("at step ")[1].split(";")[0])
+    workdir = Path(message.split("its batch: ")[1].split("/bad_batch")[0])
+    batch = np.load(workdir / f"bad_batch_step{step}.npz")
+    assert batch["image"].shape == (16, 8, 8, 3)
+    good = Path(message.split("last good checkpoint: ")[1])
+    assert good.is_dir() and int(good.name) < step
+    assert max(int(path.name) for path in good.parent.iterdir()) == int(good.name)
+
+
+def test_another_configuration_does_not_go_into_the_same_folder(run):
+    run(*STEPS)
+    with pytest.raises(
+        ConfigError, match=r"holds a run with optim\.learning_rate=0\.\d+, not 1\.0"
+    ):
+        run(*STEPS, "--optim.learning_rate=1")
+    with pytest.raises(ConfigError, match=r"model\.num_classes is 5, but the data have 10"):
+        run(*STEPS, "--model.num_classes=5", workdir="other")
+    assert not (run.__self__ if hasattr(run, "__self__") else Path("other")).exists()
+
+
+def test_a_finished_run_stays_as_it_is(run):
+    workdir, *_ = run(*STEPS)
+    before = (workdir / "metrics.jsonl").read_text()
+    _, result, output = run(*STEPS)
+    assert result.step == 40
+    assert "resuming" in output
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+# Real processes, really killed.
+
+LONG = (
+    "--steps=400",
+    "--log_every=10",
+    "--eval_every=200",
+    "--checkpoint_every=50",
+    "--ema=0.9",
+    "--model.dropout=0.1",
+    "--model.drop_path=0.1",
+)
+
+
+def _start(workdir):
+    command = [sys.executable, "-m", "train", "vit_digits", f"--workdir={workdir}", *TINY, *LONG]
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def _wait_for(workdir, step):
+    """Until the run has logged `step`."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        entries = read_metrics(workdir / "metrics.jsonl")
+        if entries and entries[-1]["step"] >= step:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no step {step} in {workdir}")
+
+
+def _finish(workdir):
+    process = _start(workdir)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+def _everything(workdir):
+    """Every array of the last checkpoint, and the metrics."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        arrays = {
+            item: checkpointer.restore(workdir / "checkpoints" / "400" / item)
+            for item in ("variables", "training")
+        }
+    return arrays, (workdir / "metrics.jsonl").read_text()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    _finish(workdir)
+    return _everything(workdir)
+
+
+def _assert_same(found, expected):
+    assert found[1] == expected[1]
+    jax.tree.map(np.testing.assert_array_equal, found[0], expected[0])
+
+
+def test_sigkill_and_resume_equals_uninterrupted(uninterrupted, tmp_path):
+    for step in (60, 230):  # the second while the first's resumed run is under way
+        process = _start(tmp_path)
+        _wait_for(tmp_path, step)
+        process.kill()
+        process.wait()
+        assert process.returncode == -signal.SIGKILL
+        process.stdout.close()
+    # A checkpoint that was being written when the process died.
+    half = tmp_path / "checkpoints" / "390.orbax-checkpoint-tmp"
+    half.mkdir(exist_ok=True)
+    (half / "_CHECKPOINT_METADATA").write_text("{")
+    output = _finish(tmp_path)
+    assert "resuming" in output
+    _assert_same(_everything(tmp_path), uninterrupted)
+
+
+def test_sigterm_saves_exits_0_and_resumes(uninterrupted, tmp_path):
+    process = _start(tmp_path)
+    _wait_for(tmp_path, 70)
+    os.kill(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert "SIGTERM: saved" in output.decode()
+    step = int(output.decode().split("after step ")[-1].split(";")[0])
+    assert (tmp_path / "checkpoints" / str(step)).is_dir()
+    assert f"after step {step}" in _finish(tmp_path).replace("\n", " ")
+    _assert_same(_everything(tmp_path), uninterrupted)

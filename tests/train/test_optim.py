@@ -1,0 +1,118 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import zoo
+from train.optim import (
+    OptimConfig,
+    decay_mask,
+    layer_multipliers,
+    make_optimizer,
+    make_schedule,
+)
+
+
+def test_cosine_rises_and_falls():
+    schedule = make_schedule(
+        OptimConfig(learning_rate=2.0, warmup_steps=10, final_fraction=0.1), 110
+    )
+    rates = np.array([float(schedule(step)) for step in (0, 5, 10, 60, 110, 200)])
+    np.testing.assert_allclose(rates, [0, 1, 2, 1.1, 0.2, 0.2], rtol=1e-6)
+
+
+def test_linear_constant_and_rsqrt():
+    steps = (10, 60, 110)
+    config = {"learning_rate": 2.0, "warmup_steps": 10}
+    linear = make_schedule(OptimConfig(schedule="linear", **config), 110)
+    np.testing.assert_allclose([float(linear(s)) for s in steps], [2, 1, 0], atol=1e-6)
+    constant = make_schedule(OptimConfig(schedule="constant", **config), 110)
+    assert [float(constant(s)) for s in steps] == [2, 2, 2]
+    rsqrt = make_schedule(OptimConfig(schedule="rsqrt", **config), 110)
+    # "Attention is all you need": proportional to step ** -0.5 after the warm-up.
+    np.testing.assert_allclose(
+        [float(rsqrt(s)) for s in steps], [2 * (10 / s) ** 0.5 for s in steps], rtol=1e-6
+    )
+
+
+def _vit_params():
+    model = zoo.create("vit_nano_patch4_32", num_classes=3)
+    return model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+
+
+def test_decay_leaves_out_norms_biases_positions_and_tokens():
+    mask = decay_mask(_vit_params())
+    assert not mask["pos_embed"] and not mask["cls_token"] and not mask["cls_pos_embed"]
+    assert not mask["norm"]["scale"] and not mask["head"]["bias"]
+    assert mask["head"]["kernel"] and mask["patch_embed"]["proj"]["kernel"]
+    assert mask["blocks_0"]["attn"]["query"]["kernel"]
+
+
+def test_layer_multipliers_fall_towards_the_input():
+    multipliers = layer_multipliers(_vit_params(), 0.5)
+    assert multipliers["head"]["kernel"] == 1
+    assert multipliers["norm"]["scale"] == 1
+    assert multipliers["blocks_3"]["mlp"]["fc1"]["kernel"] == 0.5
+    assert multipliers["blocks_0"]["attn"]["out"]["bias"] == 0.5**4
+    for name in ("pos_embed", "cls_token", "cls_pos_embed"):
+        assert multipliers[name] == 0.5**5
+    assert multipliers["patch_embed"]["proj"]["kernel"] == 0.5**5
+
+
+def _one_update(config, params, grads):
+    optimizer = make_optimizer(config, 10, params)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    return updates
+
+
+PARAMS = {"head": {"kernel": jnp.full((2, 3), 2.0), "bias": jnp.full((3,), 2.0)}}
+GRADS = {"head": {"kernel": jnp.full((2, 3), 0.5), "bias": jnp.full((3,), -0.5)}}
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb", "adafactor"])
+def test_updates_go_downhill_and_decay_shrinks_kernels_only(name):
+    plain = OptimConfig(name=name, learning_rate=0.1, schedule="constant", eps=1e-6)
+    decayed = OptimConfig(
+        name=name, learning_rate=0.1, schedule="constant", eps=1e-6, weight_decay=0.3
+    )
+    without, with_decay = (_one_update(config, PARAMS, GRADS) for config in (plain, decayed))
+    assert (without["head"]["kernel"] < 0).all()
+    assert (without["head"]["bias"] > 0).all()
+    np.testing.assert_array_equal(with_decay["head"]["bias"], without["head"]["bias"])
+    if name == "lamb":  # its trust ratio makes the update as long as the parameters, either way
+        return
+    momentum = 1.9 if name == "sgd" else 1.0  # sgd's first Nesterov step: g + 0.9 g
+    expected = without["head"]["kernel"] - 0.1 * 0.3 * 2.0 * momentum
+    np.testing.assert_allclose(with_decay["head"]["kernel"], expected, rtol=1e-5)
+
+
+def test_adamw_is_torchs():
+    # torch.optim.AdamW(lr=.1, betas=(.9, .99), eps=1e-8, weight_decay=.3), two steps of gradient
+    # .5 and then -1 on 2.0, by its formula in float64.
+    p, m, v = 2.0, 0.0, 0.0
+    config = OptimConfig(
+        learning_rate=0.1, b2=0.99, weight_decay=0.3, schedule="constant", clip_norm=None
+    )
+    params = {"kernel": jnp.full((1, 1), p)}
+    optimizer = make_optimizer(config, 10, params)
+    state = optimizer.init(params)
+    for t, g in enumerate((0.5, -1.0), start=1):
+        p -= 0.1 * 0.3 * p
+        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
+        p -= 0.1 * (m / (1 - 0.9**t)) / ((v / (1 - 0.99**t)) ** 0.5 + 1e-8)
+        updates, state = optimizer.update({"kernel": jnp.full((1, 1), g)}, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params["kernel"], p, rtol=1e-6)
+
+
+def test_clipping_and_layer_decay_scale_the_update():
+    config = OptimConfig(
+        name="sgd", b1=0.0, learning_rate=1.0, schedule="constant", clip_norm=1.0, layer_decay=0.5
+    )
+    params = {"blocks_0": {"kernel": jnp.zeros((1, 1))}, "head": {"kernel": jnp.zeros((1, 1))}}
+    grads = jax.tree.map(lambda x: x + jnp.array([[30.0]]), params)
+    grads["head"]["kernel"] += 10.0
+    updates = _one_update(config, params, grads)
+    np.testing.assert_allclose(updates["head"]["kernel"], -40 / 50, rtol=1e-6)
+    np.testing.assert_allclose(updates["blocks_0"]["kernel"], -0.5 * 30 / 50, rtol=1e-6)
