@@ -9,7 +9,7 @@ import io
 import numpy as np
 import simplejpeg
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from zoo.data.errors import DataError
 
@@ -34,7 +34,7 @@ def decode_image(data: bytes, name: str, *, min_side: int = 0) -> UInt8[np.ndarr
     if not data:
         raise DataError(f"{name}: the image is empty (0 bytes)")
     try:
-        if not simplejpeg.is_jpeg(data):
+        if not data.startswith(b"\xff\xd8"):  # is_jpeg() wants the end in place too
             return _decode_with_pillow(data)
         space = simplejpeg.decode_jpeg_header(data)[2]
         if space in ("CMYK", "YCCK"):
@@ -43,31 +43,34 @@ def decode_image(data: bytes, name: str, *, min_side: int = 0) -> UInt8[np.ndarr
         pixels = simplejpeg.decode_jpeg(
             data, min_height=min_side, min_width=min_side, min_factor=2 if min_side else 1
         )
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: not an image of a known format") from error
     except Exception as error:  # decoders raise nearly anything on damaged data
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name}: not a readable image: {reason}") from error
-    return _upright(pixels, data)
+    if b"Exif\0\0" not in data:
+        return pixels
+    return _upright(pixels, Image.open(io.BytesIO(data)).getexif().get(_ORIENTATION, 1))
 
 
 def _decode_with_pillow(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    image = Image.open(io.BytesIO(data))
+    image.load()  # before the EXIF, which a PNG may have at its end
+    orientation = image.getexif().get(_ORIENTATION, 1)
     if image.mode.startswith("I;16"):
-        return np.stack([(np.asarray(image) >> 8).astype(np.uint8)] * 3, axis=-1)
-    if image.mode in ("I", "F"):
+        pixels = np.stack([(np.asarray(image) >> 8).astype(np.uint8)] * 3, axis=-1)
+    elif image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} have no known range; use 8 or 16 bits")
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.asarray(image.convert("RGB"))
+    elif "transparency" in image.info:
+        pixels = np.asarray(image.convert("RGBA").convert("RGB"))
+    else:
+        pixels = np.asarray(image.convert("RGB"))
+    return _upright(pixels, orientation)
 
 
-def _upright(pixels: np.ndarray, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """Applies the orientation of a JPEG's EXIF, if it has any."""
-    if b"Exif\0\0" not in data:
-        return pixels
-    orientation = Image.open(io.BytesIO(data)).getexif().get(_ORIENTATION, 1)
-    if orientation not in range(2, 9):
-        return pixels
-    if orientation >= 5:
+def _upright(pixels: np.ndarray, orientation: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Undoes the mirroring and turning that EXIF's orientation, 1..8, tells of."""
+    if orientation in range(5, 9):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]

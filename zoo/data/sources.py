@@ -4,8 +4,10 @@ Each is random access to ``{"image": encoded bytes, "label": int, "name": str}``
 errors call the image. Nothing here touches the network: ``python -m zoo.data.prepare`` does.
 """
 
+import contextlib
 import dataclasses
 import difflib
+import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -82,7 +84,7 @@ def open_source(source: str, data_dir: str | None, split: str) -> FolderSource |
     if source == "digits":
         builder = prepared_digits(data_dir)
     else:
-        builder = _tfds_builder(source, data_dir)
+        builder = tfds_builder(source, data_dir)
     return _open_tfds(builder, source, split)
 
 
@@ -150,38 +152,28 @@ def prepared_digits(data_dir: str | None) -> tfds.core.DatasetBuilder:
     TFDS writes to a folder of another name and renames it, so when several processes do this at
     once each ends with a whole set.
     """
-    verbosity = absl_logging.get_verbosity()
-    absl_logging.set_verbosity(absl_logging.ERROR)  # TFDS warns of each set not yet prepared
     try:
-        builder = Digits(data_dir=data_dir, file_format="array_record")
-        if not builder.is_prepared():
-            try:
-                builder.download_and_prepare()
-            except OSError:
-                if not builder.is_prepared():  # else another process was first
-                    raise
-                builder = Digits(data_dir=data_dir, file_format="array_record")
+        with _quiet(), contextlib.suppress(FileExistsError):  # another process was first
+            Digits(data_dir=data_dir, file_format="array_record").download_and_prepare()
     except OSError as error:
         raise DataError(
             f"digits: cannot be written to {data_dir or 'the home directory'}:"
             f" {error.strerror}; choose another folder with --data.data_dir"
         ) from error
-    finally:
-        absl_logging.set_verbosity(verbosity)
-    return builder
+    return Digits(data_dir=data_dir, file_format="array_record")
 
 
-def _tfds_builder(source: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+def tfds_builder(source: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """TFDS's builder of a set by name; it may not be prepared."""
     # "namespace:name" would ask the network; a version begins with a digit.
     if not re.fullmatch(r"\w+(/[\w.+-]+)?(:[\d*][\d.*]*)?", source):
         raise DataError(
             f"unknown data {source!r}; use digits, folder:PATH, or a TFDS set as NAME,"
             " NAME/CONFIG or NAME:VERSION"
         )
-    verbosity = absl_logging.get_verbosity()
-    absl_logging.set_verbosity(absl_logging.ERROR)
     try:
-        return tfds.builder(source, data_dir=data_dir, file_format="array_record")
+        with _quiet():
+            return tfds.builder(source, data_dir=data_dir, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
         names = tfds.list_builders(with_community_datasets=False)
         near = difflib.get_close_matches(re.split("[:/]", source)[0], ["digits", *names])
@@ -190,14 +182,27 @@ def _tfds_builder(source: str, data_dir: str | None) -> tfds.core.DatasetBuilder
             " or use digits, folder:PATH"
         ) from error
     except Exception as error:  # an unknown version or config, or a set that needs TensorFlow
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rpartition('}": ')[2]  # without TFDS's preamble
         raise DataError(f"data {source!r} cannot be opened: {reason}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without TFDS's progress bars, and its warning of every set that is not prepared yet."""
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    unseen = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen):
+            yield
     finally:
         absl_logging.set_verbosity(verbosity)
 
 
 def _open_tfds(builder: Any, source: str, split: str) -> TfdsSource:
-    if not builder.is_prepared():
+    with _quiet():
+        prepared = builder.is_prepared()
+    if not prepared:
         raise DataError(
             f"data {source!r} is not prepared in {builder.data_path}; run:"
             f" python -m zoo.data.prepare {source} --data_dir={builder.data_dir_root}"
