@@ -25,8 +25,8 @@ def decode_image(data: bytes, name: str, *, min_side: int = 0) -> UInt8[np.ndarr
     Args:
         data: The encoded bytes.
         name: What to call the image in errors, such as its path.
-        min_side: If positive, a large JPEG may come out at 1/2, 1/4 or 1/8 of its size, which is
-            much faster, as long as its shorter side keeps this many pixels.
+        min_side: If positive, a large JPEG may come out at 4/8 to 1/8 of its size, which is much
+            faster, as long as each side keeps this many pixels.
 
     Raises:
         DataError: If the data is empty, truncated, damaged or not an image.

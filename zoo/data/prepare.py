@@ -11,7 +11,6 @@ more of TensorFlow (``coco``) says so.
 """
 
 import argparse
-import importlib.machinery
 import io
 import os
 import sys
@@ -66,15 +65,19 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
 
 
 def _stand_in_for_tensorflow() -> None:
-    """Gives TFDS's code what little it calls, as long as TensorFlow has not been imported."""
+    """Gives the code of the data sets, and TFDS's encoders, what little of TensorFlow they call."""
     files = types.SimpleNamespace(
         GFile=open, exists=os.path.exists, isdir=os.path.isdir, listdir=os.listdir
     )
-    tensorflow: Any = types.ModuleType("tensorflow")
-    tensorflow.__spec__ = importlib.machinery.ModuleSpec("tensorflow", None)
-    tensorflow.__version__ = "2.20.0"
-    tensorflow.io = types.SimpleNamespace(gfile=files)
-    sys.modules.setdefault("tensorflow", tensorflow)
+    tensorflow = types.SimpleNamespace(io=types.SimpleNamespace(gfile=files))
+    for name, module in list(sys.modules.items()):
+        package, _, part = name.partition(".")
+        if (
+            package == "tensorflow_datasets"
+            and not part.startswith("core")
+            and "tf" in vars(module)
+        ):
+            vars(module)["tf"] = tensorflow
 
     image_feature._ImageEncoder._encode_image = _encode_array
     for utils in (image_utils, tfds.core.utils):
