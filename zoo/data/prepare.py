@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.core.features import image_feature
 from tensorflow_datasets.core.utils import image_utils
 
@@ -71,12 +72,8 @@ def _stand_in_for_tensorflow() -> None:
     )
     tensorflow = types.SimpleNamespace(io=types.SimpleNamespace(gfile=files))
     for name, module in list(sys.modules.items()):
-        package, _, part = name.partition(".")
-        if (
-            package == "tensorflow_datasets"
-            and not part.startswith("core")
-            and "tf" in vars(module)
-        ):
+        of_a_set = name.startswith("tensorflow_datasets.") and ".core." not in name
+        if (of_a_set or module is extractor) and "tf" in vars(module):
             vars(module)["tf"] = tensorflow
 
     image_feature._ImageEncoder._encode_image = _encode_array

@@ -33,7 +33,7 @@ def test_targets_sum_to_one_and_follow_the_pixels(batch, options):
         share = own_share(targets)
         # Image i is constant i and its partner constant 5 - i: the mean tells the share.
         expected = share * np.arange(6) + (1 - share) * np.arange(6)[::-1]
-        np.testing.assert_allclose(images.mean((1, 2, 3)), expected, atol=1e-5)
+        np.testing.assert_allclose(images.mean((1, 2, 3)), expected, atol=1e-4)
 
 
 def test_mixup_blends_every_pixel_alike(batch):
@@ -96,7 +96,8 @@ def test_jit_equals_eager_and_keeps_bfloat16(batch):
     compiled = jax.jit(mix)
     for seed in range(4):
         key = jax.random.key(seed)
-        for ours, theirs in zip(compiled(key, images, targets), mix(key, images, targets)):
+        pairs = zip(compiled(key, images, targets), mix(key, images, targets), strict=True)
+        for ours, theirs in pairs:
             assert ours.dtype == theirs.dtype
             np.testing.assert_allclose(
                 ours.astype(np.float32), theirs.astype(np.float32), rtol=1e-2, atol=1e-2

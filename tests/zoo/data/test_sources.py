@@ -74,7 +74,7 @@ def test_errors_say_what_is_allowed(source, split, message, data_dir):
 
 def test_unwritable_data_dir(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written to .*--data.data_dir"):
+    with pytest.raises(DataError, match=r"cannot be written to .*--data.data_dir"):
         open_source("digits", str(tmp_path / "file"), "train")
 
 
@@ -114,7 +114,7 @@ def test_classes_of_evaluation_must_be_those_of_training(folder):
 
 
 def test_no_such_sub_folder(folder):
-    with pytest.raises(DataError, match="no sub-folder dev .*there are: train, val"):
+    with pytest.raises(DataError, match=r"no sub-folder dev .*there are: train, val"):
         open_source(f"folder:{folder}", None, "dev")
 
 
