@@ -6,7 +6,9 @@ threads nor workers nor processes change what a run sees, and a run's state is t
 batches it has had. Threads and worker processes are grain's.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +21,7 @@ from grain.experimental import ThreadPrefetchDatasetIterator, index_shuffle
 
 from zoo.data.errors import DataError
 
+Example = dict[str, np.ndarray | np.generic]
 Batch = dict[str, np.ndarray]
 T = TypeVar("T")
 
@@ -50,8 +53,8 @@ class Dataset:
     """
 
     source: Source
-    transform: Callable[[Mapping[str, Any], np.random.Generator], Batch]
-    padding: Batch
+    transform: Callable[[Mapping[str, Any], np.random.Generator], Example]
+    padding: Example
     class_names: tuple[str, ...]
     on_error: Literal["stop", "skip"] = "stop"
     threads: int = 16
@@ -71,7 +74,7 @@ class Dataset:
         """How many different examples have been left out so far because of errors."""
         return len(self._skipped)
 
-    def example(self, index: int, rng: np.random.Generator) -> Batch:
+    def example(self, index: int, rng: np.random.Generator) -> Example:
         """The transformed example, or padding; ``error`` says what is wrong with it, or is ""."""
         try:
             return {**self.transform(self.source[index], rng), _ERROR: np.str_("")}
@@ -111,14 +114,14 @@ class _Rows:
     def __len__(self) -> int:
         return (self.stop - self.start) * len(self.rows)
 
-    def __getitem__(self, element: int) -> Batch:
+    def __getitem__(self, index: int) -> Example:
         workers = self.dataset.workers or 1
-        turn, worker = divmod(element, workers)
+        turn, worker = divmod(index, workers)
         turn, row = divmod(turn, len(self.rows))
         batch = self.start + turn * workers + worker
         return self._at(batch * self.batch_size + self.rows[row])
 
-    def _at(self, position: int) -> Batch:
+    def _at(self, position: int) -> Example:
         if self.seed is None:  # in order, and once
             if position >= len(self.dataset):
                 return {**self.dataset.padding, _ERROR: np.str_("")}
@@ -128,7 +131,7 @@ class _Rows:
         index = index_shuffle(place, max_index=len(self.dataset) - 1, seed=int(order), rounds=4)
         return self.dataset.example(index, np.random.default_rng([self.seed, position]))
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> grain.DatasetIterator[Batch]:
         threads = self.dataset.threads
         ahead = min(500, 2 * len(self.rows)) if threads else 0
         examples = grain.MapDataset.source(self).to_iter_dataset(
@@ -166,7 +169,8 @@ class TrainBatches(Iterator[Batch]):
 
     def __init__(self, dataset: Dataset, batch_size: int, seed: int, rows: range):
         self._dataset, self._batch_size, self._seed, self._rows = dataset, batch_size, seed, rows
-        self.set_state({"batch": 0})
+        self._next = 0
+        self._batches: grain.DatasetIterator[Batch] | None = None
 
     def __next__(self) -> Batch:
         if self._batches is None:
@@ -183,8 +187,14 @@ class TrainBatches(Iterator[Batch]):
 
     def set_state(self, state: Mapping[str, int]) -> None:
         """Makes the next batch the one that came next when `state` was taken."""
+        self.close()
         self._next = state["batch"]
-        self._batches: Iterator[Batch] | None = None  # its threads start with the next batch
+
+    def close(self) -> None:
+        """Ends the threads and workers; they start again with the next batch."""
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = None
 
 
 def train_batches(
@@ -226,8 +236,9 @@ class EvalBatches(Iterable[Batch]):
         workers = self._dataset.workers or 1
         stop = -(-len(self) // workers) * workers  # as many for every worker; the rest is padding
         rows = _Rows(self._dataset, self._batch_size, self._rows, 0, stop, None)
-        for _, batch in zip(range(len(self)), rows.batches(), strict=False):
-            yield self._dataset.check(batch)
+        with contextlib.closing(rows.batches()) as batches:
+            for batch in itertools.islice(batches, len(self)):
+                yield self._dataset.check(batch)
 
 
 def eval_batches(

@@ -46,7 +46,7 @@ def mix_batch(
     if mixup:
         use_cutmix = jax.random.bernoulli(cutmix_key, 0.5 if cutmix else 0.0)
         own = jnp.where(use_cutmix, own, jax.random.beta(share_key, mixup, mixup))
-    own = jnp.where(jax.random.bernoulli(mixed_key, probability), own, 1.0)
+    own = jnp.where(jax.random.bernoulli(mixed_key, float(probability)), own, 1.0)
 
     pixels, label = own[:, :, None].astype(images.dtype), own.mean().astype(targets.dtype)
     return (

@@ -1,8 +1,13 @@
 """Image transforms: numpy on the host, and the normalisation on the device.
 
 On the host an image is uint8 [h w 3] and stays so: a batch travels to the device as bytes.
+Evaluation resizes with Pillow's filters and rounds as torchvision and timm do. The training crop
+resizes with OpenCV, twice as fast: averaging where it shrinks, so antialiased too.
 """
 
+import math
+
+import cv2
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -12,21 +17,128 @@ from zoo.types import Interpolation
 
 HostImage = UInt8[np.ndarray, "h w 3"]
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+PIL_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_CV2_FILTERS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
 
 def normalize(
     images: UInt8[Array, "b h w c"], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float[Array, "b h w c"]:
     """``(images / 255 - mean) / std`` in float32, on the device; mean and std one a channel."""
-    scale = 1 / (255 * np.asarray(std, np.float32))
-    offset = np.asarray(mean, np.float32) / np.asarray(std, np.float32)
-    return images.astype(jnp.float32) * scale - offset
+    return (images.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
 
 
 def resize(image: HostImage, size: tuple[int, int], interpolation: Interpolation) -> HostImage:
     """Resizes to (height, width) with Pillow's antialiased filters, as torchvision does."""
     height, width = size
-    if image.shape[:2] == size:
+    if image.shape[:2] == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), _FILTERS[interpolation]))
+    return np.asarray(Image.fromarray(image).resize((width, height), PIL_FILTERS[interpolation]))
+
+
+def center_crop(image: HostImage, size: tuple[int, int]) -> HostImage:
+    """The central (height, width), padded with black where the image is smaller.
+
+    Rounds as torchvision does: half pixels to even.
+    """
+    missing = [max(0, wanted - have) for wanted, have in zip(size, image.shape[:2], strict=True)]
+    if any(missing):
+        image = np.pad(image, [*((gap // 2, (gap + 1) // 2) for gap in missing), (0, 0)])
+    top, left = (round((image.shape[axis] - size[axis]) / 2) for axis in (0, 1))
+    return image[top : top + size[0], left : left + size[1]]
+
+
+def resize_and_crop(
+    image: HostImage, size: tuple[int, int], crop_fraction: float, interpolation: Interpolation
+) -> HostImage:
+    """The transform of evaluation, as timm's: resize keeping the aspect, then centre crop.
+
+    Args:
+        image: Of any size.
+        size: Height and width of the result.
+        crop_fraction: Share of the resized image's shorter side that the crop keeps, in 0..1.
+        interpolation: Filter of the resize.
+    """
+    height, width = image.shape[:2]
+    target = [math.floor(side / crop_fraction) for side in size]
+    if target[0] == target[1]:
+        shorter = min(height, width)
+        resized = (int(target[0] * height / shorter), int(target[0] * width / shorter))
+    else:
+        ratio = min(height / target[0], width / target[1])
+        resized = (round(height / ratio), round(width / ratio))
+    return center_crop(resize(image, resized, interpolation), size)
+
+
+def random_box(
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[int, int, int, int]:
+    """Draws a box as torchvision's ``RandomResizedCrop``: top, left, height, width in pixels.
+
+    The share of the area is uniform in `scale`, the aspect (width over height) log-uniform in
+    `ratio`; after ten boxes that stick out, the largest central one within `ratio`.
+    """
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    w = min(width, round(height * ratio[1]))
+    h = min(height, round(width / ratio[0]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def random_resized_crop(
+    image: HostImage,
+    size: tuple[int, int],
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    interpolation: Interpolation,
+    rng: np.random.Generator,
+) -> HostImage:
+    """A random box of the image (see `random_box`), resized to (height, width)."""
+    top, left, h, w = random_box(image.shape[0], image.shape[1], scale, ratio, rng)
+    shrinks = h >= size[0] and w >= size[1]
+    return cv2.resize(
+        image[top : top + h, left : left + w],
+        (size[1], size[0]),
+        interpolation=cv2.INTER_AREA if shrinks else _CV2_FILTERS[interpolation],
+    )
+
+
+def random_flip(image: HostImage, rng: np.random.Generator) -> HostImage:
+    """Mirrors left and right with probability 1/2."""
+    return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+def random_erase(
+    image: HostImage,
+    probability: float,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    rng: np.random.Generator,
+) -> HostImage:
+    """Random erasing (arXiv 1708.04896) as timm's in mode ``pixel``.
+
+    A box of 2% to 33% of the area, of aspect 0.3 to 3.3, becomes noise that is standard normal
+    once normalised; as bytes it is clipped to 0..255, which timm's is not.
+    """
+    if rng.random() >= probability:
+        return image
+    height, width = image.shape[:2]
+    for _ in range(10):
+        area = height * width * rng.uniform(0.02, 1 / 3)
+        aspect = math.exp(rng.uniform(math.log(0.3), -math.log(0.3)))
+        h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if h < height and w < width:
+            top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+            noise = np.asarray(mean) + np.asarray(std) * rng.standard_normal((h, w, 3))
+            image = image.copy()
+            image[top : top + h, left : left + w] = np.clip(np.rint(255 * noise), 0, 255)
+            break
+    return image

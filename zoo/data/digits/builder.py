@@ -41,10 +41,10 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, indices: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
         from sklearn.datasets import load_digits
 
-        scans = load_digits()
-        pixels = np.round(scans.images * (255 / 16)).astype(np.uint8)  # from 0..16
+        images, labels = load_digits(return_X_y=True)
+        pixels = np.round(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # from 0..16
         for index in sorted(indices):
             png = io.BytesIO()
             Image.fromarray(pixels[index]).save(png, "PNG")
             png.seek(0)
-            yield int(index), {"image": png, "label": int(scans.target[index])}
+            yield int(index), {"image": png, "label": int(labels[index])}

@@ -1,0 +1,64 @@
+"""Makes the goldens with the peers' Python; the only file of the repository that imports torch."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import reference  # noqa: F401  (before timm: lets it import with a CPU build of torch)
+import torch
+from PIL import Image
+from timm.data import auto_augment, create_transform
+from timm.data.random_erasing import RandomErasing
+from torchvision.transforms import RandomResizedCrop
+
+HERE = Path(__file__).parent
+
+
+def data_transforms() -> None:
+    """timm's and torchvision's image transforms on one small picture, and boxes they draw."""
+    rough = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    picture = Image.fromarray(rough).resize((37, 26), Image.Resampling.BICUBIC)
+    arrays = {"picture": np.asarray(picture)}
+
+    for size, fraction, filter_ in (
+        ((16, 16), 0.875, "bicubic"),
+        ((16, 16), 0.9, "bilinear"),
+        ((13, 20), 0.875, "bicubic"),
+        ((32, 32), 1.0, "bilinear"),
+    ):
+        transform = create_transform(
+            (3, *size), crop_pct=fraction, interpolation=filter_, use_prefetcher=True
+        )
+        name = f"eval/{size[0]},{size[1]},{fraction},{filter_}"
+        arrays[name] = np.asarray(transform(picture)).transpose(1, 2, 0)
+
+    small = picture.resize((18, 14))
+    arrays["small"] = np.asarray(small)
+    hparams = {"img_mean": (124, 116, 104), "interpolation": Image.Resampling.BICUBIC}
+    negate = auto_augment._randomly_negate
+    for sign in (1, -1):
+        auto_augment._randomly_negate = lambda value, sign=sign: sign * value
+        for magnitude in (3, 9.5):
+            for op in auto_augment._RAND_INCREASING_TRANSFORMS:
+                applied = auto_augment.AugmentOp(op, 1.0, magnitude, hparams)(small)
+                name = op.removesuffix("Increasing").removesuffix("Rel")
+                arrays[f"randaugment/{name},{magnitude},{sign}"] = np.asarray(applied)
+    auto_augment._randomly_negate = negate
+
+    draws = [RandomResizedCrop.get_params(picture, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(500)]
+    arrays["boxes"] = np.asarray(draws, np.uint8)
+    for name, size in (("wide", (90, 10)), ("tall", (10, 90))):
+        crop = RandomResizedCrop.get_params(Image.new("RGB", size), (0.9, 1.0), (3 / 4, 4 / 3))
+        arrays[f"central/{name}"] = np.asarray(crop)
+
+    erase = RandomErasing(1.0, mode="const", device="cpu")
+    erased = [erase(torch.ones(3, 26, 37))[0] == 0 for _ in range(500)]
+    spans = [[int(box.any(axis).sum()) for axis in (1, 0)] for box in erased]
+    arrays["erased"] = np.asarray(spans, np.uint8)
+    np.savez_compressed(HERE / "data_transforms.npz", **arrays)
+
+
+if __name__ == "__main__":
+    random.seed(0)
+    torch.manual_seed(0)
+    data_transforms()
