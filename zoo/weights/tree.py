@@ -1,6 +1,7 @@
 """A model's variables as a flat dict of paths, collection first."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,12 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 
-def flatten(variables: Mapping) -> dict[str, jax.Array]:
+def flatten(variables: Mapping) -> dict[str, Any]:
     """``{"params": {"head": {"bias": b}}}`` to ``{"params/head/bias": b}``."""
     return flatten_dict(variables, sep="/")
 
 
-def unflatten(leaves: Mapping[str, jax.Array]) -> dict:
+def unflatten(leaves: Mapping[str, Any]) -> dict:
     """The inverse of `flatten`."""
     return unflatten_dict(dict(leaves), sep="/")
 
@@ -25,6 +26,6 @@ def example_images(model: nn.Module) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
 
 
-def abstract_leaves(model: nn.Module) -> dict[str, jax.ShapeDtypeStruct]:
+def abstract_leaves(model: nn.Module) -> dict[str, Any]:
     """Shapes and dtypes of a model's variables; nothing is computed."""
     return flatten(jax.eval_shape(model.init, jax.random.key(0), example_images(model)))
