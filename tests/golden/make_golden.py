@@ -1,17 +1,121 @@
-"""Makes the goldens with the peers' Python; the only file of the repository that imports torch."""
+"""Makes the goldens: tiny random-weight models of the peers, with what they compute.
 
+The only file of the repository that imports torch. Run it with the peers' Python, from the
+repository root, when a golden is added:
+
+    PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/make_golden.py
+
+Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`, for
+transformers `tokens`, and `config`, a JSON of our model's name and fields. `parameter_counts.json`
+has the number of parameters of every model that the zoo registers.
+"""
+
+import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
 import reference  # noqa: F401  (before timm: lets it import with a CPU build of torch)
+import timm
 import torch
 from PIL import Image
 from timm.data import auto_augment, create_transform
 from timm.data.random_erasing import RandomErasing
+from timm.layers import resample_abs_pos_embed
+from timm.models.mlp_mixer import MlpMixer
+from timm.models.vision_transformer import VisionTransformer
 from torchvision.transforms import RandomResizedCrop
 
 HERE = Path(__file__).parent
+SIZE = {"hidden_dim": 16, "num_layers": 2, "patch_size": 4, "num_classes": 5}
+VIT = {**SIZE, "num_heads": 2, "mlp_dim": 64, "image_size": 16}
+TIMM_VIT = {"embed_dim": 16, "depth": 2, "num_heads": 2, "patch_size": 4, "num_classes": 5}
+
+
+def randomise(model: torch.nn.Module) -> torch.nn.Module:
+    """Every weight and statistic drawn, so that no part of the model is an identity."""
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 2.0)
+            elif tensor.is_floating_point():
+                tensor.normal_(0.0, 0.2)
+    return model.eval()
+
+
+def images(height: int, width: int) -> torch.Tensor:
+    """Three images, NCHW."""
+    return torch.randn(3, 3, height, width)
+
+
+def save(case: str, name: str, fields: dict, model: torch.nn.Module, x: torch.Tensor, **more):
+    """Writes one golden; `more` are further outputs."""
+    with torch.no_grad():
+        output = model(x)
+    arrays = {f"weights/{k}": v.numpy() for k, v in model.state_dict().items()}
+    np.savez_compressed(
+        HERE / f"{case}.npz",
+        config=json.dumps({"name": name, "fields": fields}),
+        images=x.permute(0, 2, 3, 1).numpy(),
+        logits=getattr(output, "logits", output).numpy(),
+        **{k: v.detach().numpy() for k, v in more.items()},
+        **arrays,
+    )
+
+
+def timm_transformers() -> None:
+    """ViT in all its poolings, at non-square and other sizes; Mixer."""
+    mean = {"pool": "mean", "norm_after_pool": True}
+    gap = {"pool": "mean", "class_token": False}
+    cases = {
+        "token": ({}, {}, (16, 16)),
+        "mean": (mean, {"global_pool": "avg"}, (16, 16)),
+        "gap": (gap, {"global_pool": "avg", "class_token": False, "fc_norm": False}, (16, 16)),
+        "wide": ({"image_size": [16, 24]}, {"img_size": (16, 24)}, (16, 24)),
+        "resized": ({}, {"dynamic_img_size": True}, (12, 32)),
+    }
+    for case, (ours, theirs, size) in cases.items():
+        model = randomise(VisionTransformer(**{"img_size": 16, **TIMM_VIT, **theirs}))
+        x = images(*size)
+        fields = {**VIT, **ours}
+        tokens = model.forward_features(x)
+        save(f"timm_vit_{case}", "vit_nano_patch4_32", fields, model, x, tokens=tokens)
+
+    model = MlpMixer(img_size=16, patch_size=4, num_blocks=2, embed_dim=16, num_classes=5)
+    fields = {**SIZE, "tokens_mlp_dim": 8, "channels_mlp_dim": 64, "image_size": 16}
+    x = images(16, 16)
+    tokens = randomise(model).forward_features(x)
+    save("timm_mixer", "mixer_nano_patch4_32", fields, model, x, tokens=tokens)
+
+
+def positions() -> None:
+    """timm's resampling of learned positions, up, down and to another shape."""
+    grids = {"up": (7, 9), "down": (3, 2), "mixed": (2, 8)}
+    learned = torch.randn(1, 25, 8)
+    arrays = {"learned": learned[0].reshape(5, 5, 8)}
+    for case, grid in grids.items():
+        resized = resample_abs_pos_embed(learned, list(grid), num_prefix_tokens=0)
+        arrays[case] = resized[0].reshape(*grid, 8)
+    np.savez_compressed(HERE / "timm_positions.npz", **arrays)
+
+
+def parameter_counts() -> None:
+    """Of every model of timm that the zoo has, and of those that only the zoo names."""
+    vit = r"vit_(tiny|small|base|large|huge|giant|gigantic)_patch\d+(_gap)?_\d+"
+    names = re.compile(rf"{vit}|mixer_[sbl]\d+_224")
+    with torch.device("meta"):
+        models = {
+            name: timm.create_model(name, num_classes=1000)
+            for name in timm.list_models()
+            if names.fullmatch(name)
+        }
+        nano = {"img_size": 32, "patch_size": 4, "embed_dim": 64}
+        models["vit_nano_patch4_32"] = VisionTransformer(**nano, depth=4, num_heads=4)
+        models["mixer_nano_patch4_32"] = MlpMixer(**nano, num_blocks=4)
+        models["mixer_h14_224"] = MlpMixer(patch_size=14, num_blocks=32, embed_dim=1280)
+    counts = {name: sum(p.numel() for p in m.parameters()) for name, m in sorted(models.items())}
+    (HERE / "parameter_counts.json").write_text(json.dumps(counts, indent=2) + "\n")
 
 
 def data_transforms() -> None:
@@ -62,3 +166,7 @@ if __name__ == "__main__":
     random.seed(0)
     torch.manual_seed(0)
     data_transforms()
+    torch.manual_seed(0)
+    timm_transformers()
+    positions()
+    parameter_counts()

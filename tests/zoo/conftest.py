@@ -1,0 +1,59 @@
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import zoo
+from zoo.weights import timm
+from zoo.weights.convert import convert
+from zoo.weights.tree import abstract_leaves, unflatten
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@dataclasses.dataclass
+class Golden:
+    """A peer's tiny model: our module for it, its checkpoint, and what it computed."""
+
+    name: str
+    fields: dict
+    model: nn.Module
+    weights: dict[str, np.ndarray]
+    images: jax.Array
+    logits: np.ndarray
+    tokens: np.ndarray | None
+
+    @property
+    def variables(self) -> dict:
+        name_map = timm.MAPS[type(self.model).__name__][0]
+        leaves = abstract_leaves(self.model)
+        flat, report = convert("golden", self.model, name_map, leaves, self.weights)
+        assert not report.problems, report.error()
+        return unflatten(flat)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], Golden]:
+    def read(case: str) -> Golden:
+        with np.load(GOLDEN / f"{case}.npz") as file:
+            arrays = dict(file)
+        config = json.loads(str(arrays.pop("config")))
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["fields"].items()}
+        weights = {k.removeprefix("weights/"): v for k, v in arrays.items() if "weights/" in k}
+        return Golden(
+            config["name"],
+            fields,
+            zoo.create(config["name"], **fields),
+            weights,
+            jnp.asarray(arrays["images"]),
+            arrays["logits"],
+            arrays.get("tokens"),
+        )
+
+    return read

@@ -1,0 +1,73 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import zoo
+
+CASES = ["token", "mean", "gap", "wide", "resized"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_timm(golden, case):
+    peer = golden(f"timm_vit_{case}")
+    variables = peer.variables
+    logits = peer.model.apply(variables, peer.images)
+    np.testing.assert_allclose(logits, peer.logits, atol=1e-5)
+    tokens = peer.model.apply(variables, peer.images, method="tokens")
+    np.testing.assert_allclose(tokens, peer.tokens, atol=1e-5)
+
+
+def test_feature_map_is_the_tokens_in_place(golden):
+    peer = golden("timm_vit_wide")
+    (map_,) = peer.model.apply(peer.variables, peer.images, method="feature_maps")
+    assert map_.shape == (3, 4, 6, 16)
+    np.testing.assert_allclose(map_[:, 2, 5], peer.tokens[:, 1 + 2 * 6 + 5], atol=1e-5)
+
+
+def test_attention_maps_sum_to_one_and_change_nothing(golden):
+    peer = golden("timm_vit_token")
+    logits, state = peer.model.apply(peer.variables, peer.images, mutable=["intermediates"])
+    np.testing.assert_allclose(logits, peer.logits, atol=1e-5)
+    for i in range(2):
+        (map_,) = state["intermediates"][f"blocks_{i}"]["attn"]["attention"]
+        assert map_.shape == (3, 2, 17, 17)
+        np.testing.assert_allclose(map_.sum(-1), 1, rtol=1e-5)
+        assert np.std(map_) > 1e-3
+
+
+def test_sincos_positions_need_no_parameters():
+    model = zoo.create("vit_nano_patch4_32", positions="sincos2d", pool="mean", class_token=False)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    assert "pos_embed" not in params
+    moved = model.apply({"params": params}, jnp.ones((1, 16, 48, 3)), method="tokens")
+    assert moved.shape == (1, 48, 64)
+    assert np.std(moved, axis=1).mean() > 1e-3  # equal patches differ by their positions
+
+
+def test_representation_is_bounded():
+    model = zoo.create("vit_nano_patch4_32", representation_dim=8, num_classes=0)
+    images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+    features, variables = model.init_with_output(jax.random.key(0), images)
+    assert variables["params"]["representation"]["kernel"].shape == (64, 8)
+    assert features.shape == (2, 8)
+    assert np.abs(features).max() <= 1
+
+
+def test_image_of_part_patches():
+    with pytest.raises(ValueError, match=r"image of 30 x 32 px does not divide into .* 4 x 4 px"):
+        zoo.create("vit_nano_patch4_32").init(jax.random.key(0), jnp.zeros((1, 30, 32, 3)))
+
+
+def test_token_pool_without_class_token():
+    with pytest.raises(ValueError, match="pool='token' needs class_token=True"):
+        zoo.create("vit_nano_patch4_32", class_token=False).init(
+            jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+        )
+
+
+def test_heads_that_do_not_divide():
+    with pytest.raises(ValueError, match="64 features do not divide into 3 heads"):
+        zoo.create("vit_nano_patch4_32", num_heads=3).init(
+            jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+        )

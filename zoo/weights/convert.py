@@ -1,0 +1,163 @@
+"""Tensors of a checkpoint to the leaves of a model, with a report that accounts for every name."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from zoo.layers.position import resize_positions
+from zoo.weights.maps import NameMap, Rule, pattern, plan
+
+HEAD = "params/head/"
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What became of every leaf of the model and of every tensor of the file.
+
+    Attributes:
+        file: Where the tensors came from.
+        source: Whose names they have.
+        loaded: Leaves that were filled from the file, resized ones included.
+        resized: Leaves that were interpolated, with the shapes.
+        reinitialised: Leaves that stay as initialised since another head was asked for, and why.
+        dropped: Tensors of the file that the model has no use for, and why.
+        missing: Leaves that the file does not have, with the names that were looked for.
+        mismatched: Leaves whose tensor in the file has another shape, with the shapes.
+        unexpected: Tensors of the file that no leaf corresponds to.
+    """
+
+    file: str
+    source: str
+    loaded: tuple[str, ...]
+    resized: dict[str, str]
+    reinitialised: dict[str, str]
+    dropped: dict[str, str]
+    missing: dict[str, str]
+    mismatched: dict[str, str]
+    unexpected: tuple[str, ...]
+
+    @property
+    def problems(self) -> int:
+        """Number of names that nothing explains."""
+        return len(self.missing) + len(self.mismatched) + len(self.unexpected)
+
+    def error(self) -> str:
+        """One line with the first unexplained names of both sides."""
+        sides = {
+            "the model lacks": self.unexpected,
+            "the file lacks": [f"{ours} ({theirs})" for ours, theirs in self.missing.items()],
+            "shapes differ in": [f"{ours} ({why})" for ours, why in self.mismatched.items()],
+        }
+        parts = [f"{what} {_first(names)}" for what, names in sides.items() if names]
+        return f"{self.file} as {self.source}: {'; '.join(parts)}"
+
+    def __str__(self) -> str:
+        """A few lines for the terminal: the count of loaded leaves, then every departure."""
+        lines = [f"{self.file} ({self.source}): {len(self.loaded)} leaves loaded"]
+        for what in ("resized", "reinitialised", "dropped", "missing", "mismatched"):
+            lines += [f"  {what}: {name}: {why}" for name, why in getattr(self, what).items()]
+        return "\n".join([*lines, *(f"  unexpected: {name}" for name in self.unexpected)])
+
+
+def _first(names: Iterable[str], count: int = 3) -> str:
+    names = list(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _read(step: Rule, tensor: np.ndarray) -> tuple[np.ndarray, ...] | str:
+    """The leaves that a tensor makes up, or why it cannot."""
+    try:
+        return step.layout.read(tensor)
+    except (ValueError, IndexError) as error:
+        return f"{_shape(tensor.shape)} in the file: {error}"
+
+
+def convert(
+    file: str,
+    model: nn.Module,
+    name_map: NameMap,
+    leaves: Mapping[str, jax.ShapeDtypeStruct],
+    tensors: Mapping[str, np.ndarray],
+    *,
+    new_head: bool = False,
+    dtype: DTypeLike | None = None,
+) -> tuple[dict[str, jax.Array], LoadReport]:
+    """Fills a model's leaves from a checkpoint's tensors.
+
+    Args:
+        file: For the report.
+        model: The model.
+        name_map: The names of the file.
+        leaves: The model's leaves by path, collection first.
+        tensors: The checkpoint's tensors by name; read one by one, so that they can be lazy.
+        new_head: Whether the caller asked for a number of classes, so that a head of another
+            number in the file is no error.
+        dtype: Of the floating-point leaves; None keeps the file's.
+
+    Returns:
+        The leaves that the file has, and what became of all others.
+    """
+    rules = name_map.rules(model)
+    steps = plan(rules, leaves)
+    flat: dict[str, jax.Array] = {}
+    resized, reinitialised, missing, mismatched = {}, {}, {}, {}
+    for step in steps:
+        if step.theirs not in tensors:
+            lack = reinitialised if new_head and step.ours[0].startswith(HEAD) else missing
+            lack.update(dict.fromkeys(step.ours, step.theirs))
+            continue
+        arrays = _read(step, tensors[step.theirs])
+        if isinstance(arrays, str):
+            mismatched.update(dict.fromkeys(step.ours, arrays))
+            continue
+        for path, array in zip(step.ours, arrays, strict=True):
+            want = leaves[path].shape
+            change = f"{_shape(array.shape)} in the file, {_shape(want)} in the model"
+            if path.endswith("/pos_embed") and array.shape != want and array.shape[2:] == want[2:]:
+                array = np.asarray(resize_positions(jnp.asarray(array, jnp.float32), want[:2]))
+                resized[path] = change
+            if array.shape == want:
+                flat[path] = _leaf(array, dtype)
+            elif new_head and path.startswith(HEAD):
+                reinitialised[path] = change
+            else:
+                mismatched[path] = change
+    dropped = dict(name_map.ignored)
+    if new_head:
+        heads = [entry.theirs for entry in rules if entry.ours[0].startswith(HEAD)]
+        dropped |= dict.fromkeys(heads, "the model was asked for without this head")
+    rest = sorted(tensors.keys() - {step.theirs for step in steps})
+    reasons = {name: _reason(name, dropped) for name in rest}
+    report = LoadReport(
+        file=file,
+        source=name_map.source,
+        loaded=tuple(flat),
+        resized=resized,
+        reinitialised=reinitialised,
+        dropped={name: why for name, why in reasons.items() if why},
+        missing=missing,
+        mismatched=mismatched,
+        unexpected=tuple(name for name, why in reasons.items() if not why),
+    )
+    return flat, report
+
+
+def _leaf(array: np.ndarray, dtype: DTypeLike | None) -> jax.Array:
+    """A copy on the device: the file may change once it is read."""
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    return jnp.array(array, dtype if floating else None)
+
+
+def _reason(name: str, reasons: Mapping[str, str]) -> str | None:
+    """Why a tensor may be dropped, if one of the patterns fits its name."""
+    return next((why for theirs, why in reasons.items() if pattern(theirs).fullmatch(name)), None)

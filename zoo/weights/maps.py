@@ -1,0 +1,156 @@
+"""Name maps: how another project's tensors correspond to our parameters, as a table.
+
+A map is a function from a model to rules. A rule pairs one of their tensors with one or more of
+ours and holds the layout change between them; the same table runs in both directions. ``{i}`` in
+a pattern stands for a number, the same on both sides. Our names are paths with the collection
+first: ``params/blocks_0/attn/query/kernel``.
+
+    >>> rules = dense("blocks.{i}.fc", "blocks_{i}/fc")
+    >>> plan(rules, ["params/blocks_3/fc/kernel", "params/blocks_3/fc/bias"])[0].theirs
+    'blocks.3.fc.weight'
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from flax import linen as nn
+
+
+class Layout(NamedTuple):
+    """A layout change: `read` takes their array to a tuple of ours, `write` ours back to theirs."""
+
+    read: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+    write: Callable[..., np.ndarray]
+
+
+class Rule(NamedTuple):
+    """One of their tensors, what it is in ours, and the layout change."""
+
+    theirs: str
+    ours: tuple[str, ...]
+    layout: Layout
+
+
+class NameMap(NamedTuple):
+    """The names of one source for one family of models.
+
+    Attributes:
+        source: ``timm``, ``torchvision``, ...
+        rules: The table for a model.
+        ignored: Patterns of their tensors that a model has no use for, and why.
+    """
+
+    source: str
+    rules: Callable[[nn.Module], tuple[Rule, ...]]
+    ignored: Mapping[str, str] = MappingProxyType({})
+
+
+SAME = Layout(lambda x: (x,), lambda x: x)
+TRANSPOSE = Layout(lambda x: (x.T,), lambda x: x.T)
+CONV = Layout(lambda x: (x.transpose(2, 3, 1, 0),), lambda x: x.transpose(3, 2, 0, 1))
+
+
+def reshape(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Layout:
+    """The same numbers in the same order under another shape; -1 stands for one free axis."""
+    return Layout(lambda x: (x.reshape(ours),), lambda x: x.reshape(theirs))
+
+
+def patches(patch_size: int) -> Layout:
+    """Their convolution ``[d, c, p, p]`` over patches; our dense kernel ``[p * p * c, d]``."""
+    shape = (patch_size, patch_size, -1)
+    return Layout(
+        lambda x: (x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0]),),
+        lambda x: x.reshape(*shape, x.shape[-1]).transpose(3, 2, 0, 1),
+    )
+
+
+def fused(count: int, part: Layout) -> Layout:
+    """Their `count` arrays of one `part` layout, stacked along the first axis."""
+    return Layout(
+        lambda x: tuple(part.read(piece)[0] for piece in np.split(x, count)),
+        lambda *xs: np.concatenate([part.write(x) for x in xs]),
+    )
+
+
+def positions(grid: tuple[int, int], *, class_token: bool) -> Layout:
+    """Their ``[1, n, d]`` positions, the class token's first if there is one; ours as a grid.
+
+    The positions read are for `grid` if they are as many, else for a square one.
+    """
+
+    def read(x: np.ndarray) -> tuple[np.ndarray, ...]:
+        count = x.shape[1] - class_token
+        side = int(max(count, 0) ** 0.5)
+        rows, columns = grid if count == grid[0] * grid[1] else (side, side)
+        if rows * columns != count:
+            what = "a class token and a square grid" if class_token else "a square grid"
+            raise ValueError(f"{x.shape[1]} positions are not {what}")
+        map_ = x[0, int(class_token) :].reshape(rows, columns, -1)
+        return (map_, x[0, 0]) if class_token else (map_,)
+
+    def write(map_: np.ndarray, *token: np.ndarray) -> np.ndarray:
+        flat = map_.reshape(-1, map_.shape[-1])
+        return np.concatenate([*(t[None] for t in token), flat])[None]
+
+    return Layout(read, write)
+
+
+def rule(theirs: str, *ours: str, layout: Layout = SAME) -> Rule:
+    """A rule for parameters; `ours` without the collection."""
+    return Rule(theirs, tuple(f"params/{path}" for path in ours), layout)
+
+
+def dense(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Torch's Linear."""
+    return (
+        rule(f"{theirs}.weight", f"{ours}/kernel", layout=TRANSPOSE),
+        rule(f"{theirs}.bias", f"{ours}/bias"),
+    )
+
+
+def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Torch's LayerNorm or GroupNorm."""
+    return (
+        rule(f"{theirs}.weight", f"{ours}/scale"),
+        rule(f"{theirs}.bias", f"{ours}/bias"),
+    )
+
+
+def fused_attention(weight: str, bias: str, ours: str) -> tuple[Rule, ...]:
+    """Torch's one matrix for query, key and value."""
+    kernels = [f"{ours}/{part}/kernel" for part in ("query", "key", "value")]
+    biases = [f"{ours}/{part}/bias" for part in ("query", "key", "value")]
+    return (
+        rule(weight, *kernels, layout=fused(3, TRANSPOSE)),
+        rule(bias, *biases, layout=fused(3, SAME)),
+    )
+
+
+@cache
+def pattern(path: str) -> re.Pattern[str]:
+    """A name with ``{i}`` for numbers as a regular expression with those groups."""
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(path)))
+
+
+def plan(rules: Iterable[Rule], leaves: Iterable[str]) -> list[Rule]:
+    """The rules with their numbers filled in, one for each tensor that makes up the leaves.
+
+    Raises:
+        ValueError: If a leaf has no rule: the source has no name for it.
+    """
+    leaves = list(leaves)
+    known, covered, steps = set(leaves), set(), []
+    for entry in rules:
+        for match in filter(None, map(pattern(entry.ours[0]).fullmatch, leaves)):
+            numbers = match.groupdict()
+            ours = tuple(path.format(**numbers) for path in entry.ours)
+            if known.issuperset(ours):
+                covered.update(ours)
+                steps.append(Rule(entry.theirs.format(**numbers), ours, entry.layout))
+    if rest := sorted(known - covered):
+        raise ValueError(f"no name for {rest[0]} ({len(rest)} such)")
+    return steps

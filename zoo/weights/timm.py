@@ -1,0 +1,66 @@
+"""timm's names (huggingface/pytorch-image-models): ViT, MLP-Mixer."""
+
+from flax import linen as nn
+
+from zoo.ops.patches import grid_size
+from zoo.weights.maps import (
+    NameMap,
+    Rule,
+    dense,
+    fused_attention,
+    norm,
+    patches,
+    positions,
+    reshape,
+    rule,
+)
+
+
+def _patch_embed(theirs: str, model: nn.Module) -> tuple[Rule, ...]:
+    return (
+        rule(f"{theirs}.weight", "patch_embed/proj/kernel", layout=patches(model.patch_size)),
+        rule(f"{theirs}.bias", "patch_embed/proj/bias"),
+    )
+
+
+def vit(model: nn.Module) -> tuple[Rule, ...]:
+    """`VisionTransformer`; the norm after the pooling is their `fc_norm`."""
+    grid = grid_size(model.image_size, model.patch_size)
+    paths = ("pos_embed", "cls_pos_embed") if model.class_token else ("pos_embed",)
+    layout = positions(grid, class_token=model.class_token)
+    return (
+        *_patch_embed("patch_embed.proj", model),
+        rule("cls_token", "cls_token", layout=reshape((-1,), (1, 1, -1))),
+        rule("pos_embed", *paths, layout=layout),
+        *norm("blocks.{i}.norm1", "blocks_{i}/norm1"),
+        *fused_attention(
+            "blocks.{i}.attn.qkv.weight", "blocks.{i}.attn.qkv.bias", "blocks_{i}/attn"
+        ),
+        *dense("blocks.{i}.attn.proj", "blocks_{i}/attn/out"),
+        *norm("blocks.{i}.norm2", "blocks_{i}/norm2"),
+        *dense("blocks.{i}.mlp.fc1", "blocks_{i}/mlp/fc1"),
+        *dense("blocks.{i}.mlp.fc2", "blocks_{i}/mlp/fc2"),
+        *norm("fc_norm" if model.norm_after_pool else "norm", "norm"),
+        *dense("head", "head"),
+    )
+
+
+def mlp_mixer(model: nn.Module) -> tuple[Rule, ...]:
+    """`MlpMixer`."""
+    return (
+        *_patch_embed("stem.proj", model),
+        *norm("blocks.{i}.norm1", "blocks_{i}/norm1"),
+        *dense("blocks.{i}.mlp_tokens.fc1", "blocks_{i}/mlp_tokens/fc1"),
+        *dense("blocks.{i}.mlp_tokens.fc2", "blocks_{i}/mlp_tokens/fc2"),
+        *norm("blocks.{i}.norm2", "blocks_{i}/norm2"),
+        *dense("blocks.{i}.mlp_channels.fc1", "blocks_{i}/mlp_channels/fc1"),
+        *dense("blocks.{i}.mlp_channels.fc2", "blocks_{i}/mlp_channels/fc2"),
+        *norm("norm", "norm"),
+        *dense("head", "head"),
+    )
+
+
+MAPS = {
+    "ViT": (NameMap("timm", vit),),
+    "MlpMixer": (NameMap("timm", mlp_mixer),),
+}
