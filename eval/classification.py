@@ -33,8 +33,10 @@ from zoo.data import (
     open_classification,
     prefetch,
 )
-from zoo.data.devices import data_mesh, put_batch
+from zoo.data.devices import data_mesh, put_batch, replicate
 from zoo.predict import predict_classes
+from zoo.types import InputError
+from zoo.weights.run import read_run
 
 Put = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
@@ -212,13 +214,15 @@ def draw_attention(
 def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
     """Evaluates the best checkpoint of a run, and writes what was asked for."""
     workdir = arguments.workdir
-    model, variables = zoo.load(workdir)
+    name, fields, variables = read_run(workdir)
+    model = zoo.create(name, **fields)
     run = json.loads((workdir / "config.json").read_text())
     data = msgspec.convert(run["data"], ClassificationData)
     if arguments.split:
         data = dataclasses.replace(data, eval_split=arguments.split)
     examples = open_classification(data, "eval")
     mesh = data_mesh()
+    variables = replicate(variables, mesh)
     devices = jax.device_count()
     batch_size = -(-arguments.batch_size // devices) * devices
     evaluate = evaluator(model, data, examples, batch_size, lambda batch: put_batch(batch, mesh))
@@ -228,13 +232,13 @@ def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
     print_table(figures, console)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-        console.print(f"figures: {arguments.json}", highlight=False)
+        console.print(f"figures: {arguments.json}", highlight=False, soft_wrap=True)
     path = workdir / "confusion_matrix.png"
     draw_confusion_matrix(result.confusion(), examples.class_names, path)
-    console.print(f"confusion matrix: {path}", highlight=False)
+    console.print(f"confusion matrix: {path}", highlight=False, soft_wrap=True)
     path = workdir / "attention_maps.png"
     if draw_attention(model, variables, data, examples, path):
-        console.print(f"attention maps: {path}", highlight=False)
+        console.print(f"attention maps: {path}", highlight=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -248,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch_size", type=int, default=256, help="examples at a time")
     try:
         evaluate_run(parser.parse_args(arguments), Console())
-    except ValueError as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -21,7 +21,7 @@ def draw_confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: 
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class", fraction=0.04)
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
     axes.set(xlabel="predicted", ylabel="true")
     if k <= 50:
         axes.set_xticks(range(k), class_names, rotation=90 if k > 12 else 0)

@@ -16,8 +16,8 @@ from train.config import Config, ConfigError, override, to_json
 from train.loop import DivergedError, train
 from train.recipes import RECIPES
 from train.workdir import flatten
-from zoo.data import DataError
 from zoo.registry import unknown
+from zoo.types import InputError
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         return _train(arguments[0], list(arguments[1:]), console)
-    except (ConfigError, DataError) as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except DivergedError as error:
@@ -50,12 +50,14 @@ def _train(recipe: str, arguments: list[str], console: Console) -> int:
     if result.signal is not None:
         console.print(
             f"{result.signal.name}: saved {workdir} after step {result.step}; the same command"
-            " goes on from there"
+            " goes on from there",
+            soft_wrap=True,
         )
         return 0 if result.signal.name == "SIGTERM" else 130
     figures = "  ".join(f"{name} {value:.4f}" for name, value in result.figures.items())
     console.print(f"done after {result.step} steps: {figures}", highlight=False)
-    console.print(f"learning curve: {workdir / 'learning_curve.png'}", highlight=False)
+    curve = workdir / "learning_curve.png"
+    console.print(f"learning curve: {curve}", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -13,10 +13,11 @@ from train.optim import OptimConfig
 from train.tasks import Task
 from zoo.data import ClassificationData
 from zoo.registry import MODELS, unknown
+from zoo.types import InputError
 
 
-class ConfigError(ValueError):
-    """A wrong recipe, field or value: one line that says what is allowed."""
+class ConfigError(InputError):
+    """A wrong recipe, field or value."""
 
 
 @dataclasses.dataclass(frozen=True)

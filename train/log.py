@@ -51,7 +51,7 @@ def draw_learning_curve(workdir: Path) -> Path:
     if not entries:
         return path
     groups: dict[str, list[str]] = {}  # what one panel shows: train/loss with eval/loss
-    for name in dict.fromkeys(name for entry in entries for name in entry if name != "step"):
+    for name in dict.fromkeys(name for entry in entries for name in entry if "/" in name):
         groups.setdefault(name.split("/", 1)[1], []).append(name)
     columns = 2
     rows = -(-len(groups) // columns)
@@ -64,10 +64,6 @@ def draw_learning_curve(workdir: Path) -> Path:
                 *zip(*points, strict=True), label=name, marker="." if len(points) < 50 else ""
             )
         axes.set(title=title, xlabel="step")
-        if all(entry[name] > 0 for name in names for entry in entries if name in entry) and (
-            title in ("loss", "grad_norm")
-        ):
-            axes.set_yscale("log")
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=100)

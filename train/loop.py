@@ -186,7 +186,9 @@ class _Run:
         if metrics is not None:
             self.check(metrics)
             means = jax.device_get(metrics.means)
-            entry = {f"train/{name}": float(mean.value()) for name, mean in means.items()}
+            norm = means.pop("grad_norm")
+            in_order = {"loss": means.pop("loss"), **means, "grad_norm": norm}
+            entry = {f"train/{name}": float(mean.value()) for name, mean in in_order.items()}
             entry["train/learning_rate"] = float(jnp.asarray(self.schedule(step - 1)))
             since, first = self.clock
             speed = (step - first) * self.config.batch_size / (time.monotonic() - since)

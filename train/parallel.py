@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from train.config import Config, ConfigError
 from train.step import LoggedStep, TrainState
 from train.tasks import Batch
-from zoo.data.devices import check_divides, data_mesh, put_batch
+from zoo.data.devices import check_divides, data_mesh, put_batch, replicate
 
 
 class Parallel:
@@ -29,8 +29,8 @@ class Parallel:
         return put_batch(batch, self.mesh)
 
     def replicate(self, tree: Any) -> Any:
-        """The same values on every device."""
-        return jax.device_put(tree, self.replicated)
+        """The same arrays on every device."""
+        return replicate(tree, self.mesh)
 
     def init(self, init: Callable[[Batch], TrainState], batch: Batch) -> TrainState:
         """The first state, made where it is to be."""

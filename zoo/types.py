@@ -21,6 +21,13 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+class InputError(ValueError):
+    """Something that a user gave is wrong: one line that says what, where, and what is allowed.
+
+    Command lines print it and exit with 2; any other exception is a bug, and shows its trace.
+    """
+
+
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
     """How a model wants its images.

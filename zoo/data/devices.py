@@ -26,3 +26,8 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
     """This host's rows of a batch as global arrays whose leading axis is split over ``data``."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """The same arrays on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))

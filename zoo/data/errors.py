@@ -1,5 +1,7 @@
 """The one error of this package."""
 
+from zoo.types import InputError
 
-class DataError(ValueError):
-    """Data that cannot be used. One line: what is wrong, where, and what is allowed."""
+
+class DataError(InputError):
+    """Data that cannot be used."""

@@ -17,6 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from zoo.types import InputError
+
 
 def fields_to_json(fields: Mapping[str, object]) -> dict[str, object]:
     """A model's fields as JSON values: tuples as lists, dtypes as their names."""
@@ -48,16 +50,16 @@ def read_run(directory: str | Path) -> tuple[str, dict[str, object], dict]:
     latest. A step that was not completely written is not seen.
 
     Raises:
-        ValueError: If the directory is not a run, or holds no complete checkpoint.
+        InputError: If the directory is not a run, or holds no complete checkpoint.
     """
     directory = Path(directory)
     if not is_run(directory):
-        raise ValueError(f"{directory}: not a run: it needs config.json and checkpoints/")
+        raise InputError(f"{directory}: not a run: it needs config.json and checkpoints/")
     try:
         entry = json.loads((directory / "config.json").read_text())["model"]
         name, fields = entry["name"], fields_from_json(entry["fields"])
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{directory}/config.json: no model's name and fields: {error}") from error
+        raise InputError(f"{directory}/config.json: no model's name and fields: {error}") from error
     step = _step(directory / "checkpoints")
     return name, fields, _restore(directory / "checkpoints" / str(step) / "variables")
 
@@ -66,7 +68,7 @@ def _step(checkpoints: Path) -> int:
     """The best step, else the latest one."""
     steps = ocp.utils.checkpoint_steps(checkpoints)
     if not steps:
-        raise ValueError(f"{checkpoints}: no complete checkpoint")
+        raise InputError(f"{checkpoints}: no complete checkpoint")
 
     def score(step: int) -> float:
         metrics = checkpoints / str(step) / "metrics" / "metrics"

@@ -1,0 +1,57 @@
+import pytest
+
+from tests.train.conftest import TINY
+from train.__main__ import main
+from train.recipes import RECIPES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vit_digit"], "no recipe 'vit_digit'; there are mixer_b16_imagenet, mixer_digits"),
+        (["vit_digits", "--stepz=3"], "--stepz: no field 'stepz'; there are accumulate"),
+        (["vit_digits", "--steps=many"], "--steps: 'many' is not an integer"),
+        (["vit_digits", "--model.name=vit"], "--model.name: no model 'vit'"),
+        (["vit_digits", "--data.source=folder:nowhere"], "nowhere"),
+        (["vit_digits", "--data.source=digit"], "digit"),
+        (["vit_digits", "--data.train_split=trian"], "trian"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, capsys):
+    assert main([*arguments, f"--workdir={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_folder_without_images_is_named(tmp_path, capsys):
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / "pets" / split / name).mkdir(parents=True)
+    arguments = [f"--data.source=folder:{tmp_path / 'pets'}", f"--workdir={tmp_path / 'run'}"]
+    assert main(["vit_digits", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "cat" in error and error.count("\n") == 1
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, capsys):
+    arguments = ["vit_digits", f"--workdir={tmp_path / 'run'}", *TINY, "--steps=2"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--model.num_layers=2"]) == 2
+    error = capsys.readouterr().err
+    assert "holds a run with model.fields.num_layers=1, not 2" in error
+    assert error.count("\n") == 1
+
+
+def test_recipes_are_listed(capsys):
+    assert main([]) == 0
+    output = capsys.readouterr().out
+    assert all(name in output for name in RECIPES)
+
+
+def test_the_fields_of_a_recipe_are_listed(capsys):
+    assert main(["vit_digits", "--help"]) == 0
+    output = capsys.readouterr().out
+    assert "--optim.learning_rate=0.001" in output
+    assert "--data.source=digits" in output
