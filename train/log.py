@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from tensorboardX import SummaryWriter
 
+from train.workdir import replace_text
+
 
 class MetricsLog:
     """``DIR/metrics.jsonl``, one object a step, and the same figures for TensorBoard.
@@ -18,7 +20,7 @@ class MetricsLog:
     def __init__(self, workdir: Path, resumed_at: int) -> None:
         self.path = workdir / "metrics.jsonl"
         kept = [entry for entry in read_metrics(self.path) if entry["step"] <= resumed_at]
-        self.path.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+        replace_text(self.path, "".join(json.dumps(entry) + "\n" for entry in kept))
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=resumed_at + 1)
 
     def write(self, step: int, figures: dict[str, float], speeds: dict[str, float]) -> None:

@@ -155,6 +155,8 @@ class _Run:
         """Takes the steps that are left, or as many as there are before a signal."""
         config, step, figures = self.config, self.saved[0], {}
         left = range(step + 1, config.steps + 1)
+        if not left:
+            figures = self.evaluate(self.state.evaluated())
         pending: tuple[int, Metrics] | None = None
         with self.progress:
             for step in left:
@@ -177,7 +179,7 @@ class _Run:
                 self.progress.update(self.bar, completed=step)
                 if stops:
                     return Result(step, figures, received[0])
-        return Result(step, figures, None)
+        return Result(config.steps, figures, None)
 
     def report(self, step: int, metrics: Metrics | None, figures: dict[str, float]) -> None:
         """Writes the entry of a step: the means up to it, and an evaluation."""

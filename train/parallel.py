@@ -10,17 +10,26 @@ from jax.sharding import NamedSharding, PartitionSpec
 from train.config import Config, ConfigError
 from train.step import LoggedStep, TrainState
 from train.tasks import Batch
-from zoo.data.devices import check_divides, data_mesh, put_batch, replicate
+from zoo.data.devices import data_mesh, put_batch, replicate
+
+
+def check_divides(batch_size: int, devices: int, accumulate: int) -> None:
+    """Raises ConfigError, naming the nearest sizes that do, if a batch has no equal shares."""
+    shares = devices * accumulate
+    if batch_size % shares:
+        below = batch_size // shares * shares
+        near = " or ".join(str(size) for size in (below, below + shares) if size)
+        raise ConfigError(
+            f"batch_size={batch_size} does not divide into {shares} shares ({devices} devices,"
+            f" accumulate={accumulate}); take {near}"
+        )
 
 
 class Parallel:
     """The mesh of a run, and what goes where on it."""
 
     def __init__(self, config: Config) -> None:
-        try:
-            check_divides(config.batch_size // config.accumulate, jax.device_count())
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        check_divides(config.batch_size, jax.device_count(), config.accumulate)
         self.mesh = data_mesh()
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
 

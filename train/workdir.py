@@ -12,7 +12,10 @@ from train.config import Config, ConfigError, model_field_names, to_json
 from zoo.data import Dataset
 
 # Settings that a resumed run may change, since they do not change what it computes.
-_FREE = ("log_every", "eval_every", "checkpoint_every", "keep", "parallel")
+_FREE = (
+    *("log_every", "eval_every", "checkpoint_every", "keep", "parallel"),
+    *("data.data_dir", "data.threads", "data.workers"),
+)
 
 
 def complete(config: Config, examples: Dataset) -> Config:
@@ -55,7 +58,14 @@ def claim(workdir: Path, config: Config) -> None:
                     " give it its own settings to go on, or take another --workdir"
                 )
     workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(new, indent=2) + "\n")
+    replace_text(path, json.dumps(new, indent=2) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, however the process ends."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,16 +12,6 @@ def data_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
-def check_divides(batch_size: int, devices: int) -> None:
-    """Raises ValueError, with the nearest sizes that do, if a batch does not divide evenly."""
-    if batch_size % devices:
-        below = batch_size // devices * devices
-        near = " or ".join(str(size) for size in (below, below + devices) if size)
-        raise ValueError(
-            f"batch_size={batch_size} does not divide over {devices} devices; take {near}"
-        )
-
-
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
     """This host's rows of a batch as global arrays whose leading axis is split over ``data``."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))

@@ -1,0 +1,24 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+
+from zoo.predict import predict_classes
+
+
+def test_the_likeliest_classes_with_their_probabilities():
+    logits = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    found = jax.jit(predict_classes)(jnp.asarray(logits))
+    order = np.argsort(-logits, axis=1)[:, :5]
+    np.testing.assert_array_equal(found.classes, order)
+    probabilities = scipy.special.softmax(logits, axis=1)
+    np.testing.assert_allclose(
+        found.scores, np.take_along_axis(probabilities, order, axis=1), rtol=1e-5
+    )
+
+
+def test_fewer_classes_than_asked_for_and_ties():
+    found = predict_classes(jnp.zeros((1, 3), jnp.bfloat16))
+    np.testing.assert_array_equal(found.classes, [[0, 1, 2]])
+    np.testing.assert_allclose(found.scores, 1 / 3, rtol=1e-6)
+    assert found.scores.dtype == jnp.float32
