@@ -104,7 +104,7 @@ def test_training_crop_is_near_pillows(filter_):
         assert difference.mean() < 1.0
 
 
-def test_shrinking_is_antialiased():
+def test_shrinking_to_a_half_or_less_is_antialiased():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
     whole = ((1.0, 1.0), (1.0, 1.0))
