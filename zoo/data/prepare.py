@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core import utils as core_utils
 from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.core.features import image_feature
 from tensorflow_datasets.core.utils import image_utils
@@ -76,9 +77,10 @@ def _stand_in_for_tensorflow() -> None:
         if (of_a_set or module is extractor) and "tf" in vars(module):
             vars(module)["tf"] = tensorflow
 
-    image_feature._ImageEncoder._encode_image = _encode_array
-    for utils in (image_utils, tfds.core.utils):
-        utils.jpeg_cmyk_to_rgb = utils.png_to_jpeg = _to_rgb_jpeg
+    encoder: Any = image_feature._ImageEncoder
+    encoder._encode_image = _encode_array
+    for utils in (image_utils, core_utils):
+        vars(utils).update(jpeg_cmyk_to_rgb=_to_rgb_jpeg, png_to_jpeg=_to_rgb_jpeg)
 
 
 def _encode_array(encoder: Any, pixels: np.ndarray) -> bytes:
