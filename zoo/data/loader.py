@@ -8,6 +8,7 @@ batches it has had. Threads and worker processes are grain's.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import sys
@@ -17,7 +18,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import grain
 import numpy as np
 from absl import flags
-from grain.experimental import ThreadPrefetchDatasetIterator, index_shuffle
+from grain.experimental import ThreadPrefetchDatasetIterator
 
 from zoo.data.errors import DataError
 
@@ -96,6 +97,12 @@ class Dataset:
         return batch
 
 
+@functools.lru_cache(maxsize=4)  # the end of one epoch and the beginning of the next, twice
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of an epoch; grain's ``index_shuffle`` takes longer than a digit's decoding."""
+    return np.random.default_rng([seed, epoch]).permutation(np.arange(count, dtype=np.uint32))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Rows:
     """The examples of one process, flat, from batch `start` on, as a source for grain.
@@ -127,8 +134,7 @@ class _Rows:
                 return {**self.dataset.padding, _ERROR: np.str_("")}
             return self.dataset.example(position, np.random.default_rng(position))
         epoch, place = divmod(position, len(self.dataset))
-        (order,) = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
-        index = index_shuffle(place, max_index=len(self.dataset) - 1, seed=int(order), rounds=4)
+        index = int(_order(self.seed, epoch, len(self.dataset))[place])
         return self.dataset.example(index, np.random.default_rng([self.seed, position]))
 
     def batches(self) -> grain.DatasetIterator[Batch]:
