@@ -12,6 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +131,19 @@ def evaluator(
 
     def evaluate(variables: Mapping[str, Any]) -> ClassificationResult:
         results = []
-        batches = eval_batches(examples, batch_size)
-        for host, batch in prefetch(batches, lambda host: (host, put(host))):
-            found = jax.device_get(predict(variables, batch))
-            valid = host["valid"]
-            results.append(
-                ClassificationResult(
-                    host["label"][valid],
-                    found["classes"][valid],
-                    found["losses"][valid],
-                    examples.num_classes,
+        batches = prefetch(eval_batches(examples, batch_size), lambda host: (host, put(host)))
+        with closing(batches):
+            for host, batch in batches:
+                found = jax.device_get(predict(variables, batch))
+                valid = host["valid"]
+                results.append(
+                    ClassificationResult(
+                        host["label"][valid],
+                        found["classes"][valid],
+                        found["losses"][valid],
+                        examples.num_classes,
+                    )
                 )
-            )
         return ClassificationResult.merge(results)
 
     return evaluate

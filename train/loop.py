@@ -4,7 +4,7 @@ import dataclasses
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -212,9 +212,9 @@ class _Run:
         if bad < 0:
             return
         step, position = self.saved
-        batches = self.host_batches()
-        batches.set_state(position)
-        batch = next(batch for at, batch in enumerate(batches, start=step + 1) if at == bad)
+        with closing(self.host_batches()) as batches:
+            batches.set_state(position)
+            batch = next(batch for at, batch in enumerate(batches, start=step + 1) if at == bad)
         kept = self.workdir / f"bad_batch_step{bad}.npz"
         np.savez(kept, **batch)
         good = f"{self.workdir / 'checkpoints' / str(step)}" if step else "none yet"
@@ -232,6 +232,7 @@ class _Run:
 
     def close(self) -> None:
         """Waits for the checkpoint under way, and draws the learning curve."""
+        self.batches.close()
         self.checkpoints.close()
         self.log.close()
         draw_learning_curve(self.workdir)
