@@ -13,12 +13,13 @@ def _digits(recipe: str, model: ModelConfig) -> Config:
         data=ClassificationData(
             source="digits",
             train_crop="random_resized",
-            crop_scale=(0.6, 1.0),
-            mixup=0.4,
+            crop_scale=(0.8, 1.0),
+            mixup=0.2,
+            threads=2,
         ),
         task=Classification(),
         optim=OptimConfig(
-            learning_rate=1e-3, warmup_steps=100, weight_decay=0.05, b2=0.99, clip_norm=1.0
+            learning_rate=2e-3, warmup_steps=100, weight_decay=0.05, b2=0.99, clip_norm=1.0
         ),
         steps=2_000,
         batch_size=64,
@@ -30,9 +31,9 @@ def _digits(recipe: str, model: ModelConfig) -> Config:
 
 def vit_digits() -> Config:
     """A small ViT on the embedded digits, from scratch."""
-    return _digits("vit_digits", ModelConfig("vit_nano_patch4_32", {"patch_size": 1}))
+    return _digits("vit_digits", ModelConfig("vit_nano_patch4_32", {"patch_size": 2}))
 
 
 def mixer_digits() -> Config:
     """A small MLP-Mixer on the embedded digits, from scratch."""
-    return _digits("mixer_digits", ModelConfig("mixer_nano_patch4_32", {"patch_size": 1}))
+    return _digits("mixer_digits", ModelConfig("mixer_nano_patch4_32", {"patch_size": 2}))
