@@ -137,7 +137,7 @@ class _Run:
 
     def resume(self, step: int) -> None:
         """Goes back to a checkpoint."""
-        self.console.print(f"resuming {self.workdir} after step {step}")
+        self.console.print(f"resuming {self.workdir} after step {step}", soft_wrap=True)
         self.state, self.metrics, position = self.checkpoints.restore(
             self.state, self.metrics, step
         )
