@@ -56,7 +56,7 @@ def test_accumulation_equals_the_large_batch(setup, loss_name):
     after_parts, parts = jax.jit(make_step(config, model, optimizer))(state, batch)
     after_whole, means = jax.jit(make_step(whole, model, optimizer))(state, batch)
     np.testing.assert_allclose(parts["loss"].value(), means["loss"].value(), rtol=1e-5)
-    np.testing.assert_allclose(parts["top1"].value(), means["top1"].value(), rtol=1e-6)
+    np.testing.assert_allclose(parts["top1"].value(), means["top1"].value(), rtol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
         after_parts.params,

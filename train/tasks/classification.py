@@ -12,6 +12,9 @@ from flax import linen as nn
 import eval.classification
 from train.tasks import Batch, Mean, Put
 from zoo.data import ClassificationData, Dataset, mix_batch, normalize, open_classification
+from zoo.losses.classification import sigmoid_cross_entropy, softmax_cross_entropy
+
+_LOSSES = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +77,9 @@ class Classification:
             rngs={"dropout": key},
             mutable=[name for name in variables if name != "params"],
         )
-        logits, targets = logits.astype(jnp.float32), batch["targets"]
+        targets = batch["targets"]
         weights = targets.sum(axis=-1)
-        if self.loss_name == "softmax":
-            # For targets of weight w instead of 1, w times the cross-entropy; 0 for no target.
-            losses = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
-        else:
-            losses = optax.sigmoid_binary_cross_entropy(logits, targets).sum(axis=-1)
-            losses = jnp.where(weights > 0, losses, 0.0)
+        losses = _LOSSES[self.loss_name](logits, targets)
         hits = logits.argmax(axis=-1) == targets.argmax(axis=-1)
         loss = Mean(losses.sum(), weights.sum())
         return {"loss": loss}, {"top1": Mean.of(hits, weights)}, changed
