@@ -191,18 +191,20 @@ def _masks(
     refuse(np.flatnonzero(kinds < 0), "polygons need at least 3 points each")
     sizes = np.array([(images[i].height, images[i].width) for i in image], int).reshape(-1, 2)
     refuse(rows[0][(sizes[rows[0]] <= 0).any(axis=1)], "polygons in an image without height, width")
-    for row in np.concatenate(rows[1:]).tolist():
-        sizes[row] = segmentations[row].size
+    encoded = np.flatnonzero(kinds > 0)
+    given = itertools.chain.from_iterable(segmentations[row].size for row in encoded.tolist())
+    sizes[encoded] = np.fromiter(given, np.int64, count=2 * len(encoded)).reshape(-1, 2)
     refuse(np.flatnonzero((sizes <= 0).any(axis=1)), "mask without height or width")
     parts = []
     for kind, which in enumerate(rows):
-        chosen = [segmentations[row] for row in which]
+        chosen = [segmentations[row] for row in which.tolist()]
         try:
             parts.append(_MASK_READERS[kind](chosen, sizes[which]))
         except rle.MaskError as error:
             refuse(which[error.rows], f"mask: {error}")
     order = np.argsort(np.concatenate(rows), kind="stable")
-    return rle.Masks.concatenate(parts).take(order)
+    masks = rle.Masks.concatenate(parts)
+    return masks if (kinds == kinds[:1]).all() else masks.take(order)
 
 
 def _mask_kind(segmentation: Any) -> int:

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
 from eval.overlap import Overlap
-from eval.ragged import lengths_to_offsets, spread
-from eval.records import Detections, Objects, take
+from eval.ragged import blocks, lengths_to_offsets, spread
+from eval.records import Detections, Objects
 
 _PAIRS_AT_ONCE = 1 << 18
 _CAP = 1 - 1e-10  # an overlap of 1 less rounding passes a threshold of 1
@@ -142,15 +142,14 @@ def match(
     if max_detections is not None:
         kept = ranks < max_detections
         rows, keys, ranks = rows[kept], keys[kept], ranks[kept]
-    detections = take(detections, rows)
     objects_ignored = settings.outside(objects.areas) | np.where(
         objects.ignored | objects.crowd, settings.all, np.uint64(0)
     )
-    pairs = _candidates(objects, object_keys, detections, keys, overlap, settings)
+    pairs = _candidates(objects, object_keys, detections, rows, keys, overlap, settings)
     matched, ignored, objects_matched = _greedy(
         pairs, keys[pairs.detection], len(rows), objects.crowd, objects_ignored, settings
     )
-    unwanted = settings.outside(detections.areas)
+    unwanted = settings.outside(detections.areas[rows])
     if lenient is not None:
         unwanted |= np.where(lenient[rows], settings.all, np.uint64(0))
     ignored |= ~matched & unwanted
@@ -161,11 +160,15 @@ def _candidates(
     objects: Objects,
     object_keys: np.ndarray,
     detections: Detections,
+    rows: np.ndarray,
     keys: np.ndarray,
     overlap: Overlap,
     settings: Settings,
 ) -> _Candidates:
-    """Pairs in one group that reach the lowest threshold; each detection's best pair first."""
+    """Pairs in one group that reach the lowest threshold; each detection's best pair first.
+
+    `rows` and `keys` are the row and the group of each detection, sorted by group.
+    """
     by_group = np.argsort(object_keys, kind="stable")
     ordered = object_keys[by_group]
     groups, group = np.unique(keys, return_inverse=True)
@@ -175,16 +178,12 @@ def _candidates(
     total = lengths_to_offsets(count)
     least = min(settings.thresholds[0], _CAP)
     found = []
-    cuts = np.searchsorted(total, np.arange(0, total[-1], _PAIRS_AT_ONCE), side="left")
-    for low, high in itertools.pairwise([*cuts, len(keys)]):
-        d = np.repeat(np.arange(low, high), count[low:high])
-        g = by_group[spread(start[low:high], count[low:high])]
-        values = overlap(detections, objects, d, g)
+    for part in blocks(total, _PAIRS_AT_ONCE):
+        d = np.repeat(np.arange(part.start, part.stop), count[part])
+        g = by_group[spread(start[part], count[part])]
+        values = overlap(detections, objects, rows[d], g, least)
         near = values >= least
         found.append((d[near], g[near], values[near]))
-    if not found:
-        empty = np.zeros(0, int)
-        return _Candidates(empty, empty, np.zeros(0))
     d, g, values = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.lexsort((-g, -values, d))
     return _Candidates(d[order], g[order], values[order])

@@ -1,7 +1,8 @@
 """Overlap of detection and ground truth, pair by pair: boxes, masks, keypoints (OKS).
 
 Every function takes p pairs as two index arrays, so that one call serves all images and
-categories. Formulas, and the order of their floating point operations, are COCO's.
+categories. Where an overlap is certain to be below `least`, 0 may be given instead. Formulas, and
+the order of their floating point operations, are COCO's.
 """
 
 from collections.abc import Callable
@@ -18,11 +19,11 @@ COCO_SIGMAS = (
 )
 
 Pairs = Int[np.ndarray, " p"]
-Overlap = Callable[[Detections, Objects, Pairs, Pairs], Float[np.ndarray, " p"]]
+Overlap = Callable[[Detections, Objects, Pairs, Pairs, float], Float[np.ndarray, " p"]]
 
 
 def box_iou(
-    detections: Detections, objects: Objects, d: Pairs, g: Pairs
+    detections: Detections, objects: Objects, d: Pairs, g: Pairs, least: float = 0
 ) -> Float[np.ndarray, " p"]:
     """IoU of boxes; for crowds the share of the detection that is inside."""
     iou, _ = _box_overlap(detections.boxes_xywh[d], objects.boxes_xywh[g], objects.crowd[g])
@@ -42,27 +43,27 @@ def _box_overlap(a: np.ndarray, b: np.ndarray, crowd: np.ndarray) -> tuple[np.nd
 
 
 def mask_iou(
-    detections: Detections, objects: Objects, d: Pairs, g: Pairs
+    detections: Detections, objects: Objects, d: Pairs, g: Pairs, least: float = 0
 ) -> Float[np.ndarray, " p"]:
     """IoU of masks, as `box_iou`. Masks of differently sized images do not overlap."""
-    a, b = detections.masks, objects.masks
-    if a is None or b is None:
+    if detections.masks is None or objects.masks is None:
         raise ValueError("mask overlap needs masks in detections and objects")
-    used_a, used_b = np.unique(d), np.unique(g)
-    boxes_a, boxes_b = a.take(used_a).boxes_xywh(), b.take(used_b).boxes_xywh()
-    area_a, area_b = a.areas()[d], b.areas()[g]
     crowd = objects.crowd[g]
-    _, inter = _box_overlap(
-        boxes_a[np.searchsorted(used_a, d)], boxes_b[np.searchsorted(used_b, g)], crowd
-    )
-    possible = (inter > 0) & (a.sizes[d] == b.sizes[g]).all(axis=1)
-    iou = np.zeros(len(d))
-    d, g, crowd = d[possible], g[possible], crowd[possible]
-    area_a, area_b = area_a[possible], area_b[possible]
-    common = intersections(a, b, d, g)
-    union = np.where(crowd, area_a, area_a + area_b - common)
-    iou[possible] = np.where(common == 0, 0, common / np.maximum(union, 1))
-    return iou
+    d_used, d = np.unique(d, return_inverse=True)
+    g_used, g = np.unique(g, return_inverse=True)
+    a, b = detections.masks.take(d_used), objects.masks.take(g_used)
+    _, most = _box_overlap(a.boxes_xywh()[d], b.boxes_xywh()[g], crowd)
+    area_a, area_b = a.areas()[d], b.areas()[g]
+
+    def iou(common: np.ndarray) -> np.ndarray:
+        union = np.where(crowd, area_a, area_a + area_b - common)
+        return common / np.maximum(union, 1)
+
+    most = np.minimum(most, np.minimum(area_a, area_b))
+    possible = (most > 0) & (iou(most) >= least) & (a.sizes[d] == b.sizes[g]).all(axis=1)
+    common = np.zeros(len(d), np.int64)
+    common[possible] = intersections(a, b, d[possible], g[possible])
+    return iou(common)
 
 
 class KeypointSimilarity:
@@ -76,7 +77,7 @@ class KeypointSimilarity:
         self.sigmas = sigmas
 
     def __call__(
-        self, detections: Detections, objects: Objects, d: Pairs, g: Pairs
+        self, detections: Detections, objects: Objects, d: Pairs, g: Pairs, least: float = 0
     ) -> Float[np.ndarray, " p"]:
         """Similarity of each pair, 0 to 1."""
         if detections.keypoints is None or objects.keypoints is None:

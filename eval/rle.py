@@ -8,13 +8,14 @@ it. Reference: COCO's maskApi, whose results these are, pixel for pixel.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int32
 
-from eval.ragged import lengths_to_offsets, spread
+from eval.ragged import blocks, lengths_to_offsets, spread
 
+_TOGGLES_AT_ONCE = 1 << 18
 _UPSAMPLE = 5  # maskApi draws polygons on a grid five times finer than the pixels
 
 
@@ -28,7 +29,7 @@ class Masks:
         sizes: Height and width of each mask's image, in pixels.
     """
 
-    toggles: Int[np.ndarray, " t"]
+    toggles: Int32[np.ndarray, " t"]
     offsets: Int[np.ndarray, " n+1"]
     sizes: Int[np.ndarray, "n 2"]
 
@@ -51,30 +52,20 @@ class Masks:
             np.concatenate([part.sizes for part in parts]),
         )
 
+    def split(self) -> Iterator["Masks"]:
+        """The same masks in several pieces whose toggles fit a processor's cache."""
+        for part in blocks(self.offsets, _TOGGLES_AT_ONCE):
+            offsets = self.offsets[part.start : part.stop + 1]
+            toggles = self.toggles[offsets[0] : offsets[-1]]
+            yield Masks(toggles, offsets - offsets[0], self.sizes[part])
+
     def areas(self) -> Int[np.ndarray, " n"]:
         """Foreground pixels of each mask."""
-        runs = lengths_to_offsets(self.toggles[1::2] - self.toggles[::2])
-        return np.diff(runs[self.offsets // 2])
+        return np.concatenate([_areas(part) for part in self.split()])
 
     def boxes_xywh(self) -> Float[np.ndarray, "n 4"]:
         """Smallest box around each mask in whole pixels; zeros for an empty mask."""
-        run_mask = np.repeat(np.arange(len(self)), np.diff(self.offsets) // 2)
-        starts, ends = self.toggles[::2], self.toggles[1::2]
-        solid = ends > starts
-        run_mask, starts, lasts = run_mask[solid], starts[solid], ends[solid] - 1
-        heights = self.sizes[run_mask, 0]
-        x1, y1 = starts // heights, starts % heights
-        x2, y2 = lasts // heights, lasts % heights
-        wraps = x1 < x2  # such a run touches the bottom of a column and the top of the next
-        y1, y2 = np.where(wraps, 0, y1), np.where(wraps, heights - 1, y2)
-        boxes = np.zeros((len(self), 4))
-        if len(run_mask):
-            first = np.flatnonzero(np.diff(run_mask, prepend=-1))
-            least = [np.minimum.reduceat(v, first) for v in (x1, y1)]
-            most = [np.maximum.reduceat(v, first) for v in (x2, y2)]
-            sides = [high - low + 1 for low, high in zip(least, most, strict=True)]
-            boxes[run_mask[first]] = np.stack([*least, *sides], axis=-1)
-        return boxes
+        return np.concatenate([_boxes_xywh(part) for part in self.split()])
 
     def to_arrays(self) -> list[Bool[np.ndarray, "h w"]]:
         """Each mask as a boolean array."""
@@ -85,6 +76,31 @@ class Masks:
             values = np.cumsum(flips[:-1]) % 2 == 1
             arrays.append(values.reshape(width, height).T)
         return arrays
+
+
+def _areas(masks: Masks) -> np.ndarray:
+    runs = lengths_to_offsets(masks.toggles[1::2] - masks.toggles[::2])
+    return np.diff(runs[masks.offsets // 2])
+
+
+def _boxes_xywh(masks: Masks) -> np.ndarray:
+    run_mask = np.repeat(np.arange(len(masks)), np.diff(masks.offsets) // 2)
+    starts, ends = masks.toggles[::2], masks.toggles[1::2]
+    solid = ends > starts
+    run_mask, starts, lasts = run_mask[solid], starts[solid], ends[solid] - 1
+    heights = masks.sizes[run_mask, 0].astype(np.int32)
+    x1, x2 = starts // heights, lasts // heights
+    y1, y2 = starts - x1 * heights, lasts - x2 * heights
+    wraps = x1 < x2  # such a run touches the bottom of a column and the top of the next
+    y1, y2 = np.where(wraps, 0, y1), np.where(wraps, heights - 1, y2)
+    boxes = np.zeros((len(masks), 4))
+    if len(run_mask):
+        first = np.flatnonzero(np.diff(run_mask, prepend=-1))
+        least = [np.minimum.reduceat(v, first) for v in (x1, y1)]
+        most = [np.maximum.reduceat(v, first) for v in (x2, y2)]
+        sides = [high - low + 1 for low, high in zip(least, most, strict=True)]
+        boxes[run_mask[first]] = np.stack([*least, *sides], axis=-1)
+    return boxes
 
 
 class MaskError(ValueError):
@@ -102,19 +118,21 @@ def intersections(
 
     The area of b to the left of each toggle of a, with alternating sign, sums to the intersection.
     """
-    used, rows_b = np.unique(rows_b, return_inverse=True)
-    b = b.take(used)
     span = int(max(a.sizes.prod(axis=1).max(initial=0), b.sizes.prod(axis=1).max(initial=0))) + 1
     keys = b.toggles + np.repeat(np.arange(len(b)) * span, np.diff(b.offsets))
     signed = lengths_to_offsets(b.toggles * np.where(np.arange(len(b.toggles)) % 2, 1, -1))
     lengths = np.diff(a.offsets)[rows_a]
-    positions = a.toggles[spread(a.offsets[rows_a], lengths)]
-    owner = np.repeat(rows_b, lengths)
-    passed = np.searchsorted(keys, positions + owner * span, side="right")
-    # Runs start at even toggles, so an odd count means that the position is inside a run.
-    left = positions * (passed % 2) + signed[passed] - signed[b.offsets[owner]]
-    left[::2] *= -1
-    return np.diff(lengths_to_offsets(left)[lengths_to_offsets(lengths)])
+    work = lengths_to_offsets(lengths)
+    common = np.empty(len(rows_a), np.int64)
+    for part in blocks(work, _TOGGLES_AT_ONCE):
+        positions = a.toggles[spread(a.offsets[rows_a[part]], lengths[part])]
+        owner = np.repeat(rows_b[part], lengths[part])
+        passed = np.searchsorted(keys, positions + owner * span, side="right")
+        # Runs start at even toggles, so after an odd count of them the position is inside a run.
+        left = positions * (passed % 2) + signed[passed] - signed[b.offsets[owner]]
+        left[::2] *= -1
+        common[part] = np.diff(lengths_to_offsets(left)[lengths_to_offsets(lengths[part])])
+    return common
 
 
 def from_counts(
@@ -137,7 +155,7 @@ def from_counts(
     toggles = ends[1:] - np.repeat(ends[offsets[:-1]], lengths)
     keep = np.ones(len(toggles), bool)
     keep[offsets[1:][lengths % 2 == 1] - 1] = False  # the background run that ends the image
-    return Masks(toggles[keep], lengths_to_offsets(lengths - lengths % 2), sizes)
+    return Masks(toggles[keep].astype(np.int32), lengths_to_offsets(lengths - lengths % 2), sizes)
 
 
 def from_strings(strings: Sequence[str | bytes], sizes: Int[np.ndarray, "n 2"]) -> Masks:
@@ -151,36 +169,48 @@ def from_strings(strings: Sequence[str | bytes], sizes: Int[np.ndarray, "n 2"]) 
         MaskError: If a string is damaged, or its runs do not cover its image.
     """
     raw = [s.encode() if isinstance(s, str) else s for s in strings]
-    codes = np.frombuffer(b"".join(raw), np.uint8) - np.uint8(48)
-    ends = lengths_to_offsets(np.array([len(s) for s in raw], int))[1:]
-    empty = np.flatnonzero(np.diff(ends, prepend=0) == 0)
-    last = codes & 32 == 0
-    broken = np.flatnonzero((codes > 63) | np.isin(np.arange(1, len(codes) + 1), ends) & ~last)
-    rows = np.union1d(empty, np.searchsorted(ends, broken, side="right"))
-    if len(rows):
+    offsets = lengths_to_offsets(np.array([len(s) for s in raw], int))
+    parts = []
+    for part in blocks(offsets, _TOGGLES_AT_ONCE):
+        try:
+            parts.append(
+                _from_strings(b"".join(raw[part]), offsets[part.start : part.stop + 1], sizes[part])
+            )
+        except MaskError as error:
+            raise MaskError(error.rows + part.start, str(error)) from None
+    return Masks.concatenate(parts)
+
+
+def _from_strings(joined: bytes, offsets: np.ndarray, sizes: np.ndarray) -> Masks:
+    codes = np.frombuffer(joined, np.uint8) - np.uint8(48)
+    ends = offsets[1:] - offsets[0]
+    empty = np.flatnonzero(np.diff(offsets) == 0)
+    cut_off = np.flatnonzero(codes[np.maximum(ends, 1) - 1] & 32) if len(codes) else empty
+    foreign = np.searchsorted(ends, np.flatnonzero(codes > 63), side="right")
+    if len(rows := np.unique(np.concatenate([empty, cut_off, foreign]))):
         raise MaskError(rows, "compressed run lengths are damaged")
-    stop = np.flatnonzero(last) + 1
+    stop = np.flatnonzero(codes < 32) + 1
     start = np.append(0, stop)[:-1]
-    shift = np.arange(len(codes)) - np.repeat(start, stop - start)
-    values = np.add.reduceat((codes & 31).astype(np.int64) << 5 * shift, start)
-    negative = codes[stop - 1] & 16 != 0
-    values -= np.where(negative, np.int64(1) << 5 * (stop - start), 0)
+    widths = stop - start
+    values = (codes[start] & 31).astype(np.int64)
+    for i in range(1, int(widths.max(initial=0))):
+        longer = np.flatnonzero(widths > i)
+        values[longer] |= (codes[start[longer] + i] & 31).astype(np.int64) << 5 * i
+    values -= (codes[stop - 1] & 16).astype(np.int64) << 5 * widths - 4
     lengths = np.diff(np.searchsorted(stop, ends, side="right"), prepend=0)
     return from_counts(_undo_differences(values, lengths), lengths, sizes)
 
 
 def _undo_differences(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Running sums over every second value of each mask, the first value apart."""
-    offsets = lengths_to_offsets(lengths)[:-1]
-    place = np.arange(len(values)) - np.repeat(offsets, lengths)
-    chain = 2 * np.repeat(np.arange(len(lengths)), lengths) + place % 2
-    order = np.argsort(chain, kind="stable")
-    order = order[place[order] > 0]
-    sums = np.cumsum(values[order])
-    first = np.flatnonzero(np.diff(chain[order], prepend=-1))
-    before = sums[first] - values[order[first]]
-    counts = values.copy()
-    counts[order] = sums - np.repeat(before, np.diff(np.append(first, len(order))))
+    first = lengths_to_offsets(lengths)[:-1]
+    odd = (np.arange(len(values)) - np.repeat(first % 2, lengths)) % 2 == 1
+    heads = values[first]
+    values[first] = 0
+    sums = [lengths_to_offsets(np.where(chosen, values, 0)) for chosen in (~odd, odd)]
+    before = [np.repeat(chain[first], lengths) for chain in sums]
+    counts = np.where(odd, sums[1][1:] - before[1], sums[0][1:] - before[0])
+    counts[first] = heads
     return counts
 
 
@@ -191,7 +221,9 @@ def from_arrays(arrays: Bool[np.ndarray, "n h w"]) -> Masks:
     edges = np.diff(flat.astype(np.int8), axis=1, prepend=0, append=0) != 0
     rows, toggles = np.nonzero(edges)
     lengths = np.bincount(rows, minlength=n)
-    return Masks(toggles, lengths_to_offsets(lengths), np.tile([[height, width]], (n, 1)))
+    return Masks(
+        toggles.astype(np.int32), lengths_to_offsets(lengths), np.tile([[height, width]], (n, 1))
+    )
 
 
 def to_strings(masks: Masks) -> list[str]:
@@ -238,8 +270,8 @@ def from_polygons(
     )
     height = size[polygon, 0]
     row = np.ceil(np.clip((row + 0.5) / _UPSAMPLE - 0.5, 0, height)).astype(np.int64)
-    toggles = _pair_up(polygon, column * height + row, size.prod(axis=1))
-    return _union(toggles, owners, sizes)
+    polygon, toggles = _pair_up(polygon, column * height + row, size.prod(axis=1))
+    return _union(polygon, toggles, owners, sizes)
 
 
 def _crossings(
@@ -301,7 +333,9 @@ def _last_step_before(x: np.ndarray, slope: np.ndarray, target: np.ndarray) -> n
     return t
 
 
-def _pair_up(polygon: np.ndarray, toggles: np.ndarray, areas: np.ndarray) -> list[np.ndarray]:
+def _pair_up(
+    polygon: np.ndarray, toggles: np.ndarray, areas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Sorted toggles of each polygon without those that cancel, an even number of each.
 
     Returns:
@@ -313,16 +347,18 @@ def _pair_up(polygon: np.ndarray, toggles: np.ndarray, areas: np.ndarray) -> lis
     odd = np.flatnonzero(np.bincount(keys // span, minlength=len(areas)) % 2)
     open_end = odd * span + areas[odd]  # a run that nothing closes reaches the end of the image
     keys = np.sort(np.concatenate([keys, open_end]))
-    return [keys // span, keys % span]
+    return keys // span, keys % span
 
 
-def _union(toggles: list[np.ndarray], owners: np.ndarray, sizes: np.ndarray) -> Masks:
+def _union(
+    polygon: np.ndarray, toggles: np.ndarray, owners: np.ndarray, sizes: np.ndarray
+) -> Masks:
     """Joins the runs of polygons that belong to the same mask."""
-    polygon, position = toggles
-    mask = owners[polygon]
-    change = np.where(np.arange(len(position)) % 2, -1, 1)
-    order = np.lexsort((-change, position, mask))  # starts first, so that touching runs join
-    depth = np.cumsum(change[order])
-    outer = (depth == 0) | (depth == 1) & (change[order] == 1)
-    lengths = np.bincount(mask[order][outer], minlength=len(sizes))
-    return Masks(position[order][outer], lengths_to_offsets(lengths), sizes)
+    span = int(sizes.prod(axis=1).max(initial=0)) + 1
+    is_end = np.arange(len(toggles)) % 2
+    events = np.sort((owners[polygon] * span + toggles) * 2 + is_end)  # starts first: runs join
+    is_end = events % 2
+    depth = np.cumsum(1 - 2 * is_end)
+    outer = events[depth == is_end ^ 1] // 2
+    lengths = np.bincount(outer // span, minlength=len(sizes))
+    return Masks((outer % span).astype(np.int32), lengths_to_offsets(lengths), sizes)

@@ -20,7 +20,7 @@ def awkward(seed: int, iou_type: str = "bbox") -> Dataset:
     """A small set with everything that an evaluator gets wrong.
 
     Crowds, zero areas, ties in score and in overlap, exact hits, more than 100 detections, images
-    and categories without objects or without detections, ids that are neither contiguous nor sorted.
+    and categories without objects or detections, ids that are neither contiguous nor sorted.
     """
     rng = np.random.default_rng(seed)
     num_images, num_categories = rng.integers(1, 7), rng.integers(1, 5)
