@@ -200,18 +200,25 @@ class CocoEvaluator(Collected):
         """Figures by name, each 0 to 1, or -1 where there is nothing to average.
 
         ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl`` (keypoints: ``AP AP50 AP75 APm APl
-        AR AR50 AR75 ARm ARl``), and ``per_category``: the same of each category by its name.
+        AR AR50 AR75 ARm ARl``), and ``per_category``: the same of each category by its name, and
+        ``AP_by_iou``, its AP at each threshold.
         """
         curves = self.curves()
-        names = unique_names(self.categories)
-        everything = slice(None)
-        return {
-            **{line.key: self._mean(curves, line, everything) for line in self.lines},
-            "per_category": {
-                name: {line.key: self._mean(curves, line, slice(i, i + 1)) for line in self.lines}
-                for i, name in enumerate(names)
-            },
+        every = slice(None)
+        figures: dict[str, object] = {
+            line.key: self._mean(curves, line, every) for line in self.lines
         }
+        per_category = {}
+        for i, name in enumerate(unique_names(self.categories)):
+            one = slice(i, i + 1)
+            by_iou = [Line("AP", "precision", t, most=self.max_detections[-1]) for t in THRESHOLDS]
+            per_category[name] = {
+                **{line.key: self._mean(curves, line, one) for line in self.lines},
+                "AP_by_iou": {
+                    f"{line.threshold:.2f}": self._mean(curves, line, one) for line in by_iou
+                },
+            }
+        return {**figures, "per_category": per_category}
 
     def _mean(self, curves: Curves, line: Line, categories: slice) -> float:
         m, a = self.max_detections.index(line.most), self.areas.index(line.area)

@@ -235,8 +235,14 @@ _MASK_READERS: tuple[Callable[[Any, np.ndarray], rle.Masks], ...] = (
 )
 
 
-def read_ground_truth(path: Path, iou_type: IouType) -> GroundTruth:
+def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) -> GroundTruth:
     """Reads an annotation file.
+
+    Args:
+        path: The file.
+        iou_type: Decides which fields the annotations must have.
+        federated: As LVIS does, ignore what is marked ``ignore`` and know no crowds; COCO's
+            evaluation disregards that mark.
 
     Raises:
         InputError: If the file is not one, has ids twice, or boxes or masks that cannot be.
@@ -267,6 +273,9 @@ def read_ground_truth(path: Path, iou_type: IouType) -> GroundTruth:
     crowd = _column((a.iscrowd != 0 for a in annotations), n, bool)
     masks = keypoints = None
     ignored = crowd
+    if federated:
+        ignored = _column((a.ignore != 0 for a in annotations), n, bool)
+        crowd = np.zeros(n, bool)
     if iou_type == "segm":
         masks = _masks(annotations, [a.segmentation for a in annotations], images, image, refuse)
     if iou_type == "keypoints":

@@ -79,6 +79,8 @@ class Matched(NamedTuple):
         ignored: Settings in which it does not count.
         objects_ignored: Settings in which each object does not count.
         objects_matched: Settings in which each object was found; none for crowds.
+        found: Row of the object that each detection has at the lowest threshold in the first area
+            range, or -1.
     """
 
     rows: Int[np.ndarray, " d"]
@@ -87,6 +89,7 @@ class Matched(NamedTuple):
     ignored: UInt64[np.ndarray, " d"]
     objects_ignored: UInt64[np.ndarray, " g"]
     objects_matched: UInt64[np.ndarray, " g"]
+    found: Int[np.ndarray, " d"]
 
 
 class _Candidates(NamedTuple):
@@ -146,14 +149,14 @@ def match(
         objects.ignored | objects.crowd, settings.all, np.uint64(0)
     )
     pairs = _candidates(objects, object_keys, detections, rows, keys, overlap, settings)
-    matched, ignored, objects_matched = _greedy(
+    matched, ignored, objects_matched, found = _greedy(
         pairs, keys[pairs.detection], len(rows), objects.crowd, objects_ignored, settings
     )
     unwanted = settings.outside(detections.areas[rows])
     if lenient is not None:
         unwanted |= np.where(lenient[rows], settings.all, np.uint64(0))
     ignored |= ~matched & unwanted
-    return Matched(rows, ranks, matched, ignored, objects_ignored, objects_matched)
+    return Matched(rows, ranks, matched, ignored, objects_ignored, objects_matched, found)
 
 
 def _candidates(
@@ -196,8 +199,8 @@ def _greedy(
     crowd: np.ndarray,
     objects_ignored: np.ndarray,
     settings: Settings,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Settings in which detections are matched, matched to ignored objects, objects matched.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The fields of `Matched` from `matched` on, without `objects_ignored`.
 
     Every pair is tried twice: where its object counts and then, after all other pairs of the
     detection, where it is ignored. `keys` are the groups of the pairs.
@@ -221,10 +224,13 @@ def _greedy(
     unmatched = np.full(num_detections, settings.all)
     ignored = np.zeros(num_detections, np.uint64)
     free = np.full(len(crowd), settings.all)
+    found = np.full(num_detections, -1)
     for low, high in itertools.pairwise([0, *ends]):
         d, g = detection[low:high], target[low:high]
         won = allowed[low:high] & unmatched[d] & free[g]
         unmatched[d] ^= won
         free[g] &= ~(won & used_up[low:high])
         ignored[d] |= won & second_turn[low:high]
-    return unmatched ^ settings.all, ignored, free ^ settings.all
+        first_won = won & np.uint64(1) != 0
+        found[d[first_won]] = g[first_won]
+    return unmatched ^ settings.all, ignored, free ^ settings.all, found
