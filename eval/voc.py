@@ -1,7 +1,7 @@
 """PASCAL VOC's detection AP, as the devkit defines it.
 
-http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Corners are whole pixels, both
-included, so a width is ``right - left + 1``. Every detection looks at the one object that it
+http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Corners are whole pixels,
+both included, so a width is ``right - left + 1``. Every detection looks at the one object that it
 overlaps most: the first, in order of score, to reach the threshold there is right, later ones are
 wrong, and all are ignored if that object is marked difficult. As in the devkit an overlap equal to
 the threshold suffices (py-faster-rcnn's copy of it asks for more).
@@ -57,7 +57,7 @@ class VocEvaluator(Collected):
         per_category = {}
         for i, name in zip(self.categories, unique_names(self.categories), strict=True):
             rows = order[detections.categories[order] == i]
-            total = np.count_nonzero((objects.categories == i) & ~objects.ignored)
+            total = int(np.count_nonzero((objects.categories == i) & ~objects.ignored))
             per_category[name] = self._figures(right[rows], wrong[rows], total)
         known = [figures["AP"] for figures in per_category.values() if figures["AP"] >= 0]
         return {"mAP": float(np.mean(known)) if known else -1.0, "per_category": per_category}
