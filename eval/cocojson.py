@@ -115,7 +115,12 @@ class GroundTruth:
 T = TypeVar("T")
 
 
-def _decode(path: Path, kind: type[T]) -> T:
+def decode(path: Path, kind: type[T]) -> T:
+    """A json file as objects of `kind`.
+
+    Raises:
+        InputError: If the file cannot be read, is not json, or does not fit; says where.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -253,7 +258,7 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
         ("categories", list[Category]),
         ("annotations", list[record]),
     ]
-    file: Any = _decode(path, msgspec.defstruct("File", fields))
+    file: Any = decode(path, msgspec.defstruct("File", fields))
     for name in ("images", "categories", "annotations"):
         records = getattr(file, name)
         _refuse(path, name, records, _repeated([r.id for r in records]), "id given twice")
@@ -335,11 +340,11 @@ def read_results(path: Path, truth: GroundTruth, iou_type: IouType) -> tuple[Det
         InputError: If the file is not one, is about images that `truth` does not have, or has
             boxes, masks, keypoints or scores that cannot be.
     """
-    results: Sequence[Any] = _decode(
+    results: Sequence[Any] = decode(
         path, list[_Result] if iou_type == "bbox" else list[_FullResult]
     )
     if iou_type == "bbox" and results and not results[0].bbox:
-        results = _decode(path, list[_FullResult])
+        results = decode(path, list[_FullResult])
     known_images = {image.id for image in truth.images}
     stray = np.array([i for i, r in enumerate(results) if r.image_id not in known_images], int)
     _refuse(path, "results", results, stray, "image_id is not in the annotations")

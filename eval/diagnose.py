@@ -103,7 +103,7 @@ def mistakes(evaluator: CocoEvaluator, score: float = 0.5, iou: float = 0.5) -> 
     missed = np.flatnonzero(wanted & (matched.objects_matched == 0))
     matrix = np.zeros((len(ids) + 1, len(ids) + 1), np.int64)
     np.add.at(matrix, (truth, predicted), 1)
-    np.add.at(matrix, (np.searchsorted(ids, objects.categories[missed]), len(ids)), 1)
+    np.add.at(matrix[:, -1], np.searchsorted(ids, objects.categories[missed]), 1)
     wrong = rows[truth != predicted]
     return Mistakes(
         matrix,

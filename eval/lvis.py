@@ -79,10 +79,9 @@ class LvisEvaluator(Collected):
         objects, detections = self.gathered()
         known = np.fromiter(self.categories, np.int64)
         detections = take(detections, _best_per_image(detections))
-        objects, detections = (
-            take(records, np.isin(records.categories, known) & (records.areas > 0))
-            for records in (objects, detections)
-        )
+        objects = take(objects, np.isin(objects.categories, known) & (objects.areas > 0))
+        usable = np.isin(detections.categories, known) & (detections.areas > 0)
+        detections = take(detections, usable)
         present = np.stack([objects.images, objects.categories], axis=-1)
         checked = np.concatenate([present, *self._absent])
         detections = take(detections, _is_in(detections, checked))
