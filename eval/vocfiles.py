@@ -62,8 +62,7 @@ def _to_xywh(corners: np.ndarray) -> np.ndarray:
 
 
 def _first_bad(boxes_xywh: np.ndarray) -> int | None:
-    # right may be left - 1, an empty box: widths count both corners
-    bad = ~np.isfinite(boxes_xywh).all(axis=1) | (boxes_xywh[:, 2:] < -1).any(axis=1)
+    bad = ~np.isfinite(boxes_xywh).all(axis=1) | (boxes_xywh[:, 2:] < 0).any(axis=1)
     return int(np.flatnonzero(bad)[0]) if bad.any() else None
 
 

@@ -49,6 +49,28 @@ def awkward(seed: int, iou_type: str = "bbox") -> Dataset:
     return {"images": images, "categories": categories, "annotations": objects}, results
 
 
+def federated(seed: int, iou_type: str = "bbox") -> Dataset:
+    """An awkward set with what LVIS adds: frequencies, absent and incomplete categories.
+
+    Some sets have more than 300 detections in an image.
+    """
+    dataset, results = awkward(seed, iou_type)
+    rng = np.random.default_rng(seed)
+    ids = [category["id"] for category in dataset["categories"]]
+    for i, record in enumerate(dataset["annotations"]):
+        record |= {"iscrowd": 0, "id": i + 1, "ignore": int(rng.random() < 0.1)}
+    for category in dataset["categories"]:
+        category["frequency"] = str(rng.choice(["r", "c", "f"]))
+    for image in dataset["images"]:
+        image["neg_category_ids"] = [i for i in ids if rng.random() < 0.4]
+        image["not_exhaustive_category_ids"] = [i for i in ids if rng.random() < 0.3]
+    if seed % 2:
+        image = dataset["images"][0]["id"]
+        own = [dict(result) for result in results if result["image_id"] == image]
+        results += [result | {"score": round(float(rng.random()), 2)} for result in own * 8]
+    return dataset, results
+
+
 def _box(rng: np.random.Generator, side: int) -> list[float]:
     xy, wh = rng.uniform(0, side * 0.7, 2), rng.uniform(0, side * 0.6, 2)
     box = np.concatenate([xy, np.minimum(wh, side - xy)])

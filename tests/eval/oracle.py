@@ -22,3 +22,10 @@ def evaluate(dataset: dict, results: list[dict], iou_type: str) -> COCOeval:
         official.summarize()
     assert isinstance(official.stats, np.ndarray)
     return official
+
+
+def summary(official: COCOeval) -> list[str]:
+    """The lines that the official tool prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        official.summarize()
+    return printed.getvalue().splitlines()
