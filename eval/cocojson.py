@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from eval import rle
 from eval.coco import IouType
+from eval.cocomasks import RunLengths, read_masks
 from eval.records import Detections, Objects
+from eval.rle import Masks
 
 _SHOWN = 3  # offending records that a message lists
 
@@ -44,11 +45,6 @@ class Category(msgspec.Struct):
     frequency: str = ""
 
 
-class _Rle(msgspec.Struct, gc=False):
-    size: tuple[int, int]
-    counts: str | list[int]
-
-
 class _Annotation(msgspec.Struct, kw_only=True, gc=False):
     id: int
     image_id: int | str
@@ -63,7 +59,7 @@ class _BoxAnnotation(_Annotation, kw_only=True, gc=False):
 
 
 class _MaskAnnotation(_Annotation, kw_only=True, gc=False):
-    segmentation: _Rle | list[list[float]]
+    segmentation: RunLengths | list[list[float]]
     bbox: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -81,7 +77,7 @@ class _Result(msgspec.Struct, kw_only=True, gc=False):
 
 
 class _FullResult(_Result, kw_only=True, gc=False):
-    segmentation: _Rle | list[list[float]] | None = None
+    segmentation: RunLengths | list[list[float]] | None = None
     keypoints: list[float] = []
 
 
@@ -183,61 +179,9 @@ def _boxes(
     return boxes
 
 
-def _masks(
-    records: Sequence[Any],
-    segmentations: Sequence[Any],
-    images: list[Image],
-    image: np.ndarray,
-    refuse: Callable[[np.ndarray, str], None],
-) -> rle.Masks:
-    """Polygons and run lengths of any form as masks, in order."""
-    kinds = _column((_mask_kind(s) for s in segmentations), len(segmentations))
-    rows = [np.flatnonzero(kinds == kind) for kind in range(3)]
-    refuse(np.flatnonzero(kinds < 0), "polygons need at least 3 points each")
-    sizes = np.array([(images[i].height, images[i].width) for i in image], int).reshape(-1, 2)
-    refuse(rows[0][(sizes[rows[0]] <= 0).any(axis=1)], "polygons in an image without height, width")
-    encoded = np.flatnonzero(kinds > 0)
-    given = itertools.chain.from_iterable(segmentations[row].size for row in encoded.tolist())
-    sizes[encoded] = np.fromiter(given, np.int64, count=2 * len(encoded)).reshape(-1, 2)
-    refuse(np.flatnonzero((sizes <= 0).any(axis=1)), "mask without height or width")
-    parts = []
-    for kind, which in enumerate(rows):
-        chosen = [segmentations[row] for row in which.tolist()]
-        try:
-            parts.append(_MASK_READERS[kind](chosen, sizes[which]))
-        except rle.MaskError as error:
-            refuse(which[error.rows], f"mask: {error}")
-    order = np.argsort(np.concatenate(rows), kind="stable")
-    masks = rle.Masks.concatenate(parts)
-    return masks if (kinds == kinds[:1]).all() else masks.take(order)
-
-
-def _mask_kind(segmentation: Any) -> int:
-    """0 polygons, 1 compressed run lengths, 2 plain ones, -1 unusable."""
-    if isinstance(segmentation, list):
-        return 0 if segmentation and all(len(p) >= 6 for p in segmentation) else -1
-    if segmentation is None:
-        return -1
-    return 1 if isinstance(segmentation.counts, str) else 2
-
-
-def _read_polygons(segmentations: list[list[list[float]]], sizes: np.ndarray) -> rle.Masks:
-    counts = np.array([len(polygons) for polygons in segmentations], int)
-    owners = np.repeat(np.arange(len(counts)), counts)
-    return rle.from_polygons(list(itertools.chain.from_iterable(segmentations)), owners, sizes)
-
-
-def _read_counts(segmentations: list[_Rle], sizes: np.ndarray) -> rle.Masks:
-    lengths = np.array([len(s.counts) for s in segmentations], int)
-    counts = np.fromiter(itertools.chain.from_iterable(s.counts for s in segmentations), np.int64)
-    return rle.from_counts(counts, lengths, sizes)
-
-
-_MASK_READERS: tuple[Callable[[Any, np.ndarray], rle.Masks], ...] = (
-    _read_polygons,
-    lambda segmentations, sizes: rle.from_strings([s.counts for s in segmentations], sizes),
-    _read_counts,
-)
+def _sizes(images: list[Image], image: np.ndarray) -> np.ndarray:
+    """Height and width of the image of each record."""
+    return np.array([(i.height, i.width) for i in images], int).reshape(-1, 2)[image]
 
 
 def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) -> GroundTruth:
@@ -282,7 +226,7 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
         ignored = _column((a.ignore != 0 for a in annotations), n, bool)
         crowd = np.zeros(n, bool)
     if iou_type == "segm":
-        masks = _masks(annotations, [a.segmentation for a in annotations], images, image, refuse)
+        masks = read_masks([a.segmentation for a in annotations], _sizes(images, image), refuse)
     if iou_type == "keypoints":
         keypoints = _keypoints([a.keypoints for a in annotations], refuse)
         ignored = crowd | _column((a.num_keypoints == 0 for a in annotations), n, bool)
@@ -371,7 +315,7 @@ def _result_shapes(
     image: np.ndarray,
     iou_type: IouType,
     refuse: Callable[[np.ndarray, str], None],
-) -> tuple[np.ndarray, np.ndarray, rle.Masks | None, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray, Masks | None, np.ndarray | None]:
     """Boxes, areas, masks and keypoints of results."""
     masks = keypoints = None
     by_box = not results or bool(results[0].bbox)
@@ -380,7 +324,7 @@ def _result_shapes(
         shapes = [
             _box_polygon(r) if by_box and not r.segmentation else r.segmentation for r in kept
         ]
-        masks = _masks(kept, shapes, truth.images, image, refuse)
+        masks = read_masks(shapes, _sizes(truth.images, image), refuse)
     if iou_type == "keypoints" or not (by_box or by_mask):
         keypoints = _keypoints([r.keypoints for r in kept], refuse)
         if truth.objects.keypoints is not None and len(kept) and len(truth.objects):

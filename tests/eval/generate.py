@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eval import rle
+from eval.polygons import from_polygons
 
 Dataset = tuple[dict, list[dict]]
 
@@ -161,7 +162,7 @@ def _segmentation(
     if not (uncompressed or compressed):
         return polygons
     size = [side, side + 7]
-    masks = rle.from_polygons(polygons, np.zeros(len(polygons), int), np.array([size]))
+    masks = from_polygons(polygons, np.zeros(len(polygons), int), np.array([size]))
     if compressed:
         return {"size": size, "counts": rle.to_strings(masks)[0]}
     ends = [*masks.toggles.tolist(), size[0] * size[1]]
@@ -243,7 +244,7 @@ def _large_result(
     if iou_type == "segm":
         box[2:] = min(box[2], 640 - box[0]), min(box[3], 480 - box[1])
         size = [480, 640]
-        masks = rle.from_polygons([_outline(rng, box, 24)], np.zeros(1, int), np.array([size]))
+        masks = from_polygons([_outline(rng, box, 24)], np.zeros(1, int), np.array([size]))
         result["segmentation"] = {"size": size, "counts": rle.to_strings(masks)[0]}
     return result
 

@@ -243,6 +243,8 @@ def test_no_results_score_zero(tmp_path):
     [
         ({"size": [20, 30], "counts": [5, 5]}, "mask: runs cover 10 pixels of an image of 20 x 30"),
         ({"size": [20, 30], "counts": "~~"}, "mask: compressed run lengths are damaged"),
+        ({"size": [20, 30], "counts": [-5, 605]}, "mask: a run of negative length"),
+        ([[1, 1, 2, 2, 3, float("nan")]], "mask: a polygon with numbers that are not finite"),
         ([[1, 1, 2, 2]], "polygons need at least 3 points each"),
     ],
 )
