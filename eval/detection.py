@@ -176,7 +176,7 @@ def _table(title: str, per_category: object, keys: Sequence[str]) -> None:
 
 
 def _plot(arguments: argparse.Namespace, truth: GroundTruth, evaluator: CocoEvaluator) -> None:
-    from eval import plots  # matplotlib only where there is something to draw
+    from eval import pictures, plots  # matplotlib only where there is something to draw
 
     folder: Path = arguments.plots
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,8 +184,8 @@ def _plot(arguments: argparse.Namespace, truth: GroundTruth, evaluator: CocoEval
     curves = raw_curves(evaluator, arguments.iou)
     plots.precision_recall(folder / "precision_recall.png", curves, f"IoU {arguments.iou}")
     found = mistakes(evaluator, arguments.score, arguments.iou)
-    title = f"score >= {arguments.score}, IoU {arguments.iou}"
-    plots.confusion(folder / "confusion.png", found.matrix, [*names.values(), "nothing"], title)
+    labels = [*names.values(), "nothing"]
+    pictures.draw_confusion_matrix(found.matrix, labels, folder / "confusion.png")
     if arguments.images:
         files = [arguments.images / image.file_name for image in truth.images]
         unreadable = plots.worst(folder / "worst.png", found, files, names)

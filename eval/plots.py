@@ -1,17 +1,14 @@
-"""Pictures of an evaluation: precision over recall, confusions, the worst mistakes."""
+"""Pictures of a detector's evaluation: precision over recall, the worst mistakes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
 from eval.diagnose import Curve, Mistakes
-
-matplotlib.use("Agg")
 
 _LEGEND = 12  # categories that a legend names
 _TRUTH, _WRONG = (80, 200, 80), (60, 60, 230)  # blue, green, red
@@ -34,24 +31,6 @@ def precision_recall(path: Path, curves: Mapping[str, Curve], title: str) -> Non
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title=title)
     if ranked:
         axes.legend(fontsize="small", loc="lower left")
-    figure.savefig(path, dpi=120)
-
-
-def confusion(path: Path, matrix: Int[np.ndarray, "r c"], names: Sequence[str], title: str) -> None:
-    """Draws a matrix of counts, true by predicted; shades are shares of the row."""
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = min(3 + 0.25 * len(names), 24)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
-    if len(names) <= 20:
-        for (row, column), count in np.ndenumerate(matrix):
-            if count:
-                ink = "white" if shares[row, column] > 0.6 else "black"
-                axes.text(column, row, str(count), ha="center", va="center", color=ink, fontsize=7)
     figure.savefig(path, dpi=120)
 
 

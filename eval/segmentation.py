@@ -139,10 +139,11 @@ def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
             rows[name]["boundary_F1"] = score
     _print(figures, "per_class", "class")
     if arguments.plots:
-        from eval import plots  # matplotlib only where there is something to draw
+        from eval import pictures  # matplotlib only where there is something to draw
 
         arguments.plots.mkdir(parents=True, exist_ok=True)
-        plots.confusion(arguments.plots / "confusion.png", matrix.counts, classes, "pixels")
+        picture = arguments.plots / "confusion.png"
+        pictures.draw_confusion_matrix(matrix.counts, classes, picture)
     return figures
 
 
