@@ -69,11 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _update(evaluator: Collected, truth: GroundTruth, found: tuple[Detections, list[str]]) -> None:
+def _update(
+    evaluator: Collected,
+    truth: GroundTruth,
+    found: tuple[Detections, list[str]],
+    *more: np.ndarray,
+) -> None:
+    """Gives the evaluator everything at once; prints the warnings."""
     detections, warnings = found
     for warning in [*truth.warnings, *warnings]:
         print(f"warning: {warning}", file=sys.stderr)
-    evaluator.update(np.arange(len(truth.images)), truth.objects, detections)
+    evaluator.update(np.arange(len(truth.images)), truth.objects, detections, *more)
 
 
 def _sigmas(arguments: argparse.Namespace, truth: GroundTruth) -> np.ndarray:
@@ -108,7 +114,7 @@ def _coco(arguments: argparse.Namespace) -> Figures:
     for name, curve in curves.items():
         per_category[name] |= curve.at(arguments.score)
     figures |= {"score": arguments.score, "iou": arguments.iou}
-    keys = ["AP", "AP50", "AP75", evaluator.lines[-1].key[:2] + "100", "precision", "recall"]
+    keys = ["AP", "AP50", "AP75", "AR", "AR100", "precision", "recall"]
     _table(
         f"precision, recall: score >= {arguments.score}, IoU {arguments.iou}", per_category, keys
     )
@@ -125,17 +131,14 @@ def _lvis(arguments: argparse.Namespace) -> Figures:
         if category.frequency not in FREQUENCIES:
             raise InputError(f"{arguments.annotations}: category {category.id} has no frequency")
     evaluator = LvisEvaluator(truth.category_names, frequencies, iou_type)
-    detections, warnings = cocojson.read_results(arguments.predictions, truth, iou_type)
-    for warning in [*truth.warnings, *warnings]:
-        print(f"warning: {warning}", file=sys.stderr)
+    found = cocojson.read_results(arguments.predictions, truth, iou_type)
     absent, incomplete = (
         np.array(
             [(i, k) for i, image in enumerate(truth.images) for k in getattr(image, field)], int
         ).reshape(-1, 2)
         for field in ("neg_category_ids", "not_exhaustive_category_ids")
     )
-    images = np.arange(len(truth.images))
-    evaluator.update(images, truth.objects, detections, absent, incomplete)
+    _update(evaluator, truth, found, absent, incomplete)
     figures = evaluator.compute()
     print(
         "\n".join(f" {key:<7}= {value:.3f}" for key, value in figures.items() if _is_number(value))

@@ -97,10 +97,6 @@ def concatenate(parts: Sequence[Records]) -> Records:
     return type(parts[0])(**columns)
 
 
-def _rows(image_ids: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.repeat(np.asarray(image_ids), valid.sum(axis=1)), np.asarray(valid, bool)
-
-
 def objects_from_padded(
     image_ids: Int[np.ndarray, " b"],
     boxes: Float[np.ndarray, "b m 4"],
@@ -109,7 +105,7 @@ def objects_from_padded(
     crowd: Bool[np.ndarray, "b m"] | None = None,
     areas: Float[np.ndarray, "b m"] | None = None,
 ) -> Objects:
-    """A padded batch of targets as rows.
+    """A padded batch of targets, in numpy or on a device, as rows.
 
     Args:
         image_ids: One id an image.
@@ -119,11 +115,10 @@ def objects_from_padded(
         crowd: True for crowd regions; none by default.
         areas: Pixels; the box's by default.
     """
-    images, valid = _rows(image_ids, valid)
-    boxes_xywh = _to_xywh(boxes[valid])
-    crowds = np.zeros(len(images), bool) if crowd is None else crowd[valid]
-    area = boxes_xywh[:, 2] * boxes_xywh[:, 3] if areas is None else areas[valid]
-    return Objects(images, categories[valid], boxes_xywh, area, crowds, crowds)
+    images, labels, boxes_xywh = _rows(image_ids, boxes, categories, valid)
+    crowds = np.zeros(len(images), bool) if crowd is None else _flat(crowd, valid)
+    area = boxes_xywh[:, 2:].prod(axis=1) if areas is None else _flat(areas, valid).astype(float)
+    return Objects(images, labels, boxes_xywh, area, crowds, crowds)
 
 
 def detections_from_padded(
@@ -133,7 +128,7 @@ def detections_from_padded(
     scores: Float[np.ndarray, "b q"],
     valid: Bool[np.ndarray, "b q"],
 ) -> Detections:
-    """A padded batch of predictions as rows.
+    """A padded batch of predictions, in numpy or on a device, as rows.
 
     Args:
         image_ids: One id an image.
@@ -142,13 +137,21 @@ def detections_from_padded(
         scores: Confidences.
         valid: True for predictions to keep.
     """
-    images, valid = _rows(image_ids, valid)
-    boxes_xywh = _to_xywh(boxes[valid])
-    area = boxes_xywh[:, 2] * boxes_xywh[:, 3]
-    kept = np.asarray(scores[valid], float)
-    return Detections(images, categories[valid], kept, boxes_xywh, area)
+    images, labels, boxes_xywh = _rows(image_ids, boxes, categories, valid)
+    area = boxes_xywh[:, 2:].prod(axis=1)
+    return Detections(images, labels, _flat(scores, valid).astype(float), boxes_xywh, area)
 
 
-def _to_xywh(boxes: np.ndarray) -> np.ndarray:
-    boxes = np.asarray(boxes, float)
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=-1)
+def _flat(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    return np.asarray(values)[np.asarray(valid, bool)]
+
+
+def _rows(
+    image_ids: np.ndarray, boxes: np.ndarray, categories: np.ndarray, valid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image ids, categories and boxes xywh of the valid entries."""
+    images = np.repeat(np.asarray(image_ids, np.int64), np.asarray(valid, bool).sum(axis=1))
+    corners = _flat(boxes, valid).astype(float)
+    sides = corners[:, 2:] - corners[:, :2]
+    labels = _flat(categories, valid).astype(np.int64)
+    return images, labels, np.concatenate([corners[:, :2], sides], axis=-1)

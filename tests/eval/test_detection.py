@@ -84,16 +84,29 @@ RESULT = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(OBJECT, max_size=12), st.lists(RESULT, min_size=1, max_size=20))
-@settings(deadline=None, max_examples=60)
-def test_equals_pycocotools_on_drawn_sets(folder, objects, results):
+def joints(box: list[float], visible: int) -> list[float]:
+    x, y, w, h = box
+    return [v for i in range(17) for v in (x + w * (i % 4), y + h * (i // 4), visible * (i % 3))]
+
+
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+@given(objects=st.lists(OBJECT, max_size=12), results=st.lists(RESULT, min_size=1, max_size=20))
+@settings(deadline=None, max_examples=40)
+def test_equals_pycocotools_on_drawn_sets(folder, iou_type, objects, results):
     """Coarse boxes, so that overlaps and scores tie again and again."""
+    for record in objects:
+        x, y, w, h = record["bbox"]
+        record["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        record["keypoints"] = joints(record["bbox"], int(record["area"] > 0))
+        record["num_keypoints"] = sum(v > 0 for v in record["keypoints"][2::3])
+    if iou_type == "keypoints":
+        results = [result | {"keypoints": joints(result["bbox"], 1)} for result in results]
     dataset = {
         "images": [{"id": i, "height": 100, "width": 100} for i in range(3)],
         "categories": [{"id": i, "name": str(i)} for i in range(3)],
         "annotations": [record | {"id": i + 1} for i, record in enumerate(objects)],
     }
-    assert_equals_official(folder, dataset, results, "bbox")
+    assert_equals_official(folder, dataset, results, iou_type)
 
 
 def test_annotation_of_id_0_is_an_object(folder):
