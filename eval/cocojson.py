@@ -7,6 +7,7 @@ What the official tool passes over in silence is counted in `warnings`.
 import dataclasses
 import itertools
 import json
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -159,6 +160,11 @@ def _column(values: Any, count: int, dtype: type = np.int64) -> np.ndarray:
     return np.fromiter(values, dtype, count=count)
 
 
+def _values(records: Sequence[Any], field: str, dtype: type = np.int64) -> np.ndarray:
+    """One field of all records."""
+    return _column(map(operator.attrgetter(field), records), len(records), dtype)
+
+
 def _rectangle(
     rows: Sequence[Sequence[float]], width: int, refuse: Callable[[np.ndarray, str], None]
 ) -> np.ndarray:
@@ -210,29 +216,30 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
         images = sorted(file.images, key=lambda image: image.id)
     except TypeError:
         raise InputError(f"{path}: some image ids are numbers, some are text") from None
-    rows, image, warnings = _known(path, "annotation", file.annotations, images, file.categories)
+    image = _positions(file.annotations, images)
+    rows, warnings = _known(path, "annotation", file.annotations, image, file.categories)
+    image = image[rows]
     annotations = [file.annotations[row] for row in rows]
 
     def refuse(bad: np.ndarray, what: str) -> None:
         _refuse(path, "annotations", file.annotations, rows[bad], what)
 
-    n = len(annotations)
-    areas = _column((a.area for a in annotations), n, float)
+    areas = _values(annotations, "area", float)
     refuse(np.flatnonzero(~np.isfinite(areas)), "area is not finite")
-    crowd = _column((a.iscrowd != 0 for a in annotations), n, bool)
+    crowd = _values(annotations, "iscrowd") != 0
     masks = keypoints = None
     ignored = crowd
     if federated:
-        ignored = _column((a.ignore != 0 for a in annotations), n, bool)
-        crowd = np.zeros(n, bool)
+        ignored = _values(annotations, "ignore") != 0
+        crowd = np.zeros(len(annotations), bool)
     if iou_type == "segm":
         masks = read_masks([a.segmentation for a in annotations], _sizes(images, image), refuse)
     if iou_type == "keypoints":
         keypoints = _keypoints([a.keypoints for a in annotations], refuse)
-        ignored = crowd | _column((a.num_keypoints == 0 for a in annotations), n, bool)
+        ignored = crowd | (_values(annotations, "num_keypoints") == 0)
     objects = Objects(
         image,
-        _column((a.category_id for a in annotations), n),
+        _values(annotations, "category_id"),
         _boxes([a.bbox for a in annotations], refuse),
         areas,
         crowd,
@@ -240,19 +247,22 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
         masks,
         keypoints,
     )
-    ids = _column((a.id for a in annotations), n)
     categories = sorted(file.categories, key=lambda category: category.id)
-    return GroundTruth(images, categories, objects, ids, warnings)
+    return GroundTruth(images, categories, objects, _values(annotations, "id"), warnings)
+
+
+def _positions(records: Sequence[Any], images: list[Image]) -> np.ndarray:
+    """Position of each record's image, -1 where there is no such image."""
+    position = {image.id: i for i, image in enumerate(images)}
+    ids = map(operator.attrgetter("image_id"), records)
+    return _column(map(position.get, ids, itertools.repeat(-1)), len(records))
 
 
 def _known(
-    path: Path, kind: str, records: Sequence[Any], images: list[Image], categories: list[Category]
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Rows of known image and category, the position of their image, warnings about the rest."""
-    position = {image.id: i for i, image in enumerate(images)}
-    ids = {category.id for category in categories}
-    image = _column((position.get(r.image_id, -1) for r in records), len(records))
-    known = _column((r.category_id in ids for r in records), len(records), bool)
+    path: Path, kind: str, records: Sequence[Any], image: np.ndarray, categories: list[Category]
+) -> tuple[np.ndarray, list[str]]:
+    """Rows of known image and category, and warnings about the rest."""
+    known = np.isin(_values(records, "category_id"), [category.id for category in categories])
     warnings = []
     for bad, what in ((image < 0, "image"), (~known & (image >= 0), "category")):
         if bad.any():
@@ -261,8 +271,7 @@ def _known(
                 f"{path}: ignored {bad.sum()} {kind}s of unknown {what},"
                 f" first {what}_id {getattr(first, f'{what}_id')}"
             )
-    rows = np.flatnonzero((image >= 0) & known)
-    return rows, image[rows], warnings
+    return np.flatnonzero((image >= 0) & known), warnings
 
 
 def _keypoints(
@@ -289,23 +298,20 @@ def read_results(path: Path, truth: GroundTruth, iou_type: IouType) -> tuple[Det
     )
     if iou_type == "bbox" and results and not results[0].bbox:
         results = decode(path, list[_FullResult])
-    known_images = {image.id for image in truth.images}
-    stray = np.array([i for i, r in enumerate(results) if r.image_id not in known_images], int)
+    image = _positions(results, truth.images)
+    stray = np.flatnonzero(image < 0)
     _refuse(path, "results", results, stray, "image_id is not in the annotations")
-    rows, image, warnings = _known(path, "result", results, truth.images, truth.categories)
-    if len(rows) < len(results):
-        kept: Sequence[Any] = [results[row] for row in rows]
-    else:
-        kept = results
+    rows, warnings = _known(path, "result", results, image, truth.categories)
+    image = image[rows]
+    kept = results if len(rows) == len(results) else [results[row] for row in rows]
 
     def refuse(bad: np.ndarray, what: str) -> None:
         _refuse(path, "results", results, rows[bad], what)
 
-    scores = _column((r.score for r in kept), len(kept), float)
+    scores = _values(kept, "score", float)
     refuse(np.flatnonzero(~np.isfinite(scores)), "score is not finite")
     shape = _result_shapes(results, kept, truth, image, iou_type, refuse)
-    categories = _column((r.category_id for r in kept), len(kept))
-    return Detections(image, categories, scores, *shape), warnings
+    return Detections(image, _values(kept, "category_id"), scores, *shape), warnings
 
 
 def _result_shapes(

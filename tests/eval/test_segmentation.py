@@ -78,6 +78,18 @@ def test_labels_outside_the_classes(dtype):
     ConfusionMatrix(NAMES, ignore_label=7).update(bad, bad)
 
 
+def test_labels_below_zero():
+    """As in data sets that ignore -1."""
+    target, prediction = draw(2, dtype=np.int16)
+    expected, matrix = ConfusionMatrix(NAMES), ConfusionMatrix(NAMES, ignore_label=-1)
+    expected.update(target, prediction)
+    matrix.update(np.where(target == 255, -1, target), prediction)
+    np.testing.assert_array_equal(matrix.counts, expected.counts)
+    for wrong in (-2, 300):
+        with pytest.raises(ValueError, match=f"target has label {wrong}"):
+            matrix.update(np.full((4, 4), wrong), np.zeros((4, 4), int))
+
+
 def slow_boundary(target, prediction, k, tolerance):
     outlines = []
     for labels in (target, prediction):
