@@ -13,6 +13,7 @@ from eval.diagnose import Curve, Mistakes
 _LEGEND = 12  # categories that a legend names
 _TRUTH, _WRONG = (80, 200, 80), (60, 60, 230)  # blue, green, red
 _PANEL = 320
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # as the boxes are
 
 
 def precision_recall(path: Path, curves: Mapping[str, Curve], title: str) -> None:
@@ -61,7 +62,7 @@ def worst(
     for records, rows, colour in kinds:
         for row in rows.tolist():
             file = files[int(records.images[row])]
-            image = cv2.imread(str(file)) if file.is_file() else None
+            image = cv2.imread(str(file), _AS_STORED) if file.is_file() else None
             if image is None:
                 unreadable += 1
                 continue
