@@ -1,0 +1,247 @@
+"""COCO's detection metrics, equal to pycocotools' to the last bit.
+
+https://cocodataset.org/#detection-eval. One deviation: pycocotools takes a match with the
+annotation of id 0 for no match, so that the object costs recall and its detections are false; here
+it is an object like any other.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from eval.average_precision import Curves, accumulate
+from eval.matching import Matched, Settings, match
+from eval.overlap import COCO_SIGMAS, KeypointSimilarity, Overlap, box_iou, mask_iou
+from eval.records import Detections, Objects, concatenate, take
+
+IouType = Literal["bbox", "segm", "keypoints"]
+
+THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+AREAS = {
+    "all": (0.0, 1e10),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e10),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One figure of the summary: the mean of an array over what the other fields select."""
+
+    key: str
+    of: Literal["precision", "recall"]
+    threshold: float | None = None
+    area: str = "all"
+    most: int = 100
+
+
+def _summary(iou_type: IouType) -> tuple[Line, ...]:
+    if iou_type == "keypoints":
+        prefixes: tuple[tuple[str, Literal["precision", "recall"]], ...]
+        prefixes = (("AP", "precision"), ("AR", "recall"))
+        kinds = (
+            ("", None, "all"),
+            ("50", 0.5, "all"),
+            ("75", 0.75, "all"),
+            ("m", None, "medium"),
+            ("l", None, "large"),
+        )
+        return tuple(
+            Line(prefix + suffix, of, threshold, area, 20)
+            for prefix, of in prefixes
+            for suffix, threshold, area in kinds
+        )
+    sizes = (("s", "small"), ("m", "medium"), ("l", "large"))
+    return (
+        Line("AP", "precision"),
+        Line("AP50", "precision", 0.5),
+        Line("AP75", "precision", 0.75),
+        *(Line(f"AP{letter}", "precision", area=area) for letter, area in sizes),
+        *(Line(f"AR{most}", "recall", most=most) for most in (1, 10, 100)),
+        *(Line(f"AR{letter}", "recall", area=area) for letter, area in sizes),
+    )
+
+
+class Collected:
+    """Ground truth and detections gathered batch by batch, on any number of hosts.
+
+    Its contents are plain numpy arrays: it pickles, and `merge` joins what other processes
+    gathered. Results depend neither on the batches nor on their order, as long as all of an
+    image comes in one update.
+    """
+
+    def __init__(self) -> None:
+        self._images: list[np.ndarray] = []
+        self._objects: list[Objects] = []
+        self._detections: list[Detections] = []
+
+    def update(
+        self,
+        images: Int[np.ndarray, " i"] | Sequence[int],
+        objects: Objects,
+        detections: Detections,
+    ) -> None:
+        """Adds a batch of images, each only once in the whole evaluation.
+
+        Args:
+            images: Ids of the batch's images, those without any object or detection included.
+            objects: Their ground truth.
+            detections: Their detections.
+
+        Raises:
+            ValueError: If an object or detection is of another image, or has a number that is
+                not finite or a box of negative size.
+        """
+        images = np.asarray(images, np.int64)
+        for kind, records in (("object", objects), ("detection", detections)):
+            if len(stray := np.setdiff1d(records.images, images)):
+                raise ValueError(f"{kind} of image {stray[0]}, which is not in the batch")
+            _check_numbers(kind, records)
+        self._images.append(images)
+        self._objects.append(objects)
+        self._detections.append(detections)
+
+    def merge(self, other: Self) -> None:
+        """Adds all that another process gathered."""
+        self._images += other._images
+        self._objects += other._objects
+        self._detections += other._detections
+
+    def gathered(self) -> tuple[Objects, Detections]:
+        """Everything so far, in one piece.
+
+        Raises:
+            ValueError: If there is nothing, or an image came twice.
+        """
+        if not self._images:
+            raise ValueError("nothing to evaluate: no update yet")
+        ids, counts = np.unique(np.concatenate(self._images), return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(
+                f"{(counts > 1).sum()} images were given more than once, first {ids[counts > 1][0]}"
+            )
+        self._objects = [concatenate(self._objects)]
+        self._detections = [concatenate(self._detections)]
+        return self._objects[0], self._detections[0]
+
+
+def _check_numbers(kind: str, records: Objects | Detections) -> None:
+    columns = [records.boxes_xywh, records.areas, records.keypoints]
+    if isinstance(records, Detections):
+        columns.append(records.scores)
+    finite = np.ones(len(records), bool)
+    for column in columns:
+        if column is not None:
+            finite &= np.isfinite(column).all(axis=tuple(range(1, column.ndim)))
+    wrong = ~finite | (records.boxes_xywh[:, 2:] < 0).any(axis=1)
+    if wrong.any():
+        i = np.flatnonzero(wrong)[0]
+        raise ValueError(
+            f"{wrong.sum()} {kind}s with numbers that are not finite or boxes of negative size,"
+            f" first {kind} {i}: image {records.images[i]}, box xywh {records.boxes_xywh[i]}"
+        )
+
+
+class CocoEvaluator(Collected):
+    """COCO's AP and AR of boxes, masks or keypoints.
+
+    Args:
+        categories: Names by category id.
+        iou_type: What overlaps: ``bbox``, ``segm`` or ``keypoints``.
+        sigmas: Of each joint, for keypoints; COCO's 17 by default.
+    """
+
+    def __init__(
+        self,
+        categories: Mapping[int, str],
+        iou_type: IouType = "bbox",
+        sigmas: Float[np.ndarray, " k"] = COCO_SIGMAS,
+    ) -> None:
+        super().__init__()
+        self.categories = dict(sorted(categories.items()))
+        self.lines = _summary(iou_type)
+        keypoints = iou_type == "keypoints"
+        self.areas = tuple(area for area in AREAS if not (keypoints and area == "small"))
+        self.max_detections = (20,) if keypoints else (1, 10, 100)
+        self.settings = Settings(THRESHOLDS, tuple(AREAS[area] for area in self.areas))
+        self.overlap: Overlap = {
+            "bbox": box_iou,
+            "segm": mask_iou,
+            "keypoints": KeypointSimilarity(sigmas),
+        }[iou_type]
+
+    def gathered(self) -> tuple[Objects, Detections]:
+        """As `Collected.gathered`, of the known categories only."""
+        known = np.fromiter(self.categories, np.int64)
+        objects, detections = super().gathered()
+        if not np.isin(detections.categories, known).all():
+            detections = take(detections, np.isin(detections.categories, known))
+        if not np.isin(objects.categories, known).all():
+            objects = take(objects, np.isin(objects.categories, known))
+        return objects, detections
+
+    def match(self) -> tuple[Objects, Detections, Matched]:
+        """All records, and which of them match."""
+        objects, detections = self.gathered()
+        most = self.max_detections[-1]
+        return objects, detections, match(objects, detections, self.overlap, self.settings, most)
+
+    def curves(self) -> Curves:
+        """Precision, recall and scores as pycocotools' ``COCOeval.eval`` has them."""
+        objects, detections, matched = self.match()
+        ids = np.fromiter(self.categories, np.int64)
+        return accumulate(objects, detections, matched, ids, self.settings, self.max_detections)
+
+    def compute(self) -> dict[str, object]:
+        """Figures by name, each 0 to 1, or -1 where there is nothing to average.
+
+        ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl`` (keypoints: ``AP AP50 AP75 APm APl
+        AR AR50 AR75 ARm ARl``), and ``per_category``: the same of each category by its name, and
+        ``AP_by_iou``, its AP at each threshold.
+        """
+        curves = self.curves()
+        every = slice(None)
+        figures: dict[str, object] = {
+            line.key: self._mean(curves, line, every) for line in self.lines
+        }
+        per_category = {}
+        for i, name in enumerate(unique_names(self.categories)):
+            one = slice(i, i + 1)
+            by_iou = [Line("AP", "precision", t, most=self.max_detections[-1]) for t in THRESHOLDS]
+            per_category[name] = {
+                **{line.key: self._mean(curves, line, one) for line in self.lines},
+                "AP_by_iou": {
+                    f"{line.threshold:.2f}": self._mean(curves, line, one) for line in by_iou
+                },
+            }
+        return {**figures, "per_category": per_category}
+
+    def _mean(self, curves: Curves, line: Line, categories: slice) -> float:
+        m, a = self.max_detections.index(line.most), self.areas.index(line.area)
+        values = getattr(curves, line.of)[..., categories, a, m]
+        if line.threshold is not None:
+            values = values[THRESHOLDS.index(line.threshold)]
+        present = values[values > -1]
+        return float(np.mean(present)) if len(present) else -1.0
+
+    def summary(self, figures: Mapping[str, object]) -> list[str]:
+        """The familiar lines of pycocotools' ``summarize``, of what `compute` returned."""
+        text = []
+        for line in self.lines:
+            kind = "Precision  (AP)" if line.of == "precision" else "Recall     (AR)"
+            iou = "0.50:0.95" if line.threshold is None else f"{line.threshold:.2f}"
+            text.append(
+                f" Average {kind} @[ IoU={iou:<9} | area={line.area:>6} |"
+                f" maxDets={line.most:>3} ] = {figures[line.key]:0.3f}"
+            )
+        return text
+
+
+def unique_names(categories: Mapping[int, str]) -> list[str]:
+    """Names of the categories in order; those that several share get their id added."""
+    names = list(categories.values())
+    return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in categories.items()]

@@ -1,0 +1,81 @@
+"""The forms in which COCO's files have masks: polygons, run lengths, compressed run lengths."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from jaxtyping import Int
+
+from eval import rle
+from eval.polygons import from_polygons
+from eval.rle import Masks
+
+
+class RunLengths(msgspec.Struct, gc=False):
+    """A mask as COCO writes it: `size` is height and width; `counts` plain or compressed."""
+
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+def read_masks(
+    segmentations: Sequence[Any],
+    sizes: Int[np.ndarray, "n 2"],
+    refuse: Callable[[np.ndarray, str], None],
+) -> Masks:
+    """Polygons and run lengths of any form as masks, in order.
+
+    Args:
+        segmentations: As in the file: lists of polygons, `RunLengths`, or None.
+        sizes: Height and width of the image of each, for polygons.
+        refuse: Is told the indices of masks that cannot be, and why; raises if there are any.
+    """
+    sizes = sizes.copy()
+    kinds = np.array([_kind(s) for s in segmentations], int)
+    rows = [np.flatnonzero(kinds == kind) for kind in range(3)]
+    refuse(np.flatnonzero(kinds < 0), "polygons need at least 3 points each")
+    refuse(rows[0][(sizes[rows[0]] <= 0).any(axis=1)], "polygons in an image without height, width")
+    encoded = np.flatnonzero(kinds > 0)
+    given = itertools.chain.from_iterable(segmentations[row].size for row in encoded.tolist())
+    sizes[encoded] = np.fromiter(given, np.int64, count=2 * len(encoded)).reshape(-1, 2)
+    refuse(np.flatnonzero((sizes <= 0).any(axis=1)), "mask without height or width")
+    parts = []
+    for kind, which in enumerate(rows):
+        chosen = [segmentations[row] for row in which.tolist()]
+        try:
+            parts.append(_READERS[kind](chosen, sizes[which]))
+        except rle.MaskError as error:
+            refuse(which[error.rows], f"mask: {error}")
+    order = np.argsort(np.concatenate(rows), kind="stable")
+    masks = Masks.concatenate(parts)
+    return masks if (kinds == kinds[:1]).all() else masks.take(order)
+
+
+def _kind(segmentation: Any) -> int:
+    """0 polygons, 1 compressed run lengths, 2 plain ones, -1 unusable."""
+    if isinstance(segmentation, list):
+        return 0 if segmentation and all(len(p) >= 6 for p in segmentation) else -1
+    if segmentation is None:
+        return -1
+    return 1 if isinstance(segmentation.counts, str) else 2
+
+
+def _read_polygons(segmentations: list[list[list[float]]], sizes: np.ndarray) -> Masks:
+    counts = np.array([len(polygons) for polygons in segmentations], int)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    return from_polygons(list(itertools.chain.from_iterable(segmentations)), owners, sizes)
+
+
+def _read_counts(segmentations: list[RunLengths], sizes: np.ndarray) -> Masks:
+    lengths = np.array([len(s.counts) for s in segmentations], int)
+    counts = np.fromiter(itertools.chain.from_iterable(s.counts for s in segmentations), np.int64)
+    return rle.from_counts(counts, lengths, sizes)
+
+
+_READERS: tuple[Callable[[Any, np.ndarray], Masks], ...] = (
+    _read_polygons,
+    lambda segmentations, sizes: rle.from_strings([s.counts for s in segmentations], sizes),
+    _read_counts,
+)

@@ -1,0 +1,208 @@
+"""Scores label maps or panoptic segmentations: python -m eval.segmentation.
+
+    python -m eval.segmentation --annotations=masks/ --predictions=found/ --classes=names.txt
+
+Folders of label images (one channel or a palette; a pixel's value is its class, the same file names
+in both). ``--panoptic`` takes COCO's panoptic json files instead, each beside its folder of png of
+the same name. What cannot be right in the files is an error of one line, exit code 2.
+"""
+
+import argparse
+import copy
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer, UInt32
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from eval.boundary import BoundaryF1
+from eval.cocojson import InputError, decode
+from eval.confusion import ConfusionMatrix
+from eval.panoptic import PanopticQuality, Segment
+from eval.panopticjson import PanopticFile
+
+_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.segmentation",
+        description="Scores label maps (mIoU, ...) or panoptic segmentations (PQ).",
+    )
+    add = parser.add_argument
+    add("--annotations", type=Path, required=True, help="folder of masks; panoptic: json")
+    add("--predictions", type=Path, required=True, help="folder of masks; panoptic: json")
+    add("--panoptic", action="store_true", help="COCO panoptic json, png beside them")
+    add("--classes", help="number of classes, or a text file with a name a line")
+    add("--ignore_label", type=int, default=255, help="true label of pixels not to count")
+    add("--boundary", action="store_true", help="boundary F1 too; slow")
+    add("--json", type=Path, help="file to write every figure to")
+    add("--plots", type=Path, help="folder for the confusion matrix")
+    arguments = parser.parse_args(argv)
+    if not arguments.panoptic and not arguments.classes:
+        parser.error("--classes is needed: their number, or a text file of their names")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    arguments = _arguments(argv)
+    try:
+        figures = _panoptic(arguments) if arguments.panoptic else _semantic(arguments)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _classes(given: str) -> list[str]:
+    if given.isdecimal():
+        return [str(i) for i in range(int(given))]
+    try:
+        return [line.strip() for line in Path(given).read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise InputError(f"--classes: {error}") from None
+
+
+def read_labels(path: Path) -> Integer[np.ndarray, "h w"]:
+    """A label image; of a palette image the indices.
+
+    Raises:
+        InputError: If the file is not an image of one channel.
+    """
+    try:
+        with Image.open(path) as image:
+            labels = np.asarray(image)
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{path}: {error}") from None
+    if labels.ndim != 2:
+        raise InputError(f"{path}: a label image has one channel, this one {image.mode}")
+    return labels.astype(np.uint8) if labels.dtype == bool else labels
+
+
+def _pairs(annotations: Path, predictions: Path) -> list[tuple[Path, Path]]:
+    """Files of the same name; the suffix may differ."""
+    folders = []
+    for folder in (annotations, predictions):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: not a folder")
+        files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        folders.append({path.relative_to(folder).with_suffix(""): path for path in files})
+    if not folders[0]:
+        raise InputError(f"{annotations}: no label images")
+    for here, there, folder in ((*folders, predictions), (*folders[::-1], annotations)):
+        if lost := sorted(set(here) - set(there)):
+            raise InputError(f"{folder}: lacks {len(lost)} of {len(here)} images, first {lost[0]}")
+    return [(folders[0][name], folders[1][name]) for name in sorted(folders[0])]
+
+
+def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
+    classes = _classes(arguments.classes)
+    matrix = ConfusionMatrix(classes, arguments.ignore_label)
+    boundary = BoundaryF1(classes, arguments.ignore_label) if arguments.boundary else None
+
+    def score(pair: tuple[Path, Path]) -> tuple[ConfusionMatrix, BoundaryF1 | None]:
+        labels = [read_labels(path) for path in pair]
+        own = copy.deepcopy((matrix, boundary))
+        try:
+            for metric in own:
+                if metric:
+                    metric.update(*labels)
+        except ValueError as error:
+            raise InputError(f"{pair[0]}, {pair[1]}: {error}") from None
+        return own
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        scored = list(pool.map(score, _pairs(arguments.annotations, arguments.predictions)))
+    for counted, outlined in scored:
+        matrix.merge(counted)
+        if boundary and outlined:
+            boundary.merge(outlined)
+    figures = matrix.compute()
+    rows = figures["per_class"]
+    assert isinstance(rows, dict)
+    if boundary:
+        outlines = boundary.compute()
+        per_class = outlines["per_class"]
+        assert isinstance(per_class, dict)
+        figures["boundary_F1"] = outlines["boundary_F1"]
+        for name, score in per_class.items():
+            rows[name]["boundary_F1"] = score
+    _print(figures, "per_class", "class")
+    if arguments.plots:
+        from eval import pictures  # matplotlib only where there is something to draw
+
+        arguments.plots.mkdir(parents=True, exist_ok=True)
+        picture = arguments.plots / "confusion.png"
+        pictures.draw_confusion_matrix(matrix.counts, classes, picture)
+    return figures
+
+
+def _panoptic(arguments: argparse.Namespace) -> dict[str, object]:
+    truth = decode(arguments.annotations, PanopticFile)
+    found = decode(arguments.predictions, PanopticFile)
+    quality = PanopticQuality(
+        {category.id: category.name for category in truth.categories},
+        [category.id for category in truth.categories if category.isthing],
+    )
+    predictions = {annotation.image_id: annotation for annotation in found.annotations}
+    for image in truth.annotations:
+        predicted = predictions.get(image.image_id)
+        if predicted is None:
+            raise InputError(f"{arguments.predictions}: nothing for image {image.image_id}")
+        true = [Segment(s.id, s.category_id, s.iscrowd != 0, s.area) for s in image.segments_info]
+        segments = [Segment(s.id, s.category_id) for s in predicted.segments_info]
+        target = read_ids(arguments.annotations.with_suffix("") / image.file_name)
+        prediction = read_ids(arguments.predictions.with_suffix("") / predicted.file_name)
+        try:
+            quality.update(target, true, prediction, segments)
+        except ValueError as error:
+            raise InputError(f"{predicted.file_name}, image {image.image_id}: {error}") from None
+    figures = quality.compute()
+    _print(figures, "per_category", "category")
+    return figures
+
+
+def read_ids(path: Path) -> UInt32[np.ndarray, "h w"]:
+    """Segment ids of a panoptic png: red + 256 green + 65,536 blue.
+
+    Raises:
+        InputError: If the file is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            red, green, blue = np.asarray(image.convert("RGB")).astype(np.uint32).transpose(2, 0, 1)
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{path}: {error}") from None
+    return red + 256 * green + 65536 * blue
+
+
+def _print(figures: dict[str, object], rows_key: str, label: str) -> None:
+    """The overall figures, and a table of those of each class."""
+    for key, value in figures.items():
+        if isinstance(value, float):
+            print(f" {key:<15} = {value:.4f}")
+    rows = figures[rows_key]
+    assert isinstance(rows, dict)
+    table = Table()
+    table.add_column(label)
+    keys = list(next(iter(rows.values())))
+    for key in keys:
+        table.add_column(key, justify="right")
+    for name, row in rows.items():
+        values = (row[key] for key in keys)
+        table.add_row(name, *(str(v) if isinstance(v, int) else f"{v:.4f}" for v in values))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""COCO's figures and arrays against pycocotools, and the command line."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eval import cocojson, detection
+from eval.coco import CocoEvaluator
+from eval.records import Detections, detections_from_padded, objects_from_padded, take
+from tests.eval import generate, oracle
+
+IOU_TYPES = ("bbox", "segm", "keypoints")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("coco")
+
+
+def read(folder, dataset, results, iou_type):
+    (folder / "a.json").write_text(json.dumps(dataset))
+    (folder / "r.json").write_text(json.dumps(results))
+    truth = cocojson.read_ground_truth(folder / "a.json", iou_type)
+    return truth, cocojson.read_results(folder / "r.json", truth, iou_type)[0]
+
+
+def evaluate(folder, dataset, results, iou_type) -> CocoEvaluator:
+    truth, detections = read(folder, dataset, results, iou_type)
+    evaluator = CocoEvaluator(truth.category_names, iou_type)
+    evaluator.update(np.arange(len(truth.images)), truth.objects, detections)
+    return evaluator
+
+
+def assert_equals_official(folder, dataset, results, iou_type):
+    official = oracle.evaluate(dataset, results, iou_type)
+    evaluator = evaluate(folder, dataset, results, iou_type)
+    curves = evaluator.curves()
+    for key in ("precision", "recall", "scores"):
+        np.testing.assert_array_equal(getattr(curves, key), official.eval[key])
+    figures = evaluator.compute()
+    stats = [figures[line.key] for line in evaluator.lines]
+    np.testing.assert_array_equal(stats, official.stats)
+
+
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+@pytest.mark.parametrize("block", range(4))
+def test_equals_pycocotools(folder, iou_type, block):
+    for seed in range(block * 12, block * 12 + 12):
+        dataset, results = generate.awkward(seed, iou_type)
+        assert_equals_official(folder, dataset, results, iou_type)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+def test_equals_pycocotools_on_many(folder, iou_type):
+    for seed in range(1000, 1400):
+        dataset, results = generate.awkward(seed, iou_type)
+        assert_equals_official(folder, dataset, results, iou_type)
+
+
+BOX = st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(0, 5)] * 2).map(
+    lambda box: [8.0 * v for v in box]
+)
+OBJECT = st.fixed_dictionaries(
+    {
+        "image_id": st.integers(0, 2),
+        "category_id": st.integers(0, 2),
+        "bbox": BOX,
+        "iscrowd": st.sampled_from([0, 0, 0, 1]),
+        "area": st.sampled_from([0.0, 500.0, 1024.0, 5000.0, 9216.0, 20000.0]),
+    }
+)
+RESULT = st.fixed_dictionaries(
+    {
+        "image_id": st.integers(0, 2),
+        "category_id": st.integers(0, 2),
+        "bbox": BOX,
+        "score": st.sampled_from([0.0, 0.25, 0.5, 0.5, 1.0]),
+    }
+)
+
+
+def joints(box: list[float], visible: int) -> list[float]:
+    x, y, w, h = box
+    return [v for i in range(17) for v in (x + w * (i % 4), y + h * (i // 4), visible * (i % 3))]
+
+
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+@given(objects=st.lists(OBJECT, max_size=12), results=st.lists(RESULT, min_size=1, max_size=20))
+@settings(deadline=None, max_examples=40)
+def test_equals_pycocotools_on_drawn_sets(folder, iou_type, objects, results):
+    """Coarse boxes, so that overlaps and scores tie again and again."""
+    for record in objects:
+        x, y, w, h = record["bbox"]
+        record["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        record["keypoints"] = joints(record["bbox"], int(record["area"] > 0))
+        record["num_keypoints"] = sum(v > 0 for v in record["keypoints"][2::3])
+    if iou_type == "keypoints":
+        results = [result | {"keypoints": joints(result["bbox"], 1)} for result in results]
+    dataset = {
+        "images": [{"id": i, "height": 100, "width": 100} for i in range(3)],
+        "categories": [{"id": i, "name": str(i)} for i in range(3)],
+        "annotations": [record | {"id": i + 1} for i, record in enumerate(objects)],
+    }
+    assert_equals_official(folder, dataset, results, iou_type)
+
+
+def test_annotation_of_id_0_is_an_object(folder):
+    box = [10, 10, 20, 20]
+    dataset = {
+        "images": [{"id": 1, "height": 50, "width": 50}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [
+            {"id": 0, "image_id": 1, "category_id": 1, "bbox": box, "area": 400, "iscrowd": 0}
+        ],
+    }
+    results = [{"image_id": 1, "category_id": 1, "bbox": box, "score": 1}]
+    assert evaluate(folder, dataset, results, "bbox").compute()["AP"] == pytest.approx(1)
+    assert oracle.evaluate(dataset, results, "bbox").stats[0] == 0  # what is deviated from
+
+
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+def test_result_depends_on_neither_batches_nor_order_nor_hosts(folder, iou_type):
+    dataset, results = generate.awkward(4, iou_type)
+    truth, detections = read(folder, dataset, results, iou_type)
+    whole = evaluate(folder, dataset, results, iou_type).compute()
+    images = np.random.default_rng(0).permutation(len(truth.images))
+    hosts = [CocoEvaluator(truth.category_names, iou_type) for _ in range(2)]
+    for i, image in enumerate(images):
+        own_objects = take(truth.objects, truth.objects.images == image)
+        own_detections = take(detections, detections.images == image)
+        hosts[i % 2].update([image], own_objects, own_detections)
+    merged = pickle.loads(pickle.dumps(hosts[1]))
+    merged.merge(pickle.loads(pickle.dumps(hosts[0])))
+    assert merged.compute() == whole
+
+
+def test_padded_batches():
+    boxes = np.array([[[10, 20, 30, 60], [0, 0, 0, 0]]], np.float32)
+    valid = np.array([[True, False]])
+    labels, scores = np.array([[3, 0]]), np.array([[0.9, 0.8]], np.float32)
+    objects = objects_from_padded(np.array([7]), boxes, labels, valid)
+    detections = detections_from_padded(np.array([7]), boxes, labels, scores, valid)
+    assert objects.boxes_xywh.tolist() == [[10, 20, 20, 40]]
+    assert objects.areas.tolist() == [800]
+    evaluator = CocoEvaluator({0: "a", 3: "b"})
+    evaluator.update([7], objects, detections)
+    figures = evaluator.compute()
+    assert figures["AP"] == pytest.approx(1)
+    assert figures["per_category"]["a"]["AP"] == -1
+
+
+def test_wrong_updates():
+    objects = objects_from_padded(
+        np.array([1]), np.ones((1, 1, 4)), np.zeros((1, 1), int), np.ones((1, 1), bool)
+    )
+    found = Detections(*np.zeros((2, 1), int), np.ones(1), np.ones((1, 4)), np.ones(1))
+    evaluator = CocoEvaluator({0: "a"})
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluator.compute()
+    with pytest.raises(ValueError, match="detection of image 0, which is not in the batch"):
+        evaluator.update([1], objects, found)
+    nan = Detections(*np.ones((2, 1), int), np.ones(1), np.full((1, 4), np.nan), np.ones(1))
+    with pytest.raises(ValueError, match="not finite"):
+        evaluator.update([1], objects, nan)
+    for _ in range(2):
+        evaluator.update([1], objects, take(found, np.zeros(0, int)))
+    with pytest.raises(ValueError, match="1 images were given more than once, first 1"):
+        evaluator.compute()
+
+
+def run(folder, dataset, results, *extra):
+    (folder / "a.json").write_text(json.dumps(dataset))
+    (folder / "r.json").write_text(json.dumps(results))
+    paths = [f"--annotations={folder}/a.json", f"--predictions={folder}/r.json"]
+    return detection.main([*paths, f"--json={folder}/o.json", *extra])
+
+
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+def test_command_line(tmp_path, capsys, iou_type):
+    dataset, results = generate.awkward(2, iou_type)
+    plots = tmp_path / "plots"
+    extra = (f"--iou_type={iou_type}", f"--plots={plots}", f"--images={tmp_path}")
+    assert run(tmp_path, dataset, results, *extra) == 0
+    official = oracle.evaluate(dataset, results, iou_type)
+    figures = json.loads((tmp_path / "o.json").read_text())
+    np.testing.assert_array_equal(list(figures.values())[: len(official.stats)], official.stats)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[: len(official.stats)] == oracle.summary(official)
+    assert {"precision", "recall", "AP_by_iou"} <= set(next(iter(figures["per_category"].values())))
+    assert (plots / "precision_recall.png").stat().st_size > 1000
+    assert (plots / "confusion.png").exists()
+
+
+BOX_RESULT = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 0.5}
+
+
+def tiny():
+    annotation = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "area": 25}
+    return {
+        "images": [{"id": 1, "height": 20, "width": 30}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [annotation],
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 9}, "image_id is not in the annotations: results[1] (image_id 9"),
+        ({"bbox": [1, 1, -5, 5]}, "bbox of negative width or height: results[1]"),
+        ({"bbox": [1, 1, float("nan"), 5]}, "bbox: numbers that are not finite: results[1]"),
+        ({"bbox": [1, 1, 5]}, "bbox: not 4 numbers: results[1]"),
+        ({"score": float("inf")}, "score is not finite: results[1]"),
+        ({"score": None}, "Expected `float`, got `null` - at `$[1].score`"),
+    ],
+)
+def test_bad_results_are_named(tmp_path, capsys, change, message):
+    assert run(tmp_path, tiny(), [BOX_RESULT, BOX_RESULT | change]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_bad_annotations_are_named(tmp_path, capsys):
+    for change, message in (
+        ({"annotations": tiny()["annotations"] * 2}, "id given twice: annotations[1] (id 5"),
+        ({"images": tiny()["images"] * 2}, "id given twice: images[1]"),
+        ({"categories": tiny()["categories"] * 2}, "id given twice: categories[1]"),
+        ({"annotations": [{"id": 1}]}, "missing required field"),
+    ):
+        assert run(tmp_path, tiny() | change, [BOX_RESULT]) == 2
+        assert message in capsys.readouterr().err
+    missing = [f"--annotations={tmp_path}/none.json", f"--predictions={tmp_path}/r.json"]
+    assert detection.main(missing) == 2
+    (tmp_path / "r.json").write_text("[{]")
+    assert detection.main([f"--annotations={tmp_path}/a.json", *missing[1:]]) == 2
+
+
+def test_unknown_categories_are_counted(tmp_path, capsys):
+    assert run(tmp_path, tiny(), [BOX_RESULT, BOX_RESULT | {"category_id": 7}]) == 0
+    assert "ignored 1 results of unknown category, first category_id 7" in capsys.readouterr().err
+
+
+def test_no_results_score_zero(tmp_path):
+    assert run(tmp_path, tiny(), []) == 0
+    assert json.loads((tmp_path / "o.json").read_text())["AP"] == 0
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ({"size": [20, 30], "counts": [5, 5]}, "mask: runs cover 10 pixels of an image of 20 x 30"),
+        ({"size": [20, 30], "counts": "~~"}, "mask: compressed run lengths are damaged"),
+        ({"size": [20, 30], "counts": [-5, 605]}, "mask: a run of negative length"),
+        ([[1, 1, 2, 2, 3, float("nan")]], "mask: a polygon with numbers that are not finite"),
+        ([[1, 1, 2, 2]], "polygons need at least 3 points each"),
+    ],
+)
+def test_bad_masks_are_named(tmp_path, capsys, segmentation, message):
+    dataset = tiny()
+    dataset["annotations"][0]["segmentation"] = [[1, 1, 5, 1, 5, 5]]
+    results = [BOX_RESULT, BOX_RESULT | {"segmentation": segmentation}]
+    assert run(tmp_path, dataset, results, "--iou_type=segm") == 2
+    assert f"{message}: results[1]" in capsys.readouterr().err

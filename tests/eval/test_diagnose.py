@@ -1,0 +1,83 @@
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_curve
+
+from eval import plots
+from eval.coco import CocoEvaluator
+from eval.diagnose import mistakes, raw_curves
+from eval.records import Detections, Objects
+
+
+def boxes(*lefts):
+    return np.array([[left, 0, 10, 10] for left in lefts], float)
+
+
+def evaluator():
+    """One image: cats at 0, 20 and 60, a dog at 40; a crowd of cats at 80."""
+    crowd = np.array([False, False, False, False, True])
+    objects = Objects(
+        np.ones(5, int), np.array([1, 1, 1, 2, 1]), boxes(0, 20, 60, 40, 80), np.full(5, 100.0),
+        crowd, crowd,
+    )  # fmt: skip
+    detections = Detections(
+        np.ones(6, int),
+        np.array([1, 1, 2, 1, 1, 1]),
+        np.array([0.9, 0.8, 0.7, 0.6, 0.55, 0.2]),
+        boxes(0, 0, 20, 40, 80, 60),
+        np.full(6, 100.0),
+    )
+    result = CocoEvaluator({1: "cat", 2: "dog"})
+    result.update([1], objects, detections)
+    return result
+
+
+def test_confusions_and_worst_cases():
+    found = mistakes(evaluator(), score=0.5)
+    # cat: one right, one called dog, one missed; dog: called cat; a second cat on the first.
+    np.testing.assert_array_equal(found.matrix, [[1, 1, 1], [1, 0, 0], [1, 0, 0]])
+    assert found.objects.boxes_xywh[found.misses, 0].tolist() == [60]
+    assert found.detections.scores[found.false_positives].tolist() == [0.8, 0.7, 0.6]
+
+
+def test_precision_and_recall_at_a_score():
+    curves = raw_curves(evaluator())
+    assert curves["cat"].num_objects == 3
+    assert curves["cat"].at(0.5) == {"precision": 1 / 3, "recall": 1 / 3}
+    assert curves["cat"].at(0.1) == {"precision": 2 / 4, "recall": 2 / 3}
+    assert curves["cat"].at(0.95) == {"precision": 1.0, "recall": 0.0}
+    with pytest.raises(ValueError, match="no IoU threshold"):
+        raw_curves(evaluator(), iou=0.2)
+
+
+def test_curve_equals_scikit_learn():
+    """Where every object is found once, detection is ranking: precision and recall agree."""
+    rng = np.random.default_rng(0)
+    n = 60
+    right = rng.random(n) < 0.5
+    lefts = np.arange(n) * 20.0
+    count = int(right.sum())
+    none = np.zeros(count, bool)
+    ones = np.ones(n, int)
+    objects = Objects(ones[:count], ones[:count], boxes(*lefts[right]), np.ones(count), none, none)
+    scores = rng.random(n)
+    result = CocoEvaluator({1: "cat"})
+    result.update([1], objects, Detections(ones, ones, scores, boxes(*lefts), np.ones(n)))
+    precision, recall, _ = precision_recall_curve(right, scores)
+    curve = raw_curves(result)["cat"]
+    np.testing.assert_allclose(curve.precision[::-1], precision[:-1])
+    np.testing.assert_allclose(curve.recall[::-1], recall[:-1])
+
+
+def test_worst_cases_are_drawn(tmp_path):
+    image = np.zeros((40, 100, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "1.png"), image)
+    files = [tmp_path / "0.png", tmp_path / "1.png"]
+    found = mistakes(evaluator())
+    assert plots.worst(tmp_path / "worst.png", found, files, {1: "cat", 2: "dog"}) == 0
+    drawn = cv2.imread(str(tmp_path / "worst.png"))
+    assert drawn.shape == (320, 4 * 320, 3)
+    reds = (drawn == (60, 60, 230)).all(axis=-1).reshape(320, 4, 320).any(axis=(0, 2))
+    assert reds.tolist() == [True, True, True, False]
+    files[1] = tmp_path / "none.png"
+    assert plots.worst(tmp_path / "none.png", found, files, {1: "cat", 2: "dog"}) == 4

@@ -1,0 +1,154 @@
+"""Against the definition (arXiv 1801.00868, as panopticapi reads it), mask by mask."""
+
+import json
+import pickle
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eval import segmentation
+from eval.panoptic import PanopticQuality, Segment
+
+NAMES = {3: "person", 5: "car", 8: "sky", 9: "never"}
+THINGS = (3, 5, 9)
+
+
+def draw(seed):
+    """Overlapping blocks with void; several crowds, of one category too."""
+    rng = np.random.default_rng(seed)
+    target = np.zeros((24, 24), np.int64)
+    for _ in range(rng.integers(1, 9)):
+        y, x, h, w = rng.integers(0, 20, 4)
+        target[y : y + h + 2, x : x + w + 2] = rng.integers(1, 300) * rng.integers(0, 4)
+    kinds = [3, 5, 8]
+    true = [
+        Segment(int(i), int(rng.choice(kinds)), bool(rng.random() < 0.3))
+        for i in np.unique(target[target > 0])
+    ]
+    prediction = np.roll(target, rng.integers(-2, 3), axis=1)
+    for _ in range(rng.integers(0, 4)):
+        y, x, h, w = rng.integers(0, 16, 4)
+        prediction[y : y + h + 2, x : x + w + 2] = rng.integers(1, 300)
+    same = {segment.id: segment.category for segment in true}
+    found = [
+        Segment(int(i), same.get(int(i), 3) if rng.random() < 0.8 else int(rng.choice(kinds)))
+        for i in np.unique(prediction[prediction > 0])
+    ]
+    return target, true, prediction, found
+
+
+def slow_quality(images):
+    """PQ, SQ, RQ of each category, and their means over any set of categories."""
+    ious, wrong, missed = defaultdict(list), defaultdict(int), defaultdict(int)
+    for target, true, prediction, found in images:
+        taken = set()
+        for segment in true:
+            mask = target == segment.id
+            if segment.crowd:
+                continue
+            for other in found:
+                area = (prediction == other.id) & (target != 0)
+                iou = (mask & area).sum() / (mask | area).sum()
+                if other.category == segment.category and iou > 0.5:
+                    ious[segment.category].append(iou)
+                    taken.add(other.id)
+                    break
+            else:
+                missed[segment.category] += 1
+        for other in found:
+            area = prediction == other.id
+            shield = target == 0
+            crowds = [s.id for s in true if s.crowd and s.category == other.category]
+            if crowds:
+                shield |= target == crowds[-1]
+            if other.id not in taken and (area & shield).sum() / area.sum() <= 0.5:
+                wrong[other.category] += 1
+    rows = {}
+    for k in NAMES:
+        weight = len(ious[k]) + wrong[k] / 2 + missed[k] / 2
+        if weight:
+            rows[k] = sum(ious[k]) / weight, np.mean(ious[k] or [0]), len(ious[k]) / weight
+    return rows
+
+
+def gather(images):
+    quality = PanopticQuality(NAMES, THINGS)
+    for image in images:
+        quality.update(*image)
+    return quality
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_equals_the_definition(block):
+    images = [draw(seed) for seed in range(block * 20, block * 20 + 20)]
+    figures = gather(images).compute()
+    rows = slow_quality(images)
+    for k, name in NAMES.items():
+        ours = list(figures["per_category"][name].values())
+        np.testing.assert_allclose(ours, rows.get(k, (-1, -1, -1)), atol=1e-12)
+    for suffix, chosen in (("", NAMES), ("_things", THINGS), ("_stuff", [8])):
+        mean = np.mean([rows[k] for k in chosen if k in rows], axis=0)
+        ours = [figures[key + suffix] for key in ("PQ", "SQ", "RQ")]
+        np.testing.assert_allclose(ours, mean, atol=1e-12)
+
+
+def test_perfect_and_empty():
+    target, true, _, _ = draw(3)
+    true = [segment._replace(crowd=False) for segment in true]
+    assert gather([(target, true, target, true)]).compute()["PQ"] == 1
+    assert gather([]).compute()["PQ"] == -1
+
+
+def test_batches_and_hosts_do_not_matter():
+    images = [draw(seed) for seed in range(12)]
+    whole = gather(images)
+    first, second = gather(images[7:][::-1]), gather(images[:7])
+    first.merge(pickle.loads(pickle.dumps(second)))
+    assert first.compute() == whole.compute()
+
+
+def write(folder, name, images, with_truth):
+    (folder / name).mkdir(exist_ok=True)
+    annotations = []
+    for i, (ids, segments) in enumerate(images):
+        colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1)
+        Image.fromarray(colours.astype(np.uint8)).save(folder / name / f"{i}.png")
+        infos = [{"id": s.id, "category_id": s.category} for s in segments]
+        if with_truth:
+            for info, segment in zip(infos, segments, strict=True):
+                area = int((ids == segment.id).sum())
+                info |= {"iscrowd": int(segment.crowd), "area": area}
+        annotations.append({"image_id": i, "file_name": f"{i}.png", "segments_info": infos})
+    content = {"annotations": annotations}
+    if with_truth:
+        categories = [{"id": k, "name": n, "isthing": int(k in THINGS)} for k, n in NAMES.items()]
+        content["categories"] = categories
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def run(folder):
+    paths = [f"--annotations={folder}/true.json", f"--predictions={folder}/found.json"]
+    return segmentation.main([*paths, "--panoptic", f"--json={folder}/o.json"])
+
+
+def test_command_line(tmp_path, capsys):
+    images = [draw(seed) for seed in range(4)]
+    write(tmp_path, "true", [image[:2] for image in images], True)
+    write(tmp_path, "found", [image[2:] for image in images], False)
+    assert run(tmp_path) == 0
+    assert json.loads((tmp_path / "o.json").read_text()) == gather(images).compute()
+    assert "PQ_things" in capsys.readouterr().out
+    write(tmp_path, "found", [image[2:] for image in images[:3]], False)
+    assert run(tmp_path) == 2
+    assert "nothing for image 3" in capsys.readouterr().err
+    write(tmp_path, "found", [(image[2], image[3][1:]) for image in images], False)
+    assert run(tmp_path) == 2
+    assert (
+        "0.png, image 0: predicted pixels of segments that are not listed"
+        in capsys.readouterr().err
+    )
+    write(tmp_path, "found", [(image[2] * 0, image[3]) for image in images], False)
+    assert run(tmp_path) == 2
+    assert "predicted segments without pixels" in capsys.readouterr().err

@@ -1,0 +1,189 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn import metrics
+
+from eval import segmentation
+from eval.boundary import BoundaryF1
+from eval.confusion import ConfusionMatrix
+
+NAMES = ["road", "sky", "tree", "car", "never"]
+
+
+def draw(seed, shape=(3, 40, 50), dtype=np.uint8):
+    """Blocks of classes 0 to 3, with noise; a tenth of the truth is 255."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 4, (shape[0], shape[1] // 10, shape[2] // 10))
+    target = blocks.repeat(10, axis=1).repeat(10, axis=2)
+    prediction = np.where(rng.random(shape) < 0.3, rng.integers(0, 4, shape), target)
+    target = np.where(rng.random(shape) < 0.1, 255, target)
+    return target.astype(dtype), prediction.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_equals_scikit_learn(dtype):
+    target, prediction = draw(0, dtype=dtype)
+    matrix = ConfusionMatrix(NAMES)
+    matrix.update(target, prediction)
+    true, predicted = target[target != 255], prediction[target != 255]
+    expected = metrics.confusion_matrix(true, predicted, labels=range(5))
+    np.testing.assert_array_equal(matrix.counts, expected)
+    figures = matrix.compute()
+    assert figures["pixel_accuracy"] == pytest.approx(metrics.accuracy_score(true, predicted))
+    assert figures["mIoU"] == pytest.approx(metrics.jaccard_score(true, predicted, average="macro"))
+    weighted = metrics.jaccard_score(true, predicted, average="weighted")
+    assert figures["fwIoU"] == pytest.approx(weighted)
+    balanced = metrics.balanced_accuracy_score(true, predicted)
+    assert figures["mean_accuracy"] == pytest.approx(balanced)
+    assert figures["dice"] == pytest.approx(metrics.f1_score(true, predicted, average="macro"))
+    rows = list(figures["per_class"].values())
+    for key, function in (("precision", metrics.precision_score), ("recall", metrics.recall_score)):
+        ours = [row[key] for row in rows[:4]]
+        np.testing.assert_allclose(ours, function(true, predicted, average=None))
+    assert rows[4] == {"iou": -1, "precision": -1, "recall": -1, "dice": -1, "pixels": 0}
+
+
+def test_batches_and_hosts_do_not_matter():
+    target, prediction = draw(1)
+    whole, merged = ConfusionMatrix(NAMES), ConfusionMatrix(NAMES)
+    whole.update(target, prediction)
+    for i in (2, 0, 1):
+        part = ConfusionMatrix(NAMES)
+        part.update(target[i], prediction[i])
+        merged.merge(pickle.loads(pickle.dumps(part)))
+    assert merged.compute() == whole.compute()
+
+
+def test_counts_beyond_single_precision():
+    """A float32 histogram stops at 2^24."""
+    labels = np.zeros((1, 5000, 5000), np.uint8)
+    matrix = ConfusionMatrix(NAMES)
+    matrix.update(labels, labels)
+    assert matrix.counts[0, 0] == 25_000_000
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_labels_outside_the_classes(dtype):
+    good, bad = np.zeros((4, 4), dtype), np.full((4, 4), 7, dtype)
+    for target, prediction, message in (
+        (bad, good, "target has label 7, classes are 0 to 4"),
+        (good, bad, "prediction has label 7, classes are 0 to 4"),
+        (good, good[:2], r"target of \(4, 4\) but prediction of \(2, 4\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ConfusionMatrix(NAMES).update(target, prediction)
+    ConfusionMatrix(NAMES, ignore_label=7).update(bad, bad)
+
+
+def test_labels_below_zero():
+    """As in data sets that ignore -1."""
+    target, prediction = draw(2, dtype=np.int16)
+    expected, matrix = ConfusionMatrix(NAMES), ConfusionMatrix(NAMES, ignore_label=-1)
+    expected.update(target, prediction)
+    matrix.update(np.where(target == 255, -1, target), prediction)
+    np.testing.assert_array_equal(matrix.counts, expected.counts)
+    for wrong in (-2, 300):
+        with pytest.raises(ValueError, match=f"target has label {wrong}"):
+            matrix.update(np.full((4, 4), wrong), np.zeros((4, 4), int))
+
+
+def slow_boundary(target, prediction, k, tolerance):
+    outlines = []
+    for labels in (target, prediction):
+        found = []
+        for y, x in np.argwhere(labels == k):
+            for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                inside = 0 <= v < labels.shape[0] and 0 <= u < labels.shape[1]
+                if inside and target[y, x] != 255 != target[v, u] and labels[v, u] != k:
+                    found.append((y, x))
+                    break
+        outlines.append(np.array(found, float).reshape(-1, 2))
+    true, predicted = outlines
+    if not len(true) and not len(predicted):
+        return None
+    if not len(true) or not len(predicted):
+        return 0
+    limit = tolerance * np.hypot(*target.shape)
+    distance = np.linalg.norm(predicted[:, None] - true, axis=-1)
+    precision, recall = (distance.min(axis=axis) <= limit for axis in (1, 0))
+    both = precision.mean() + recall.mean()
+    return 2 * precision.mean() * recall.mean() / both if both else 0
+
+
+def test_boundary_f1():
+    target, prediction = draw(3, (4, 30, 40))
+    prediction = np.roll(np.where(target == 255, 0, target), 1, axis=1).astype(np.uint8)
+    prediction[0] = 1
+    boundary, other = BoundaryF1(NAMES, tolerance=0.03), BoundaryF1(NAMES, tolerance=0.03)
+    for i in (3, 1):
+        boundary.update(target[i], prediction[i])
+    for i in (0, 2):
+        other.update(target[i], prediction[i])
+    boundary.merge(other)
+    figures = boundary.compute()
+    expected = []
+    for k, name in enumerate(NAMES):
+        scores = [slow_boundary(t, p, k, 0.03) for t, p in zip(target, prediction, strict=True)]
+        scores = [score for score in scores if score is not None]
+        expected.append(np.mean(scores) if scores else -1)
+        assert figures["per_class"][name] == pytest.approx(expected[-1])
+    assert figures["boundary_F1"] == pytest.approx(np.mean([e for e in expected if e >= 0]))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    target, prediction = draw(5)
+    for name, labels in (("true", target), ("found", prediction)):
+        (tmp_path / name / "town").mkdir(parents=True)
+        for i, image in enumerate(labels):
+            Image.fromarray(image).save(tmp_path / name / "town" / f"{i}.png")
+    (tmp_path / "names.txt").write_text("\n".join(NAMES) + "\n")
+    return tmp_path
+
+
+def run(folder, *extra):
+    paths = [f"--annotations={folder}/true", f"--predictions={folder}/found"]
+    return segmentation.main(
+        [*paths, f"--classes={folder}/names.txt", f"--json={folder}/o.json", *extra]
+    )
+
+
+def test_command_line(folders, capsys):
+    assert run(folders, "--boundary", f"--plots={folders}/plots") == 0
+    figures = json.loads((folders / "o.json").read_text())
+    matrix = ConfusionMatrix(NAMES)
+    matrix.update(*draw(5))
+    assert figures["mIoU"] == matrix.compute()["mIoU"]
+    assert {"mIoU", "pixel_accuracy", "per_class", "boundary_F1"} <= set(figures)
+    assert "mIoU" in capsys.readouterr().out
+    assert (folders / "plots/confusion.png").exists()
+
+
+def test_palette_images_are_indices(folders):
+    for path in (folders / "true/town").iterdir():
+        image = Image.open(path)
+        image.putpalette(np.random.default_rng(0).integers(0, 255, 768).tolist())
+        image.save(path)
+    assert run(folders) == 0
+
+
+def test_bad_folders_are_named(folders, capsys):
+    cases = (
+        (np.zeros((40, 50, 3), np.uint8), "1.png: a label image has one channel, this one RGB"),
+        (np.full((40, 50), 9, np.uint8), "prediction has label 9, classes are 0 to 4"),
+        (np.zeros((40, 51), np.uint8), "target of (40, 50) but prediction of (40, 51)"),
+    )
+    path = folders / "found/town/1.png"
+    for image, message in cases:
+        Image.fromarray(image).save(path)
+        assert run(folders) == 2
+        error = capsys.readouterr().err
+        assert message in error and "1.png" in error and error.count("\n") == 1
+    path.write_bytes(b"no image")
+    assert run(folders) == 2
+    path.unlink()
+    assert run(folders) == 2
+    assert "lacks 1 of 3 images, first town/1" in capsys.readouterr().err
