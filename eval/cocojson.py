@@ -1,6 +1,6 @@
 """COCO's annotation and result files, and LVIS's, as columns.
 
-Whatever cannot be right is an `InputError` of one line that names the first records concerned.
+Whatever cannot be right is an `FileError` of one line that names the first records concerned.
 What the official tool passes over in silence is counted in `warnings`.
 """
 
@@ -23,7 +23,7 @@ from eval.rle import Masks
 _SHOWN = 3  # offending records that a message lists
 
 
-class InputError(ValueError):
+class FileError(ValueError):
     """A file that cannot be evaluated; the message is one line."""
 
 
@@ -116,26 +116,26 @@ def decode(path: Path, kind: type[T]) -> T:
     """A json file as objects of `kind`.
 
     Raises:
-        InputError: If the file cannot be read, is not json, or does not fit; says where.
+        FileError: If the file cannot be read, is not json, or does not fit; says where.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise FileError(f"{path}: {error.strerror}") from None
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise FileError(f"{path}: {error}") from None
     except msgspec.DecodeError:
         pass  # Python's reader takes NaN and Infinity, so that the record can be named
     try:
         return msgspec.convert(json.loads(data), type=kind)
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise FileError(f"{path}: {error}") from None
 
 
 def _refuse(path: Path, name: str, records: Sequence[Any], rows: np.ndarray, what: str) -> None:
-    """Raises an `InputError` that lists the first of the offending `rows`, if there are any."""
+    """Raises an `FileError` that lists the first of the offending `rows`, if there are any."""
     if not len(rows):
         return
     shown = []
@@ -147,7 +147,7 @@ def _refuse(path: Path, name: str, records: Sequence[Any], rows: np.ndarray, wha
         text = ", ".join(f"{key} {value}" for key, value in fields.items() if value is not None)
         shown.append(f"{name}[{row}] ({text})")
     more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    raise InputError(f"{path}: {what}: {'; '.join(shown)}{more}")
+    raise FileError(f"{path}: {what}: {'; '.join(shown)}{more}")
 
 
 def _repeated(values: Sequence[int | str]) -> np.ndarray:
@@ -200,7 +200,7 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
             evaluation disregards that mark.
 
     Raises:
-        InputError: If the file is not one, has ids twice, or boxes or masks that cannot be.
+        FileError: If the file is not one, has ids twice, or boxes or masks that cannot be.
     """
     record = _ANNOTATIONS[iou_type]
     fields = [
@@ -215,7 +215,7 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
     try:
         images = sorted(file.images, key=lambda image: image.id)
     except TypeError:
-        raise InputError(f"{path}: some image ids are numbers, some are text") from None
+        raise FileError(f"{path}: some image ids are numbers, some are text") from None
     image = _positions(file.annotations, images)
     rows, warnings = _known(path, "annotation", file.annotations, image, file.categories)
     image = image[rows]
@@ -290,7 +290,7 @@ def read_results(path: Path, truth: GroundTruth, iou_type: IouType) -> tuple[Det
     else its ``segmentation``, else the extent of its ``keypoints``.
 
     Raises:
-        InputError: If the file is not one, is about images that `truth` does not have, or has
+        FileError: If the file is not one, is about images that `truth` does not have, or has
             boxes, masks, keypoints or scores that cannot be.
     """
     results: Sequence[Any] = decode(

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from eval import cocojson, vocfiles
 from eval.coco import CocoEvaluator, Collected
-from eval.cocojson import GroundTruth, InputError
+from eval.cocojson import FileError, GroundTruth
 from eval.diagnose import mistakes, raw_curves
 from eval.lvis import FREQUENCIES, LvisEvaluator
 from eval.overlap import COCO_SIGMAS
@@ -35,8 +35,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Scores detections against ground truth, with the official tools' figures.",
     )
     add = parser.add_argument
-    add("--annotations", type=Path, required=True, help="COCO or LVIS json; VOC: folder of xml")
-    add("--predictions", type=Path, required=True, help="COCO results json; VOC: folder of txt")
+    add("--workdir", type=Path, help="folder of a run, instead of the two files")
+    add("--annotations", type=Path, help="COCO or LVIS json; VOC: folder of xml")
+    add("--predictions", type=Path, help="COCO results json; VOC: folder of txt")
     add("--style", choices=("coco", "lvis", "voc"), default="coco", help="whose rules")
     add("--iou_type", choices=("bbox", "segm", "keypoints"), default="bbox", help="what overlaps")
     add("--sigmas", help="keypoints: width of each joint, a comma between; default COCO's 17")
@@ -47,6 +48,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--plots", type=Path, help="folder for curves, confusion matrix and worst mistakes")
     add("--images", type=Path, help="folder of the images, to draw the worst mistakes on")
     arguments = parser.parse_args(argv)
+    if arguments.workdir:
+        parser.error("--workdir: train has no task of detection yet; score files instead")
+    if not arguments.annotations or not arguments.predictions:
+        parser.error("--annotations and --predictions are needed")
     if arguments.style != "coco" and arguments.plots:
         parser.error("--plots needs --style=coco")
     if arguments.style == "voc" and arguments.iou_type != "bbox":
@@ -63,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = _EVALUATE[arguments.style](arguments)
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    except (InputError, OSError) as error:
+    except (FileError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -88,10 +93,10 @@ def _sigmas(arguments: argparse.Namespace, truth: GroundTruth) -> np.ndarray:
         try:
             sigmas = np.array([float(part) for part in arguments.sigmas.split(",")])
         except ValueError:
-            raise InputError(f"--sigmas: not numbers: {arguments.sigmas}") from None
+            raise FileError(f"--sigmas: not numbers: {arguments.sigmas}") from None
     keypoints = truth.objects.keypoints
     if keypoints is not None and len(keypoints) and keypoints.shape[1] != len(sigmas):
-        raise InputError(
+        raise FileError(
             f"{arguments.annotations}: {keypoints.shape[1]} joints but {len(sigmas)} --sigmas"
         )
     return sigmas
@@ -108,7 +113,7 @@ def _coco(arguments: argparse.Namespace) -> Figures:
     try:
         curves = raw_curves(evaluator, arguments.iou)
     except ValueError as error:
-        raise InputError(f"--iou: {error}") from None
+        raise FileError(f"--iou: {error}") from None
     per_category = figures["per_category"]
     assert isinstance(per_category, dict)
     for name, curve in curves.items():
@@ -129,7 +134,7 @@ def _lvis(arguments: argparse.Namespace) -> Figures:
     frequencies = {category.id: category.frequency for category in truth.categories}
     for category in truth.categories:
         if category.frequency not in FREQUENCIES:
-            raise InputError(f"{arguments.annotations}: category {category.id} has no frequency")
+            raise FileError(f"{arguments.annotations}: category {category.id} has no frequency")
     evaluator = LvisEvaluator(truth.category_names, frequencies, iou_type)
     found = cocojson.read_results(arguments.predictions, truth, iou_type)
     absent, incomplete = (

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.boundary import BoundaryF1
-from eval.cocojson import InputError, decode
+from eval.cocojson import FileError, decode
 from eval.confusion import ConfusionMatrix
 from eval.panoptic import PanopticQuality, Segment
 from eval.panopticjson import PanopticFile
@@ -37,8 +37,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Scores label maps (mIoU, ...) or panoptic segmentations (PQ).",
     )
     add = parser.add_argument
-    add("--annotations", type=Path, required=True, help="folder of masks; panoptic: json")
-    add("--predictions", type=Path, required=True, help="folder of masks; panoptic: json")
+    add("--workdir", type=Path, help="folder of a run, instead of the two files")
+    add("--annotations", type=Path, help="folder of masks; panoptic: json")
+    add("--predictions", type=Path, help="folder of masks; panoptic: json")
     add("--panoptic", action="store_true", help="COCO panoptic json, png beside them")
     add("--classes", help="number of classes, or a text file with a name a line")
     add("--ignore_label", type=int, default=255, help="true label of pixels not to count")
@@ -46,6 +47,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--json", type=Path, help="file to write every figure to")
     add("--plots", type=Path, help="folder for the confusion matrix")
     arguments = parser.parse_args(argv)
+    if arguments.workdir:
+        parser.error("--workdir: train has no task of segmentation yet; score files instead")
+    if not arguments.annotations or not arguments.predictions:
+        parser.error("--annotations and --predictions are needed")
     if not arguments.panoptic and not arguments.classes:
         parser.error("--classes is needed: their number, or a text file of their names")
     return arguments
@@ -58,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = _panoptic(arguments) if arguments.panoptic else _semantic(arguments)
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    except (InputError, OSError) as error:
+    except (FileError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -70,22 +75,22 @@ def _classes(given: str) -> list[str]:
     try:
         return [line.strip() for line in Path(given).read_text().splitlines() if line.strip()]
     except OSError as error:
-        raise InputError(f"--classes: {error}") from None
+        raise FileError(f"--classes: {error}") from None
 
 
 def read_labels(path: Path) -> Integer[np.ndarray, "h w"]:
     """A label image; of a palette image the indices.
 
     Raises:
-        InputError: If the file is not an image of one channel.
+        FileError: If the file is not an image of one channel.
     """
     try:
         with Image.open(path) as image:
             labels = np.asarray(image)
     except (OSError, SyntaxError) as error:
-        raise InputError(f"{path}: {error}") from None
+        raise FileError(f"{path}: {error}") from None
     if labels.ndim != 2:
-        raise InputError(f"{path}: a label image has one channel, this one {image.mode}")
+        raise FileError(f"{path}: a label image has one channel, this one {image.mode}")
     return labels.astype(np.uint8) if labels.dtype == bool else labels
 
 
@@ -94,14 +99,14 @@ def _pairs(annotations: Path, predictions: Path) -> list[tuple[Path, Path]]:
     folders = []
     for folder in (annotations, predictions):
         if not folder.is_dir():
-            raise InputError(f"{folder}: not a folder")
+            raise FileError(f"{folder}: not a folder")
         files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
         folders.append({path.relative_to(folder).with_suffix(""): path for path in files})
     if not folders[0]:
-        raise InputError(f"{annotations}: no label images")
+        raise FileError(f"{annotations}: no label images")
     for here, there, folder in ((*folders, predictions), (*folders[::-1], annotations)):
         if lost := sorted(set(here) - set(there)):
-            raise InputError(f"{folder}: lacks {len(lost)} of {len(here)} images, first {lost[0]}")
+            raise FileError(f"{folder}: lacks {len(lost)} of {len(here)} images, first {lost[0]}")
     return [(folders[0][name], folders[1][name]) for name in sorted(folders[0])]
 
 
@@ -118,7 +123,7 @@ def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
                 if metric:
                     metric.update(*labels)
         except ValueError as error:
-            raise InputError(f"{pair[0]}, {pair[1]}: {error}") from None
+            raise FileError(f"{pair[0]}, {pair[1]}: {error}") from None
         return own
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -158,7 +163,7 @@ def _panoptic(arguments: argparse.Namespace) -> dict[str, object]:
     for image in truth.annotations:
         predicted = predictions.get(image.image_id)
         if predicted is None:
-            raise InputError(f"{arguments.predictions}: nothing for image {image.image_id}")
+            raise FileError(f"{arguments.predictions}: nothing for image {image.image_id}")
         true = [Segment(s.id, s.category_id, s.iscrowd != 0, s.area) for s in image.segments_info]
         segments = [Segment(s.id, s.category_id) for s in predicted.segments_info]
         target = read_ids(arguments.annotations.with_suffix("") / image.file_name)
@@ -166,7 +171,7 @@ def _panoptic(arguments: argparse.Namespace) -> dict[str, object]:
         try:
             quality.update(target, true, prediction, segments)
         except ValueError as error:
-            raise InputError(f"{predicted.file_name}, image {image.image_id}: {error}") from None
+            raise FileError(f"{predicted.file_name}, image {image.image_id}: {error}") from None
     figures = quality.compute()
     _print(figures, "per_category", "category")
     return figures
@@ -176,13 +181,13 @@ def read_ids(path: Path) -> UInt32[np.ndarray, "h w"]:
     """Segment ids of a panoptic png: red + 256 green + 65,536 blue.
 
     Raises:
-        InputError: If the file is not an image.
+        FileError: If the file is not an image.
     """
     try:
         with Image.open(path) as image:
             red, green, blue = np.asarray(image.convert("RGB")).astype(np.uint32).transpose(2, 0, 1)
     except (OSError, SyntaxError) as error:
-        raise InputError(f"{path}: {error}") from None
+        raise FileError(f"{path}: {error}") from None
     return red + 256 * green + 65536 * blue
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.cocojson import Category as CategoryRecord
-from eval.cocojson import GroundTruth, Image, InputError
+from eval.cocojson import FileError, GroundTruth, Image
 from eval.records import Detections, Objects
 
 
@@ -14,11 +14,11 @@ def read_ground_truth(folder: Path) -> GroundTruth:
     """Reads ``*.xml``; an image's id is its file's stem, categories are numbered by name.
 
     Raises:
-        InputError: If there are none, or one is damaged; names the file.
+        FileError: If there are none, or one is damaged; names the file.
     """
     paths = sorted(folder.glob("*.xml"))
     if not paths:
-        raise InputError(f"{folder}: no .xml files")
+        raise FileError(f"{folder}: no .xml files")
     rows, names, images = [], [], []
     for i, path in enumerate(paths):
         try:
@@ -31,12 +31,12 @@ def read_ground_truth(folder: Path) -> GroundTruth:
                 ]
                 rows.append([i, *corners, int(thing.findtext("difficult") or 0)])
         except (ET.ParseError, ValueError) as error:
-            raise InputError(f"{path}: {error}") from None
+            raise FileError(f"{path}: {error}") from None
     table = np.array(rows, float).reshape(-1, 6)
     known, which = np.unique(np.array(names, str), return_inverse=True)
     boxes = _to_xywh(table[:, 1:5])
     if (bad := _first_bad(boxes)) is not None:
-        raise InputError(f"{paths[int(table[bad, 0])]}: bndbox {rows[bad][1:5]} cannot be")
+        raise FileError(f"{paths[int(table[bad, 0])]}: bndbox {rows[bad][1:5]} cannot be")
     difficult = table[:, 5] != 0
     objects = Objects(
         table[:, 0].astype(int),
@@ -73,11 +73,11 @@ def read_results(folder: Path, truth: GroundTruth) -> tuple[Detections, list[str
         The detections, and warnings about files of unknown categories.
 
     Raises:
-        InputError: If there are none, or a line is damaged or about an unknown image; names it.
+        FileError: If there are none, or a line is damaged or about an unknown image; names it.
     """
     paths = sorted(folder.glob("*.txt"))
     if not paths:
-        raise InputError(f"{folder}: no .txt files")
+        raise FileError(f"{folder}: no .txt files")
     ids = {category.name: category.id for category in truth.categories}
     images = {image.id: i for i, image in enumerate(truth.images)}
     rows, warnings = [], []
@@ -92,12 +92,12 @@ def read_results(folder: Path, truth: GroundTruth) -> tuple[Detections, list[str
                 score, *corners = map(float, numbers)
                 row = [images[image], ids[name], score, *corners]
             except KeyError as error:
-                raise InputError(f"{path}:{number}: image {error} is not annotated") from None
+                raise FileError(f"{path}:{number}: image {error} is not annotated") from None
             except ValueError:
                 row = []
             box = _to_xywh(np.array([row[3:]])) if len(row) == 7 else None
             if box is None or _first_bad(box) is not None or not np.isfinite(row[2]):
-                raise InputError(f"{path}:{number}: not image, score and a box: {line!r}")
+                raise FileError(f"{path}:{number}: not image, score and a box: {line!r}")
             rows.append(row)
     table = np.array(rows, float).reshape(-1, 7)
     boxes = _to_xywh(table[:, 3:])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval import cocojson, detection
+from eval import cocojson, detection, segmentation
 from eval.coco import CocoEvaluator
 from eval.records import Detections, detections_from_padded, objects_from_padded, take
 from tests.eval import generate, oracle
@@ -267,3 +267,18 @@ def test_bad_masks_are_named(tmp_path, capsys, segmentation, message):
     results = [BOX_RESULT, BOX_RESULT | {"segmentation": segmentation}]
     assert run(tmp_path, dataset, results, "--iou_type=segm") == 2
     assert f"{message}: results[1]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", [detection, segmentation])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workdir=run"], "--workdir: train has no task of"),
+        (["--annotations=a.json"], "--annotations and --predictions are needed"),
+    ],
+)
+def test_missing_files_and_runs_that_cannot_be_are_errors(script, arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        script.main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
