@@ -5,9 +5,9 @@ repository root, when a golden is added:
 
     PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/make_golden.py
 
-Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`, for
-transformers `tokens`, and `config`, a JSON of our model's name and fields. `parameter_counts.json`
-has the number of parameters of every model that the zoo registers.
+Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`,
+`tokens` (the encoded tokens, or a ResNet's last map), and `config`, a JSON of our model's name and
+fields. `parameter_counts.json` has the number of parameters of every model that the zoo registers.
 """
 
 import json
@@ -24,6 +24,7 @@ from timm.data import auto_augment, create_transform
 from timm.data.random_erasing import RandomErasing
 from timm.layers import resample_abs_pos_embed
 from timm.models.mlp_mixer import MlpMixer
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torchvision.transforms import RandomResizedCrop
 
@@ -34,19 +35,24 @@ TIMM_VIT = {"embed_dim": 16, "depth": 2, "num_heads": 2, "patch_size": 4, "num_c
 
 
 def randomise(model: torch.nn.Module) -> torch.nn.Module:
-    """Every weight and statistic drawn, so that no part of the model is an identity."""
+    """Every weight and statistic drawn, so that no part of the model is an identity.
+
+    Multiples of 1 / 16, which compress well.
+    """
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name.endswith("running_var"):
                 tensor.uniform_(0.5, 2.0)
             elif tensor.is_floating_point():
                 tensor.normal_(0.0, 0.2)
+            if tensor.is_floating_point():
+                tensor.mul_(16).round_().div_(16)
     return model.eval()
 
 
 def images(height: int, width: int) -> torch.Tensor:
     """Three images, NCHW."""
-    return torch.randn(3, 3, height, width)
+    return torch.randn(3, 3, height, width).mul(16).round().div(16)
 
 
 def save(case: str, name: str, fields: dict, model: torch.nn.Module, x: torch.Tensor, **more):
@@ -89,6 +95,21 @@ def timm_transformers() -> None:
     save("timm_mixer", "mixer_nano_patch4_32", fields, model, x, tokens=tokens)
 
 
+def timm_resnets() -> None:
+    """Both blocks and both norms, narrow but for timm's fixed stem; an odd image size."""
+    kinds = {"basic": BasicBlock, "bottleneck": Bottleneck}
+    for kind, norm in (("basic", "batch"), ("bottleneck", "batch"), ("basic", "group")):
+        narrow = norm == "batch"
+        dims, norm_layer = ((4, 8, 8, 8), "batchnorm2d") if narrow else ((32,) * 4, "groupnorm")
+        depths = (2, 1, 1, 1) if narrow else (1, 1, 1, 1)
+        model = ResNet(kinds[kind], depths, channels=dims, norm_layer=norm_layer, num_classes=5)
+        fields = {"block": kind, "norm": norm, "num_blocks": depths, "stage_dims": dims}
+        x = images(33, 24)
+        maps = randomise(model).forward_features(x).permute(0, 2, 3, 1)
+        fields["num_classes"] = 5
+        save(f"timm_resnet_{kind}_{norm}", "resnet_nano", fields, model, x, tokens=maps)
+
+
 def positions() -> None:
     """timm's resampling of learned positions, up, down and to another shape."""
     grids = {"up": (7, 9), "down": (3, 2), "mixed": (2, 8)}
@@ -103,7 +124,7 @@ def positions() -> None:
 def parameter_counts() -> None:
     """Of every model of timm that the zoo has, and of those that only the zoo names."""
     vit = r"vit_(tiny|small|base|large|huge|giant|gigantic)_patch\d+(_gap)?_\d+"
-    names = re.compile(rf"{vit}|mixer_[sbl]\d+_224")
+    names = re.compile(rf"{vit}|mixer_[sbl]\d+_224|resnet(18|34|50|101|152|50_gn)")
     with torch.device("meta"):
         models = {
             name: timm.create_model(name, num_classes=1000)
@@ -113,6 +134,7 @@ def parameter_counts() -> None:
         nano = {"img_size": 32, "patch_size": 4, "embed_dim": 64}
         models["vit_nano_patch4_32"] = VisionTransformer(**nano, depth=4, num_heads=4)
         models["mixer_nano_patch4_32"] = MlpMixer(**nano, num_blocks=4)
+        models["resnet_nano"] = ResNet(BasicBlock, (1, 1, 1, 1), channels=(16, 32, 64, 128))
         models["mixer_h14_224"] = MlpMixer(patch_size=14, num_blocks=32, embed_dim=1280)
     counts = {name: sum(p.numel() for p in m.parameters()) for name, m in sorted(models.items())}
     (HERE / "parameter_counts.json").write_text(json.dumps(counts, indent=2) + "\n")
@@ -168,5 +190,6 @@ if __name__ == "__main__":
     data_transforms()
     torch.manual_seed(0)
     timm_transformers()
+    timm_resnets()
     positions()
     parameter_counts()

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from zoo.layers.position import resize_positions
-from zoo.weights.maps import NameMap, Rule, pattern, plan
+from zoo.weights.maps import NameMap, Rule, plan
 
 HEAD = "params/head/"
 
@@ -160,4 +161,4 @@ def _leaf(array: np.ndarray, dtype: DTypeLike | None) -> jax.Array:
 
 def _reason(name: str, reasons: Mapping[str, str]) -> str | None:
     """Why a tensor may be dropped, if one of the patterns fits its name."""
-    return next((why for theirs, why in reasons.items() if pattern(theirs).fullmatch(name)), None)
+    return next((why for theirs, why in reasons.items() if fnmatchcase(name, theirs)), None)

@@ -41,7 +41,7 @@ class NameMap(NamedTuple):
     Attributes:
         source: ``timm``, ``torchvision``, ...
         rules: The table for a model.
-        ignored: Patterns of their tensors that a model has no use for, and why.
+        ignored: Shell-style patterns of their tensors that a model has no use for, and why.
     """
 
     source: str
@@ -52,6 +52,10 @@ class NameMap(NamedTuple):
 SAME = Layout(lambda x: (x,), lambda x: x)
 TRANSPOSE = Layout(lambda x: (x.T,), lambda x: x.T)
 CONV = Layout(lambda x: (x.transpose(2, 3, 1, 0),), lambda x: x.transpose(3, 2, 0, 1))
+
+
+# torch's BatchNorm counts batches for a momentum that none of these models uses.
+BATCH_COUNTERS = {"*.num_batches_tracked": "a counter of batches, not used"}
 
 
 def reshape(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Layout:
@@ -117,6 +121,20 @@ def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
     return (
         rule(f"{theirs}.weight", f"{ours}/scale"),
         rule(f"{theirs}.bias", f"{ours}/bias"),
+    )
+
+
+def conv(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Torch's Conv2d without bias."""
+    return (rule(f"{theirs}.weight", f"{ours}/kernel", layout=CONV),)
+
+
+def batch_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Torch's BatchNorm2d; a norm without statistics has the first two rules only."""
+    return (
+        *norm(theirs, ours),
+        Rule(f"{theirs}.running_mean", (f"batch_stats/{ours}/mean",), SAME),
+        Rule(f"{theirs}.running_var", (f"batch_stats/{ours}/var",), SAME),
     )
 
 

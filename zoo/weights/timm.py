@@ -1,11 +1,14 @@
-"""timm's names (huggingface/pytorch-image-models): ViT, MLP-Mixer."""
+"""timm's names (huggingface/pytorch-image-models): ViT, MLP-Mixer, ResNet."""
 
 from flax import linen as nn
 
 from zoo.ops.patches import grid_size
 from zoo.weights.maps import (
+    BATCH_COUNTERS,
     NameMap,
     Rule,
+    batch_norm,
+    conv,
     dense,
     fused_attention,
     norm,
@@ -60,7 +63,26 @@ def mlp_mixer(model: nn.Module) -> tuple[Rule, ...]:
     )
 
 
+def resnet(model: nn.Module) -> tuple[Rule, ...]:
+    """`ResNet`; torchvision's has the same names."""
+    stages = []
+    for i in range(len(model.num_blocks)):
+        theirs, ours = f"layer{i + 1}.{{j}}", f"stages_{i}_{{j}}"
+        for k in (1, 2, 3):
+            stages += conv(f"{theirs}.conv{k}", f"{ours}/conv{k}")
+            stages += batch_norm(f"{theirs}.bn{k}", f"{ours}/norm{k}")
+        stages += conv(f"{theirs}.downsample.0", f"{ours}/shortcut_conv")
+        stages += batch_norm(f"{theirs}.downsample.1", f"{ours}/shortcut_norm")
+    return (
+        *conv("conv1", "stem_conv"),
+        *batch_norm("bn1", "stem_norm"),
+        *stages,
+        *dense("fc", "head"),
+    )
+
+
 MAPS = {
     "ViT": (NameMap("timm", vit),),
     "MlpMixer": (NameMap("timm", mlp_mixer),),
+    "ResNet": (NameMap("timm", resnet, BATCH_COUNTERS),),
 }
