@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +93,8 @@ def convert(
     *,
     new_head: bool = False,
     dtype: DTypeLike | None = None,
-) -> tuple[dict[str, jax.Array], LoadReport]:
+    place: bool = True,
+) -> tuple[dict[str, Any], LoadReport]:
     """Fills a model's leaves from a checkpoint's tensors.
 
     Args:
@@ -104,13 +106,14 @@ def convert(
         new_head: Whether the caller asked for a number of classes, so that a head of another
             number in the file is no error.
         dtype: Of the floating-point leaves; None keeps the file's.
+        place: Whether the leaves are copied to the device; else they are views of the file.
 
     Returns:
         The leaves that the file has, and what became of all others.
     """
     rules = name_map.rules(model)
     steps = plan(rules, leaves)
-    flat: dict[str, jax.Array] = {}
+    flat: dict[str, Any] = {}
     resized, reinitialised, missing, mismatched = {}, {}, {}, {}
     for step in steps:
         if step.theirs not in tensors:
@@ -128,7 +131,7 @@ def convert(
                 array = np.asarray(resize_positions(jnp.asarray(array, jnp.float32), want[:2]))
                 resized[path] = change
             if array.shape == want:
-                flat[path] = _leaf(array, dtype)
+                flat[path] = _leaf(array, dtype) if place else array
             elif new_head and path.startswith(HEAD):
                 reinitialised[path] = change
             else:

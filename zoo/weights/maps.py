@@ -2,8 +2,8 @@
 
 A map is a function from a model to rules. A rule pairs one of their tensors with one or more of
 ours and holds the layout change between them; the same table runs in both directions. ``{i}`` in
-a pattern stands for a number, the same on both sides. Our names are paths with the collection
-first: ``params/blocks_0/attn/query/kernel``.
+a pattern stands for a number and ``{path}`` for anything, the same on both sides. Our names are
+paths with the collection first: ``params/blocks_0/attn/query/kernel``.
 
     >>> rules = dense("blocks.{i}.fc", "blocks_{i}/fc")
     >>> plan(rules, ["params/blocks_3/fc/kernel", "params/blocks_3/fc/bias"])[0].theirs
@@ -60,7 +60,18 @@ BATCH_COUNTERS = {"*.num_batches_tracked": "a counter of batches, not used"}
 
 def reshape(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Layout:
     """The same numbers in the same order under another shape; -1 stands for one free axis."""
-    return Layout(lambda x: (x.reshape(ours),), lambda x: x.reshape(theirs))
+
+    def read(x: np.ndarray) -> tuple[np.ndarray]:
+        if len(x.shape) != len(theirs) or any(
+            want not in (-1, have) for want, have in zip(theirs, x.shape, strict=True)
+        ):
+            raise ValueError(f"not of shape {theirs}")
+        return (x.reshape(ours),)
+
+    return Layout(read, lambda x: x.reshape(theirs))
+
+
+CLASS_TOKEN = reshape((-1,), (1, 1, -1))
 
 
 def patches(patch_size: int) -> Layout:
@@ -124,6 +135,14 @@ def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
     )
 
 
+def patch_embed(theirs: str, patch_size: int) -> tuple[Rule, ...]:
+    """Torch's Conv2d over patches."""
+    return (
+        rule(f"{theirs}.weight", "patch_embed/proj/kernel", layout=patches(patch_size)),
+        rule(f"{theirs}.bias", "patch_embed/proj/bias"),
+    )
+
+
 def conv(theirs: str, ours: str) -> tuple[Rule, ...]:
     """Torch's Conv2d without bias."""
     return (rule(f"{theirs}.weight", f"{ours}/kernel", layout=CONV),)
@@ -150,8 +169,9 @@ def fused_attention(weight: str, bias: str, ours: str) -> tuple[Rule, ...]:
 
 @cache
 def pattern(path: str) -> re.Pattern[str]:
-    """A name with ``{i}`` for numbers as a regular expression with those groups."""
-    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(path)))
+    """A name with ``{i}`` for numbers, ``{path}`` for anything, as a regular expression."""
+    groups = re.escape(path).replace(r"\{path\}", "(?P<path>.+)")
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", groups))
 
 
 def plan(rules: Iterable[Rule], leaves: Iterable[str]) -> list[Rule]:

@@ -61,7 +61,7 @@ def read_run(directory: str | Path) -> tuple[str, dict[str, object], dict]:
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{directory}/config.json: no model's name and fields: {error}") from error
     step = _step(directory / "checkpoints")
-    return name, fields, _restore(directory / "checkpoints" / str(step) / "variables")
+    return name, fields, read_orbax(directory / "checkpoints" / str(step) / "variables")
 
 
 def _step(checkpoints: Path) -> int:
@@ -77,7 +77,12 @@ def _step(checkpoints: Path) -> int:
     return max(steps, key=lambda step: (score(step), step))
 
 
-def _restore(item: Path) -> dict:
+def is_orbax(path: Path) -> bool:
+    """Whether a path is a folder with a tree that Orbax saved."""
+    return (path / "_METADATA").is_file()
+
+
+def read_orbax(item: Path) -> dict:
     """A saved tree as numpy arrays, whatever devices it was saved from."""
     path = epath.Path(item.absolute())
     handler = ocp.PyTreeCheckpointHandler()

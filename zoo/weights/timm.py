@@ -5,6 +5,7 @@ from flax import linen as nn
 from zoo.ops.patches import grid_size
 from zoo.weights.maps import (
     BATCH_COUNTERS,
+    CLASS_TOKEN,
     NameMap,
     Rule,
     batch_norm,
@@ -12,18 +13,10 @@ from zoo.weights.maps import (
     dense,
     fused_attention,
     norm,
-    patches,
+    patch_embed,
     positions,
-    reshape,
     rule,
 )
-
-
-def _patch_embed(theirs: str, model: nn.Module) -> tuple[Rule, ...]:
-    return (
-        rule(f"{theirs}.weight", "patch_embed/proj/kernel", layout=patches(model.patch_size)),
-        rule(f"{theirs}.bias", "patch_embed/proj/bias"),
-    )
 
 
 def vit(model: nn.Module) -> tuple[Rule, ...]:
@@ -32,8 +25,8 @@ def vit(model: nn.Module) -> tuple[Rule, ...]:
     paths = ("pos_embed", "cls_pos_embed") if model.class_token else ("pos_embed",)
     layout = positions(grid, class_token=model.class_token)
     return (
-        *_patch_embed("patch_embed.proj", model),
-        rule("cls_token", "cls_token", layout=reshape((-1,), (1, 1, -1))),
+        *patch_embed("patch_embed.proj", model.patch_size),
+        rule("cls_token", "cls_token", layout=CLASS_TOKEN),
         rule("pos_embed", *paths, layout=layout),
         *norm("blocks.{i}.norm1", "blocks_{i}/norm1"),
         *fused_attention(
@@ -51,7 +44,7 @@ def vit(model: nn.Module) -> tuple[Rule, ...]:
 def mlp_mixer(model: nn.Module) -> tuple[Rule, ...]:
     """`MlpMixer`."""
     return (
-        *_patch_embed("stem.proj", model),
+        *patch_embed("stem.proj", model.patch_size),
         *norm("blocks.{i}.norm1", "blocks_{i}/norm1"),
         *dense("blocks.{i}.mlp_tokens.fc1", "blocks_{i}/mlp_tokens/fc1"),
         *dense("blocks.{i}.mlp_tokens.fc2", "blocks_{i}/mlp_tokens/fc2"),
