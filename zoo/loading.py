@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from zoo.registry import MODELS, create
 from zoo.weights import (
+    METADATA,
     LoadReport,
     fetch,
     fields_from_json,
@@ -62,18 +63,20 @@ def load_with_report(
     **overrides: object,
 ) -> tuple[nn.Module, dict[str, Any], LoadReport]:
     """As `load`, with the report of what was loaded, resized and initialised anew."""
+    if path is None and name in MODELS:
+        raise ValueError(f"{name}: load needs a checkpoint's path as well; create makes a model")
     checkpoint = open_checkpoint(fetch(name if path is None else path))
-    stored = json.loads(checkpoint.metadata.get("model", "null"))
+    stored = json.loads(checkpoint.metadata.get(METADATA, "{}"))
     new_head = "num_classes" in overrides
     if path is None:
-        if stored is None:
+        if not stored:
             raise ValueError(f"{name}: it does not say which model it is: give a name and the path")
         name, overrides = stored["name"], {**fields_from_json(stored["fields"]), **overrides}
     model = create(str(name), **overrides)
     variables, report = load_variables(
         model,
         checkpoint,
-        source or checkpoint.metadata.get("source"),
+        source or stored.get("source"),
         new_head=new_head,
         dtype=param_dtype,
     )
@@ -96,9 +99,9 @@ def save(
         ValueError: If the model is of no registered family, or the source cannot name it.
     """
     name, fields = _describe(model)
-    described = json.dumps({"name": name, "fields": fields_to_json(fields)})
+    described = {"name": name, "fields": fields_to_json(fields), "source": source}
     framework = "flax" if source in ("zoo", "big_vision") else "pt"  # what readers look for
-    metadata = {"format": framework, "source": source, "model": described}
+    metadata = {"format": framework, METADATA: json.dumps(described)}
     save_variables(model, variables, path, source, metadata)
 
 

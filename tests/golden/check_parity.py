@@ -95,7 +95,7 @@ def read(folder: Path) -> bool:
 
     good = True
     for path in sorted(folder.iterdir()):
-        source, name, fields, _ = CASES[path.name]
+        _, name, fields, _ = CASES[path.name]
         outputs = np.load(path / "outputs.npz")
         file = next(p for p in path.iterdir() if p.suffix in (".safetensors", ".pth"))
         model, variables, report = zoo.load_with_report(name, file, **fields)

@@ -33,6 +33,8 @@ FOLDER_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+# The entry of a file's metadata with the model's name, its fields, and whose names the file has.
+METADATA = "jax-vision-zoo"
 # Wrappers that put the same prefix before every name.
 PREFIXES = ("module.", "_orig_mod.")
 NPZ_PREFIXES = ("opt/target/", "params/")
@@ -76,8 +78,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if is_run(path):
         name, fields, variables = read_run(path)
-        metadata = {"source": "zoo", "model": json.dumps({"name": name, "fields": fields})}
-        return _in_memory(path, "run", flatten(variables), metadata)
+        described = json.dumps({"name": name, "fields": fields, "source": "zoo"})
+        return _in_memory(path, "run", flatten(variables), {METADATA: described})
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if path.is_dir():
