@@ -10,7 +10,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.weights.run import is_orbax, is_run, read_orbax, read_run
+from zoo.weights.run import fields_to_json, is_orbax, is_run, read_orbax, read_run
 from zoo.weights.torch_file import read_torch
 from zoo.weights.tree import flatten
 
@@ -78,7 +78,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if is_run(path):
         name, fields, variables = read_run(path)
-        described = json.dumps({"name": name, "fields": fields, "source": "zoo"})
+        described = json.dumps({"name": name, "fields": fields_to_json(fields), "source": "zoo"})
         return _in_memory(path, "run", flatten(variables), {METADATA: described})
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")

@@ -1,6 +1,7 @@
 """Downloads through huggingface_hub: its cache, its progress bar, its offline mode."""
 
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -43,7 +44,7 @@ def fetch(path_or_url: str | Path) -> Path:
 
 
 def _fetch_hub(url: str) -> Path:
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     match = _HUB.fullmatch(url)
     if not match:
@@ -52,6 +53,8 @@ def _fetch_hub(url: str) -> Path:
     for name in [file] if file else FOLDER_FILES:
         try:
             path = _hub_file(repo, name, revision)
+        except LocalEntryNotFoundError:  # there is no network: the file may well exist
+            raise
         except EntryNotFoundError:
             continue
         if name.endswith(".index.json"):
@@ -73,8 +76,6 @@ def _hub_file(repo: str, name: str, revision: str | None) -> Path:
 
 
 def _fetch_shards(index: Path, repo: str, name: str, revision: str | None) -> None:
-    import json
-
     folder = name.rpartition("/")[0]
     shards = set(json.loads(index.read_text())["weight_map"].values())
     for shard in sorted(shards):
