@@ -153,13 +153,16 @@ def convert(
         mismatched=mismatched,
         unexpected=tuple(name for name, why in reasons.items() if not why),
     )
-    return flat, report
+    return jax.block_until_ready(flat), report
 
 
 def _leaf(array: np.ndarray, dtype: DTypeLike | None) -> jax.Array:
     """A copy on the device: the file may change once it is read."""
-    floating = jnp.issubdtype(array.dtype, jnp.floating)
-    return jnp.array(array, dtype if floating else None)
+    if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(dtype, copy=False)
+    # jax may share a contiguous array's memory; for any other it makes its own copy, faster than
+    # numpy does.
+    return jax.device_put(array.copy() if array.flags.c_contiguous else array)
 
 
 def _reason(name: str, reasons: Mapping[str, str]) -> str | None:

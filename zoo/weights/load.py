@@ -107,7 +107,10 @@ def save_variables(
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # save_file makes a file for its owner alone
         save_file(tensors, partial, metadata=dict(metadata))
+        partial.chmod(mode)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
