@@ -1,5 +1,6 @@
 """Vision models in JAX and Flax: create, load, train, evaluate."""
 
+from zoo.loading import load, load_with_report, save
 from zoo.registry import create, list_models, preprocessing
 
-__all__ = ["create", "list_models", "preprocessing"]
+__all__ = ["create", "list_models", "load", "load_with_report", "preprocessing", "save"]

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 
 from flax import linen as nn
 
-from zoo.models import mlp_mixer, vit
+from zoo.models import mlp_mixer, resnet, vit
 from zoo.types import Preprocessing, Variant
 
 MODELS: dict[str, Variant] = {
     **vit.VARIANTS,
     **mlp_mixer.VARIANTS,
+    **resnet.VARIANTS,
 }
 
 

@@ -5,25 +5,32 @@ repository root, when a golden is added:
 
     PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/make_golden.py
 
-Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`, for
-transformers `tokens`, and `config`, a JSON of our model's name and fields. `parameter_counts.json`
-has the number of parameters of every model that the zoo registers.
+Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`,
+`tokens` (the encoded tokens, or a ResNet's last map), and `config`, a JSON of our model's name and
+fields. `parameter_counts.json` has the number of parameters of every model that the zoo registers.
 """
 
+import argparse
+import collections
 import json
 import random
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import reference  # noqa: F401  (before timm: lets it import with a CPU build of torch)
 import timm
 import torch
+import torchvision
+import transformers
+from safetensors.numpy import load_file
 from PIL import Image
 from timm.data import auto_augment, create_transform
 from timm.data.random_erasing import RandomErasing
 from timm.layers import resample_abs_pos_embed
 from timm.models.mlp_mixer import MlpMixer
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torchvision.transforms import RandomResizedCrop
 
@@ -34,31 +41,45 @@ TIMM_VIT = {"embed_dim": 16, "depth": 2, "num_heads": 2, "patch_size": 4, "num_c
 
 
 def randomise(model: torch.nn.Module) -> torch.nn.Module:
-    """Every weight and statistic drawn, so that no part of the model is an identity."""
+    """Every weight and statistic drawn, so that no part of the model is an identity.
+
+    Multiples of 1 / 16, which compress well.
+    """
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name.endswith("running_var"):
                 tensor.uniform_(0.5, 2.0)
             elif tensor.is_floating_point():
                 tensor.normal_(0.0, 0.2)
+            if tensor.is_floating_point():
+                tensor.mul_(16).round_().div_(16)
     return model.eval()
 
 
 def images(height: int, width: int) -> torch.Tensor:
     """Three images, NCHW."""
-    return torch.randn(3, 3, height, width)
+    return torch.randn(3, 3, height, width).mul(16).round().div(16)
 
 
-def save(case: str, name: str, fields: dict, model: torch.nn.Module, x: torch.Tensor, **more):
-    """Writes one golden; `more` are further outputs."""
+def save(
+    case: str,
+    name: str,
+    fields: dict,
+    model: torch.nn.Module,
+    x: torch.Tensor,
+    weights: dict | None = None,
+    **more,
+) -> None:
+    """Writes one golden; `weights` if not the state dict; `more` are further outputs."""
     with torch.no_grad():
         output = model(x)
-    arrays = {f"weights/{k}": v.numpy() for k, v in model.state_dict().items()}
+    weights = model.state_dict() if weights is None else weights
+    arrays = {f"weights/{k}": np.asarray(v) for k, v in weights.items()}
     np.savez_compressed(
         HERE / f"{case}.npz",
         config=json.dumps({"name": name, "fields": fields}),
         images=x.permute(0, 2, 3, 1).numpy(),
-        logits=getattr(output, "logits", output).numpy(),
+        logits=outputs_of(output).numpy(),
         **{k: v.detach().numpy() for k, v in more.items()},
         **arrays,
     )
@@ -89,6 +110,125 @@ def timm_transformers() -> None:
     save("timm_mixer", "mixer_nano_patch4_32", fields, model, x, tokens=tokens)
 
 
+def timm_resnets() -> None:
+    """Both blocks and both norms, narrow but for timm's fixed stem; an odd image size."""
+    kinds = {"basic": BasicBlock, "bottleneck": Bottleneck}
+    for kind, norm in (("basic", "batch"), ("bottleneck", "batch"), ("basic", "group")):
+        narrow = norm == "batch"
+        dims, norm_layer = ((4, 8, 8, 8), "batchnorm2d") if narrow else ((32,) * 4, "groupnorm")
+        depths = (2, 1, 1, 1) if narrow else (1, 1, 1, 1)
+        model = ResNet(kinds[kind], depths, channels=dims, norm_layer=norm_layer, num_classes=5)
+        fields = {"block": kind, "norm": norm, "num_blocks": depths, "stage_dims": dims}
+        x = images(33, 24)
+        maps = randomise(model).forward_features(x).permute(0, 2, 3, 1)
+        fields["num_classes"] = 5
+        save(f"timm_resnet_{kind}_{norm}", "resnet_nano", fields, model, x, tokens=maps)
+
+
+def outputs_of(output) -> torch.Tensor:
+    """A model's logits, or what stands for them in a transformers model without a head."""
+    output = getattr(output, "pooler_output", output)
+    return getattr(output, "logits", output).flatten(1)
+
+
+def torchvision_vit() -> None:
+    """Their fused projections have names of their own."""
+    model = torchvision.models.VisionTransformer(16, 4, 2, 2, 16, 64, num_classes=5)
+    save("torchvision_vit", "vit_nano_patch4_32", VIT, randomise(model), images(16, 16))
+
+
+def huggingface() -> None:
+    """ViT with a head, as a file has it, and without one, as a state dict has it; ResNet."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.ViTConfig(
+        **sizes, intermediate_size=64, image_size=16, patch_size=4, num_labels=5
+    )
+    model = randomise(transformers.ViTForImageClassification(config))
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        weights = load_file(f"{folder}/model.safetensors")
+    x = images(16, 16)
+    save("huggingface_vit", "vit_nano_patch4_32", VIT, model, x, weights)
+    model = randomise(transformers.ViTModel(config))
+    fields = {**VIT, "num_classes": 0, "representation_dim": 16}
+    save("huggingface_vit_model", "vit_nano_patch4_32", fields, model, x)
+
+    for kind, dims in (("basic", [4, 8]), ("bottleneck", [16, 32])):
+        config = transformers.ResNetConfig(
+            embedding_size=8, hidden_sizes=dims, depths=[1, 2], layer_type=kind, num_labels=5
+        )
+        model = randomise(transformers.ResNetForImageClassification(config))
+        fields = {"block": kind, "num_blocks": [1, 2], "stage_dims": [4, 8], "stem_dim": 8}
+        fields["num_classes"] = 5
+        save(f"huggingface_resnet_{kind}", "resnet_nano", fields, model, images(17, 16))
+
+
+def vision_transformer() -> None:
+    """The npz layouts of big_vision and of vision_transformer, as timm reads them."""
+    d, block = (16,), "Transformer/encoderblock_{}/"
+    for case, tokens, numbers in (
+        ("big_vision_vit", 16, ("0", "0", "1", "0")),
+        ("vision_transformer_vit", 17, ("0", "1", "2", "3")),
+    ):
+        shapes = {"embedding/kernel": (4, 4, 3, 16), "embedding/bias": d, "cls": (1, 1, 16)}
+        name = "pos_embedding" if tokens == 16 else "Transformer/posembed_input/pos_embedding"
+        shapes[name] = (1, tokens, 16)
+        for i in range(2):
+            first, attention, second, mlp = (block.format(i) + n for n in ("",) * 4)
+            first += f"LayerNorm_{numbers[0]}/"
+            attention += f"MultiHeadDotProductAttention_{numbers[1]}/"
+            second += f"LayerNorm_{numbers[2]}/"
+            mlp += f"MlpBlock_{numbers[3]}/"
+            for part in ("query", "key", "value"):
+                shapes |= {
+                    f"{attention}{part}/kernel": (16, 2, 8),
+                    f"{attention}{part}/bias": (2, 8),
+                }
+            shapes |= {f"{attention}out/kernel": (2, 8, 16), f"{attention}out/bias": d}
+            shapes |= {f"{norm}{leaf}": d for norm in (first, second) for leaf in ("scale", "bias")}
+            shapes |= {f"{mlp}Dense_0/kernel": (16, 64), f"{mlp}Dense_0/bias": (64,)}
+            shapes |= {f"{mlp}Dense_1/kernel": (64, 16), f"{mlp}Dense_1/bias": d}
+        shapes |= {f"Transformer/encoder_norm/{leaf}": d for leaf in ("scale", "bias")}
+        shapes |= {"head/kernel": (16, 5), "head/bias": (5,)}
+        prefix = "params/" if tokens == 16 else "opt/target/"
+        weights = {
+            prefix + name: (torch.randn(shape) * 3).round().div(16).numpy()
+            for name, shape in shapes.items()
+        }
+        no_position = {"no_embed_class": True} if tokens == 16 else {}
+        model = VisionTransformer(img_size=16, **TIMM_VIT, **no_position).eval()
+        with tempfile.TemporaryDirectory() as folder:
+            np.savez(f"{folder}/weights.npz", **weights)
+            model.load_pretrained(f"{folder}/weights.npz")
+        save(case, "vit_nano_patch4_32", VIT, model, images(16, 16), weights)
+
+
+def torch_files() -> None:
+    """Files of torch.save in both formats: dtypes, views, a training script's wrapping."""
+    base = torch.arange(24.0).reshape(4, 6)
+    state = collections.OrderedDict(
+        float32=base,
+        transposed=base.t(),
+        row=base[2],
+        strided=base[::2, 1::2],
+        bfloat16=base.bfloat16(),
+        float16=base.half(),
+        int64=torch.tensor(3),
+        bool=torch.tensor([True, False]),
+        empty=torch.zeros(0, 3),
+        parameter=torch.nn.Parameter(torch.ones(2)),
+    )
+    state = collections.OrderedDict((f"module.{k}", v) for k, v in state.items())
+    checkpoint = {
+        "model": state,
+        "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999)}]},
+        "epoch": 3,
+        "args": argparse.Namespace(lr=0.1, names=["a"], seen={1, 2}),
+    }
+    torch.save(checkpoint, HERE / "torch_zip.pth")
+    torch.save(checkpoint, HERE / "torch_legacy.pth", _use_new_zipfile_serialization=False)
+
+
 def positions() -> None:
     """timm's resampling of learned positions, up, down and to another shape."""
     grids = {"up": (7, 9), "down": (3, 2), "mixed": (2, 8)}
@@ -103,7 +243,7 @@ def positions() -> None:
 def parameter_counts() -> None:
     """Of every model of timm that the zoo has, and of those that only the zoo names."""
     vit = r"vit_(tiny|small|base|large|huge|giant|gigantic)_patch\d+(_gap)?_\d+"
-    names = re.compile(rf"{vit}|mixer_[sbl]\d+_224")
+    names = re.compile(rf"{vit}|mixer_[sbl]\d+_224|resnet(18|34|50|101|152|50_gn)")
     with torch.device("meta"):
         models = {
             name: timm.create_model(name, num_classes=1000)
@@ -113,6 +253,7 @@ def parameter_counts() -> None:
         nano = {"img_size": 32, "patch_size": 4, "embed_dim": 64}
         models["vit_nano_patch4_32"] = VisionTransformer(**nano, depth=4, num_heads=4)
         models["mixer_nano_patch4_32"] = MlpMixer(**nano, num_blocks=4)
+        models["resnet_nano"] = ResNet(BasicBlock, (1, 1, 1, 1), channels=(16, 32, 64, 128))
         models["mixer_h14_224"] = MlpMixer(patch_size=14, num_blocks=32, embed_dim=1280)
     counts = {name: sum(p.numel() for p in m.parameters()) for name, m in sorted(models.items())}
     (HERE / "parameter_counts.json").write_text(json.dumps(counts, indent=2) + "\n")
@@ -168,5 +309,10 @@ if __name__ == "__main__":
     data_transforms()
     torch.manual_seed(0)
     timm_transformers()
+    timm_resnets()
+    torchvision_vit()
+    huggingface()
+    vision_transformer()
+    torch_files()
     positions()
     parameter_counts()

@@ -10,9 +10,7 @@ import pytest
 from flax import linen as nn
 
 import zoo
-from zoo.weights import timm
-from zoo.weights.convert import convert
-from zoo.weights.tree import abstract_leaves, unflatten
+from zoo.weights import Checkpoint, load_variables
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -30,12 +28,13 @@ class Golden:
     tokens: np.ndarray | None
 
     @property
+    def checkpoint(self) -> Checkpoint:
+        readers = {name: lambda x=x: x for name, x in self.weights.items()}
+        return Checkpoint(Path("golden"), "npz", readers)
+
+    @property
     def variables(self) -> dict:
-        name_map = timm.MAPS[type(self.model).__name__][0]
-        leaves = abstract_leaves(self.model)
-        flat, report = convert("golden", self.model, name_map, leaves, self.weights)
-        assert not report.problems, report.error()
-        return unflatten(flat)
+        return load_variables(self.model, self.checkpoint)[0]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from zoo.layers.position import resize_positions
-from zoo.weights.maps import NameMap, Rule, pattern, plan
+from zoo.weights.maps import NameMap, Rule, plan
 
 HEAD = "params/head/"
 
@@ -91,7 +93,8 @@ def convert(
     *,
     new_head: bool = False,
     dtype: DTypeLike | None = None,
-) -> tuple[dict[str, jax.Array], LoadReport]:
+    place: bool = True,
+) -> tuple[dict[str, Any], LoadReport]:
     """Fills a model's leaves from a checkpoint's tensors.
 
     Args:
@@ -103,13 +106,14 @@ def convert(
         new_head: Whether the caller asked for a number of classes, so that a head of another
             number in the file is no error.
         dtype: Of the floating-point leaves; None keeps the file's.
+        place: Whether the leaves are copied to the device; else they are views of the file.
 
     Returns:
         The leaves that the file has, and what became of all others.
     """
     rules = name_map.rules(model)
     steps = plan(rules, leaves)
-    flat: dict[str, jax.Array] = {}
+    flat: dict[str, Any] = {}
     resized, reinitialised, missing, mismatched = {}, {}, {}, {}
     for step in steps:
         if step.theirs not in tensors:
@@ -127,7 +131,7 @@ def convert(
                 array = np.asarray(resize_positions(jnp.asarray(array, jnp.float32), want[:2]))
                 resized[path] = change
             if array.shape == want:
-                flat[path] = _leaf(array, dtype)
+                flat[path] = _leaf(array, dtype) if place else array
             elif new_head and path.startswith(HEAD):
                 reinitialised[path] = change
             else:
@@ -149,15 +153,18 @@ def convert(
         mismatched=mismatched,
         unexpected=tuple(name for name, why in reasons.items() if not why),
     )
-    return flat, report
+    return jax.block_until_ready(flat), report
 
 
 def _leaf(array: np.ndarray, dtype: DTypeLike | None) -> jax.Array:
     """A copy on the device: the file may change once it is read."""
-    floating = jnp.issubdtype(array.dtype, jnp.floating)
-    return jnp.array(array, dtype if floating else None)
+    if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(dtype, copy=False)
+    # jax may share a contiguous array's memory; for any other it makes its own copy, faster than
+    # numpy does.
+    return jax.device_put(array.copy() if array.flags.c_contiguous else array)
 
 
 def _reason(name: str, reasons: Mapping[str, str]) -> str | None:
     """Why a tensor may be dropped, if one of the patterns fits its name."""
-    return next((why for theirs, why in reasons.items() if pattern(theirs).fullmatch(name)), None)
+    return next((why for theirs, why in reasons.items() if fnmatchcase(name, theirs)), None)

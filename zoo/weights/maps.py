@@ -2,8 +2,8 @@
 
 A map is a function from a model to rules. A rule pairs one of their tensors with one or more of
 ours and holds the layout change between them; the same table runs in both directions. ``{i}`` in
-a pattern stands for a number, the same on both sides. Our names are paths with the collection
-first: ``params/blocks_0/attn/query/kernel``.
+a pattern stands for a number and ``{path}`` for anything, the same on both sides. Our names are
+paths with the collection first: ``params/blocks_0/attn/query/kernel``.
 
     >>> rules = dense("blocks.{i}.fc", "blocks_{i}/fc")
     >>> plan(rules, ["params/blocks_3/fc/kernel", "params/blocks_3/fc/bias"])[0].theirs
@@ -41,7 +41,7 @@ class NameMap(NamedTuple):
     Attributes:
         source: ``timm``, ``torchvision``, ...
         rules: The table for a model.
-        ignored: Patterns of their tensors that a model has no use for, and why.
+        ignored: Shell-style patterns of their tensors that a model has no use for, and why.
     """
 
     source: str
@@ -54,9 +54,24 @@ TRANSPOSE = Layout(lambda x: (x.T,), lambda x: x.T)
 CONV = Layout(lambda x: (x.transpose(2, 3, 1, 0),), lambda x: x.transpose(3, 2, 0, 1))
 
 
+# torch's BatchNorm counts batches for a momentum that none of these models uses.
+BATCH_COUNTERS = {"*.num_batches_tracked": "a counter of batches, not used"}
+
+
 def reshape(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Layout:
     """The same numbers in the same order under another shape; -1 stands for one free axis."""
-    return Layout(lambda x: (x.reshape(ours),), lambda x: x.reshape(theirs))
+
+    def read(x: np.ndarray) -> tuple[np.ndarray]:
+        if len(x.shape) != len(theirs) or any(
+            want not in (-1, have) for want, have in zip(theirs, x.shape, strict=True)
+        ):
+            raise ValueError(f"not of shape {theirs}")
+        return (x.reshape(ours),)
+
+    return Layout(read, lambda x: x.reshape(theirs))
+
+
+CLASS_TOKEN = reshape((-1,), (1, 1, -1))
 
 
 def patches(patch_size: int) -> Layout:
@@ -120,6 +135,28 @@ def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
     )
 
 
+def patch_embed(theirs: str, patch_size: int) -> tuple[Rule, ...]:
+    """Torch's Conv2d over patches."""
+    return (
+        rule(f"{theirs}.weight", "patch_embed/proj/kernel", layout=patches(patch_size)),
+        rule(f"{theirs}.bias", "patch_embed/proj/bias"),
+    )
+
+
+def conv(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Torch's Conv2d without bias."""
+    return (rule(f"{theirs}.weight", f"{ours}/kernel", layout=CONV),)
+
+
+def batch_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Torch's BatchNorm2d; a norm without statistics has the first two rules only."""
+    return (
+        *norm(theirs, ours),
+        Rule(f"{theirs}.running_mean", (f"batch_stats/{ours}/mean",), SAME),
+        Rule(f"{theirs}.running_var", (f"batch_stats/{ours}/var",), SAME),
+    )
+
+
 def fused_attention(weight: str, bias: str, ours: str) -> tuple[Rule, ...]:
     """Torch's one matrix for query, key and value."""
     kernels = [f"{ours}/{part}/kernel" for part in ("query", "key", "value")]
@@ -132,8 +169,9 @@ def fused_attention(weight: str, bias: str, ours: str) -> tuple[Rule, ...]:
 
 @cache
 def pattern(path: str) -> re.Pattern[str]:
-    """A name with ``{i}`` for numbers as a regular expression with those groups."""
-    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", re.escape(path)))
+    """A name with ``{i}`` for numbers, ``{path}`` for anything, as a regular expression."""
+    groups = re.escape(path).replace(r"\{path\}", "(?P<path>.+)")
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", groups))
 
 
 def plan(rules: Iterable[Rule], leaves: Iterable[str]) -> list[Rule]:

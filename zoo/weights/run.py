@@ -33,9 +33,13 @@ def fields_to_json(fields: Mapping[str, object]) -> dict[str, object]:
 
 def fields_from_json(fields: Mapping[str, object]) -> dict[str, object]:
     """The inverse of `fields_to_json`; a Linen module's fields must be hashable."""
-    return {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
+
+    def field(name: str, value: Any) -> object:
+        if name == "dtype":
+            return getattr(jnp, value)
+        return tuple(value) if isinstance(value, list) else value
+
+    return {name: field(name, value) for name, value in fields.items()}
 
 
 def is_run(path: Path) -> bool:
@@ -58,10 +62,10 @@ def read_run(directory: str | Path) -> tuple[str, dict[str, object], dict]:
     try:
         entry = json.loads((directory / "config.json").read_text())["model"]
         name, fields = entry["name"], fields_from_json(entry["fields"])
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{directory}/config.json: no model's name and fields: {error}") from error
     step = _step(directory / "checkpoints")
-    return name, fields, _restore(directory / "checkpoints" / str(step) / "variables")
+    return name, fields, read_orbax(directory / "checkpoints" / str(step) / "variables")
 
 
 def _step(checkpoints: Path) -> int:
@@ -77,7 +81,12 @@ def _step(checkpoints: Path) -> int:
     return max(steps, key=lambda step: (score(step), step))
 
 
-def _restore(item: Path) -> dict:
+def is_orbax(path: Path) -> bool:
+    """Whether a path is a folder with a tree that Orbax saved."""
+    return (path / "_METADATA").is_file()
+
+
+def read_orbax(item: Path) -> dict:
     """A saved tree as numpy arrays, whatever devices it was saved from."""
     path = epath.Path(item.absolute())
     handler = ocp.PyTreeCheckpointHandler()

@@ -1,26 +1,22 @@
-"""timm's names (huggingface/pytorch-image-models): ViT, MLP-Mixer."""
+"""timm's names (huggingface/pytorch-image-models): ViT, MLP-Mixer, ResNet."""
 
 from flax import linen as nn
 
 from zoo.ops.patches import grid_size
 from zoo.weights.maps import (
+    BATCH_COUNTERS,
+    CLASS_TOKEN,
     NameMap,
     Rule,
+    batch_norm,
+    conv,
     dense,
     fused_attention,
     norm,
-    patches,
+    patch_embed,
     positions,
-    reshape,
     rule,
 )
-
-
-def _patch_embed(theirs: str, model: nn.Module) -> tuple[Rule, ...]:
-    return (
-        rule(f"{theirs}.weight", "patch_embed/proj/kernel", layout=patches(model.patch_size)),
-        rule(f"{theirs}.bias", "patch_embed/proj/bias"),
-    )
 
 
 def vit(model: nn.Module) -> tuple[Rule, ...]:
@@ -29,8 +25,8 @@ def vit(model: nn.Module) -> tuple[Rule, ...]:
     paths = ("pos_embed", "cls_pos_embed") if model.class_token else ("pos_embed",)
     layout = positions(grid, class_token=model.class_token)
     return (
-        *_patch_embed("patch_embed.proj", model),
-        rule("cls_token", "cls_token", layout=reshape((-1,), (1, 1, -1))),
+        *patch_embed("patch_embed.proj", model.patch_size),
+        rule("cls_token", "cls_token", layout=CLASS_TOKEN),
         rule("pos_embed", *paths, layout=layout),
         *norm("blocks.{i}.norm1", "blocks_{i}/norm1"),
         *fused_attention(
@@ -48,7 +44,7 @@ def vit(model: nn.Module) -> tuple[Rule, ...]:
 def mlp_mixer(model: nn.Module) -> tuple[Rule, ...]:
     """`MlpMixer`."""
     return (
-        *_patch_embed("stem.proj", model),
+        *patch_embed("stem.proj", model.patch_size),
         *norm("blocks.{i}.norm1", "blocks_{i}/norm1"),
         *dense("blocks.{i}.mlp_tokens.fc1", "blocks_{i}/mlp_tokens/fc1"),
         *dense("blocks.{i}.mlp_tokens.fc2", "blocks_{i}/mlp_tokens/fc2"),
@@ -60,7 +56,26 @@ def mlp_mixer(model: nn.Module) -> tuple[Rule, ...]:
     )
 
 
+def resnet(model: nn.Module) -> tuple[Rule, ...]:
+    """`ResNet`; torchvision's has the same names."""
+    stages = []
+    for i in range(len(model.num_blocks)):
+        theirs, ours = f"layer{i + 1}.{{j}}", f"stages_{i}_{{j}}"
+        for k in (1, 2, 3):
+            stages += conv(f"{theirs}.conv{k}", f"{ours}/conv{k}")
+            stages += batch_norm(f"{theirs}.bn{k}", f"{ours}/norm{k}")
+        stages += conv(f"{theirs}.downsample.0", f"{ours}/shortcut_conv")
+        stages += batch_norm(f"{theirs}.downsample.1", f"{ours}/shortcut_norm")
+    return (
+        *conv("conv1", "stem_conv"),
+        *batch_norm("bn1", "stem_norm"),
+        *stages,
+        *dense("fc", "head"),
+    )
+
+
 MAPS = {
     "ViT": (NameMap("timm", vit),),
     "MlpMixer": (NameMap("timm", mlp_mixer),),
+    "ResNet": (NameMap("timm", resnet, BATCH_COUNTERS),),
 }

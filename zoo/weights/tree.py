@@ -1,6 +1,7 @@
 """A model's variables as a flat dict of paths, collection first."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
@@ -27,5 +28,38 @@ def example_images(model: nn.Module) -> jax.ShapeDtypeStruct:
 
 
 def abstract_leaves(model: nn.Module) -> dict[str, Any]:
-    """Shapes and dtypes of a model's variables; nothing is computed."""
-    return flatten(jax.eval_shape(model.init, jax.random.key(0), example_images(model)))
+    """Shapes and dtypes of a model's variables; nothing is computed.
+
+    Of submodules that are equal but for their name and see equal shapes, only the first is traced:
+    a deep model takes hardly longer than one of its blocks.
+    """
+    traced: dict[Hashable, tuple[str, Any]] = {}
+    copies: list[tuple[str, str]] = []
+
+    def trace_once(run: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+        module, path = context.module, "/".join(context.module.path)
+        if context.method_name != "__call__" or not path:
+            return run(*args, **kwargs)
+        values = (getattr(module, f.name) for f in dataclasses.fields(module))
+        fields = tuple(v for v in values if v is not module.name and v is not module.parent)
+        key = (type(module), fields, repr(jax.tree.map(_shape, (args, kwargs))))
+        if key in traced:
+            first, outputs = traced[key]
+            copies.append((first, path))
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs)
+        outputs = run(*args, **kwargs)
+        traced[key] = path, jax.tree.map(_shape, outputs)
+        return outputs
+
+    with nn.intercept_methods(trace_once):
+        leaves = flatten(jax.eval_shape(model.init, jax.random.key(0), example_images(model)))
+    for first, path in copies:
+        for name, leaf in list(leaves.items()):
+            collection, _, rest = name.partition("/")
+            if rest.startswith(f"{first}/"):
+                leaves[f"{collection}/{path}{rest.removeprefix(first)}"] = leaf
+    return leaves
+
+
+def _shape(x: Any) -> Any:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype) if isinstance(x, jax.Array) else x

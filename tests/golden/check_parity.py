@@ -1,0 +1,123 @@
+"""Full-size parity: logits of the peers' models, saved by themselves, against the zoo's.
+
+Too large for the tests; run it by hand where both environments are, in two steps:
+
+    PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/check_parity.py write DIR [CASE ...]
+    PYTHONPATH=. PYTHON tests/golden/check_parity.py read DIR
+
+`write` draws weights from a fresh seed, saves each model as its own users would (safetensors,
+torch.save, save_pretrained) and its logits; `read` loads each file with `zoo.load`, compares, goes
+to timm's names and back where that is possible, and fails beyond 2e-4 of the logits' scale. Every
+case takes up to 1.3 GB of disk; `write` with case names does one at a time.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+# A case: who, the peer's model, our model, fields of ours, side of the images in pixels.
+CASES = {
+    "vit_tiny": ("timm", "vit_tiny_patch16_224", {}, 224),
+    "vit_base": ("timm", "vit_base_patch16_224", {}, 224),
+    "vit_base_at_384": ("timm", "vit_base_patch16_224", {}, 384),
+    "vit_large": ("timm", "vit_large_patch16_384", {"image_size": 224}, 224),
+    "mixer_base": ("timm", "mixer_b16_224", {}, 224),
+    "resnet50": ("timm", "resnet50", {}, 224),
+    "resnet50_gn": ("timm", "resnet50_gn", {}, 224),
+    "torchvision_resnet101": ("torchvision", "resnet101", {}, 224),
+    "torchvision_vit": ("torchvision", "vit_base_patch16_224", {}, 224),
+    "huggingface_vit": ("huggingface", "vit_base_patch16_224", {}, 224),
+    "huggingface_resnet": ("huggingface", "resnet50", {}, 224),
+}
+
+
+def peer(source: str, name: str, side: int):
+    """The peer's model with weights that are all drawn, and how it is saved to a folder."""
+    import reference  # noqa: F401  (before timm and torchvision)
+    import torch
+
+    if source == "timm":
+        import timm
+        from safetensors.torch import save_file
+
+        dynamic = {"dynamic_img_size": True} if "vit" in name else {}
+        model = timm.create_model(name, **dynamic)
+        save = lambda path: save_file(model.state_dict(), path / "model.safetensors")  # noqa: E731
+    elif source == "torchvision":
+        import torchvision
+
+        names = {"vit_base_patch16_224": "vit_b_16"}
+        model = torchvision.models.get_model(names.get(name, name))
+        save = lambda path: torch.save(model.state_dict(), path / "model.pth")  # noqa: E731
+    else:
+        import transformers
+
+        classes = {"vit": transformers.ViTConfig, "resnet": transformers.ResNetConfig}
+        config = classes["vit" if "vit" in name else "resnet"](num_labels=1000)
+        model = transformers.AutoModelForImageClassification.from_config(config)
+        save = model.save_pretrained
+    with torch.no_grad():
+        for key, tensor in model.state_dict().items():
+            if key.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif tensor.is_floating_point():
+                noise = 0.02 * torch.randn_like(tensor)
+                tensor.add_(noise if tensor.ndim > 1 else 5 * noise)
+    return model.eval(), save
+
+
+def write(folder: Path, cases: list[str]) -> None:
+    """Saves the peers' models and logits."""
+    import torch
+
+    for case in cases or CASES:
+        source, name, _, side = CASES[case]
+        seed = torch.seed()
+        model, save = peer(source, name, side)
+        x = torch.randn(2, 3, side, side)
+        with torch.no_grad():
+            output = model(x)
+        (folder / case).mkdir(parents=True)
+        save(folder / case)
+        logits = getattr(output, "logits", output).numpy()
+        images = x.permute(0, 2, 3, 1).numpy()
+        np.savez(folder / case / "outputs.npz", images=images, logits=logits, seed=seed)
+
+
+def read(folder: Path) -> bool:
+    """Compares; prints one JSON line a case."""
+    import jax
+
+    import zoo
+
+    good = True
+    for path in sorted(folder.iterdir()):
+        _, name, fields, _ = CASES[path.name]
+        outputs = np.load(path / "outputs.npz")
+        file = next(p for p in path.iterdir() if p.suffix in (".safetensors", ".pth"))
+        model, variables, report = zoo.load_with_report(name, file, **fields)
+        logits = np.asarray(jax.jit(model.apply)(variables, outputs["images"]))
+        difference = float(np.abs(logits - outputs["logits"]).max())
+        scale = float(np.abs(outputs["logits"]).max())
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            back = Path(temporary) / "back.safetensors"
+            zoo.save(model, variables, back, source="timm")
+            again = zoo.load(back)[1]
+        equal = jax.tree.map(lambda a, b: bool((a == b).all()), variables, again)
+        exact = all(jax.tree.leaves(equal))
+        passed = difference <= 2e-4 * scale and exact
+        good &= passed
+        found = {"case": path.name, "found": report.source, "difference": difference}
+        found |= {"scale": scale, "exact_round_trip": exact, "seed": int(outputs["seed"])}
+        print(json.dumps(found | {"resized": list(report.resized), "passed": passed}), flush=True)
+    return good
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "write":
+        write(Path(sys.argv[2]), sys.argv[3:])
+    else:
+        sys.exit(not read(Path(sys.argv[2])))

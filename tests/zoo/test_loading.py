@@ -1,0 +1,205 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import zoo
+from zoo.__main__ import main
+from zoo.weights import load_report
+
+NANO = "vit_nano_patch4_32"
+TINY = {"image_size": 8, "num_layers": 1, "hidden_dim": 8, "num_heads": 2, "mlp_dim": 16}
+
+
+def drawn(model, size=(8, 8)):
+    """Variables of which none is zero, heads included."""
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *size, 3)))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: jnp.float32(rng.uniform(0.1, 1, x.shape)), variables)
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A tiny ViT of seven classes, and its file in timm's layout without our metadata."""
+    model = zoo.create(NANO, num_classes=7, **TINY)
+    variables = drawn(model)
+    zoo.save(model, variables, tmp_path / "described.safetensors", source="timm")
+    with safe_open(tmp_path / "described.safetensors", "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    save_file(tensors, tmp_path / "timm.safetensors", metadata={"format": "pt"})
+    return model, variables, tmp_path / "timm.safetensors"
+
+
+@pytest.mark.parametrize("source", ["zoo", "timm", "huggingface"])
+@pytest.mark.parametrize("name", [NANO, "resnet_nano"])
+def test_file_knows_its_model(tmp_path, name, source):
+    fields = {"image_size": (8, 16), "dtype": jnp.bfloat16} if name == NANO else {"drop_path": 0.1}
+    model = zoo.create(name, num_classes=3, **fields)
+    variables = drawn(model, (8, 16))
+    path = tmp_path / "model.safetensors"
+    zoo.save(model, variables, path, source)
+    again, loaded = zoo.load(path)
+    assert again == model
+    assert_equal(variables, loaded)
+    wide, _ = zoo.load(path, drop_path=0.5)
+    assert (wide.drop_path, wide.num_classes) == (0.5, 3)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_run_knows_its_model(tmp_path):
+    model = zoo.create("resnet_nano", num_classes=3)
+    variables = drawn(model, (32, 32))
+    entry = {"name": "resnet_nano", "fields": {"num_classes": 3}}
+    (tmp_path / "config.json").write_text(json.dumps({"model": entry}))
+    with ocp.CheckpointManager(tmp_path / "checkpoints") as manager:
+        items = {"params": variables["params"]}
+        items["model_state"] = {"batch_stats": variables["batch_stats"]}
+        saves = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        manager.save(4, args=ocp.args.Composite(**saves))
+    again, loaded = zoo.load(str(tmp_path))
+    assert again == model
+    assert_equal(variables, loaded)
+
+    params = tmp_path / "checkpoints" / "4" / "params"
+    with pytest.raises(ValueError, match=r"params as zoo: the file lacks batch_stats/"):
+        zoo.load("resnet_nano", params, num_classes=3)
+
+
+def test_positions_are_resized_and_reported(saved):
+    _, variables, path = saved
+    model, loaded, report = zoo.load_with_report(
+        NANO, path, **{**TINY, "image_size": (16, 12)}, num_classes=7
+    )
+    assert loaded["params"]["pos_embed"].shape == (4, 3, 8)
+    assert report.resized == {"params/pos_embed": "[2, 2, 8] in the file, [4, 3, 8] in the model"}
+    old = variables["params"]["pos_embed"]
+    expected = jax.image.resize(old, (4, 3, 8), "bicubic", antialias=True)
+    np.testing.assert_allclose(loaded["params"]["pos_embed"], expected, atol=1e-6)
+    rest = {k: v for k, v in loaded["params"].items() if k != "pos_embed"}
+    assert_equal(rest, {k: variables["params"][k] for k in rest})
+    assert model.apply(loaded, jnp.ones((1, 16, 12, 3))).shape == (1, 7)
+
+
+def test_head_is_new_only_where_it_was_asked_for(saved):
+    _, variables, path = saved
+    with pytest.raises(ValueError, match=r"shapes differ in params/head/kernel .*\[8, 1000\]"):
+        zoo.load(NANO, path, **TINY)
+    _, loaded = zoo.load(NANO, path, **TINY, num_classes=7)
+    assert_equal(loaded, variables)
+    _, loaded, report = zoo.load_with_report(NANO, path, **TINY, num_classes=4)
+    assert set(report.reinitialised) == {"params/head/kernel", "params/head/bias"}
+    assert loaded["params"]["head"]["kernel"].shape == (8, 4)
+    np.testing.assert_array_equal(loaded["params"]["head"]["kernel"], 0)
+    _, loaded, report = zoo.load_with_report(NANO, path, **TINY, num_classes=0)
+    assert "head" not in loaded["params"]
+    assert set(report.dropped) == {"head.weight", "head.bias"}
+
+
+def test_missing_head(tmp_path):
+    model = zoo.create(NANO, num_classes=0, **TINY)
+    variables = drawn(model)
+    zoo.save(model, variables, tmp_path / "features.safetensors", "huggingface")
+    path = tmp_path / "features.safetensors"
+    with pytest.raises(ValueError, match=r"lacks params/head/kernel \(classifier.weight\)"):
+        zoo.load(NANO, path, **TINY)
+    _, _, report = zoo.load_with_report(NANO, path, **TINY, num_classes=3)
+    assert set(report.reinitialised) == {"params/head/kernel", "params/head/bias"}
+
+
+def test_report_does_not_raise(saved):
+    _, _, path = saved
+    report = load_report(zoo.create(NANO, **TINY), path)
+    assert set(report.mismatched) == {"params/head/kernel", "params/head/bias"}
+    assert (report.source, report.problems) == ("timm", 2)
+    assert len(report.loaded) == 23
+    assert "mismatched: params/head/bias: [7] in the file, [1000] in the model" in str(report)
+
+
+@pytest.mark.parametrize("stored", [jnp.bfloat16, jnp.float16])
+def test_dtype_is_kept_or_cast(tmp_path, stored):
+    model = zoo.create(NANO, **TINY)
+    variables = jax.tree.map(lambda x: x.astype(stored), drawn(model))
+    zoo.save(model, variables, tmp_path / "half.safetensors")
+    path = tmp_path / "half.safetensors"
+    kept = zoo.load(path, param_dtype=None)[1]
+    assert {leaf.dtype for leaf in jax.tree.leaves(kept)} == {jnp.dtype(stored)}
+    assert_equal(kept, variables)
+    cast = zoo.load(path)[1]
+    assert {leaf.dtype for leaf in jax.tree.leaves(cast)} == {jnp.dtype(jnp.float32)}
+    assert_equal(cast, variables)
+
+
+def test_loaded_variables_outlive_the_file(saved):
+    _, variables, path = saved
+    _, loaded = zoo.load(NANO, path, **TINY, num_classes=7)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert_equal(loaded, variables)
+
+
+def test_bad_input(saved, tmp_path):
+    _, _, path = saved
+    with pytest.raises(ValueError, match="it does not say which model it is"):
+        zoo.load(path)
+    with pytest.raises(ValueError, match="load needs a checkpoint's path as well"):
+        zoo.load(NANO)
+    with pytest.raises(FileNotFoundError, match=r"none\.pth: no such file"):
+        zoo.load(NANO, tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="no model 'vit_nan'"):
+        zoo.load("vit_nan", path)
+    with pytest.raises(TypeError, match="no field 'classes'"):
+        zoo.load(NANO, path, classes=3)
+    with pytest.raises(ValueError, match="no source 'torch' for ViT; there are zoo, timm"):
+        zoo.save(*saved[:2], tmp_path / "x", source="torch")
+
+
+def test_command_list(capsys):
+    assert main(["list", "mixer_b*"]) == 0
+    assert capsys.readouterr().out.split() == ["mixer_b16_224", "mixer_b32_224"]
+    assert main(["list", "nothing"]) == 2
+
+
+def test_command_inspect(tmp_path, capsys):
+    model = zoo.create("mixer_nano_patch4_32", num_classes=5)
+    zoo.save(model, drawn(model, (32, 32)), tmp_path / "x.safetensors", source="timm")
+    assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
+    out = capsys.readouterr().out
+    assert "blocks.3.mlp_tokens.fc1.weight" in out
+    assert "looks like mixer_nano_patch4_32 (timm), with another number of classes" in out
+    save_file({"x": np.zeros((2, 2), np.float32)}, tmp_path / "other.safetensors")
+    assert main(["inspect", str(tmp_path / "other.safetensors")]) == 0
+    assert "looks like no model of the zoo" in capsys.readouterr().out
+
+
+def test_command_convert(saved, tmp_path, capsys):
+    model = zoo.create("resnet_nano")
+    variables = drawn(model, (32, 32))
+    zoo.save(model, variables, tmp_path / "a.safetensors", source="timm")
+    out = tmp_path / "b.safetensors"
+    assert main(["convert", str(tmp_path / "a.safetensors"), str(out), "--model=resnet_nano"]) == 0
+    assert "leaves loaded" in capsys.readouterr().out
+    assert_equal(zoo.load(out)[1], variables)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "none.pth"], "none.pth: no such file or folder"),
+        (["convert", "none.pth", "out", "--model=resnet_nano"], "none.pth: no such file"),
+        (["convert", __file__, "out", "--model=resnet_nano"], "not a checkpoint"),
+        (["convert", __file__, "out", "--model=resnet"], "not a checkpoint"),
+    ],
+)
+def test_command_with_bad_input(capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -1,0 +1,138 @@
+"""Each source's name map, in both directions, against what the peer computed."""
+
+import jax
+import numpy as np
+import pytest
+
+import zoo
+from zoo.weights import Checkpoint, load_variables, open_checkpoint
+from zoo.weights.load import load_report
+from zoo.weights.maps import dense, plan
+from zoo.weights.sources import SOURCES, name_maps
+from zoo.weights.tree import flatten
+
+CASES = {
+    "timm_vit_token": "timm",
+    "timm_vit_gap": "timm",
+    "timm_vit_mean": "timm",
+    "timm_mixer": "timm",
+    "timm_resnet_basic_batch": "timm",
+    "timm_resnet_bottleneck_batch": "timm",
+    "timm_resnet_basic_group": "timm",
+    "torchvision_vit": "torchvision",
+    "huggingface_vit": "huggingface",
+    "huggingface_vit_model": "huggingface",
+    "huggingface_resnet_basic": "huggingface",
+    "huggingface_resnet_bottleneck": "huggingface",
+    "big_vision_vit": "big_vision",
+    "vision_transformer_vit": "big_vision",
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request, golden, tmp_path):
+    """A golden and its checkpoint as an npz file."""
+    peer = golden(request.param)
+    path = tmp_path / "weights.npz"
+    np.savez(path, **peer.weights)
+    return peer, path, CASES[request.param]
+
+
+def test_reads_what_the_peer_wrote(case):
+    peer, path, source = case
+    model, variables, report = zoo.load_with_report(peer.name, path, **peer.fields)
+    assert report.source == source
+    assert not report.resized and not report.reinitialised
+    counters = {name for name in peer.weights if name.endswith("num_batches_tracked")}
+    assert set(report.dropped) == counters
+    logits = model.apply(variables, peer.images)
+    tolerance = 2e-5 * max(1, np.abs(peer.logits).max())
+    np.testing.assert_allclose(logits, peer.logits, atol=tolerance)
+
+
+def test_writes_what_the_peer_wrote(case, tmp_path):
+    peer, path, source = case
+    model, variables = zoo.load(peer.name, path, **peer.fields)
+    flat, theirs = flatten(variables), dict(open_checkpoint(path))
+    theirs = {name: x for name, x in theirs.items() if "num_batches_tracked" not in name}
+    plans = [plan(name_map.rules(model), flat) for name_map in name_maps(model, source)]
+    (steps,) = [steps for steps in plans if {step.theirs for step in steps} == theirs.keys()]
+    written = {
+        step.theirs: step.layout.write(*(np.asarray(flat[name]) for name in step.ours))
+        for step in steps
+    }
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(written[name], tensor, err_msg=name)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", zoo.list_models("*nano*"))
+def test_every_source_goes_round(source, name, tmp_path):
+    """Ours to theirs and back is exact, for all that the source has."""
+    model = zoo.create(name, num_classes=3)
+    if type(model).__name__ not in SOURCES[source]:
+        pytest.skip("the source has no such model")
+    variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+    if source == "big_vision" and "vit" in name:  # it has no position for the class token
+        variables["params"]["cls_pos_embed"] *= 0
+    path = tmp_path / "model.safetensors"
+    zoo.save(model, variables, path, source)
+    again, loaded = zoo.load(path)
+    assert again == model
+    jax.tree.map(np.testing.assert_array_equal, variables, loaded)
+
+
+def test_source_can_be_forced(golden):
+    peer = golden("timm_resnet_basic_batch")
+    _, report = load_variables(peer.model, peer.checkpoint, "torchvision")
+    assert report.source == "torchvision"
+
+
+def test_wrong_source_is_one_clear_error(golden):
+    peer = golden("timm_vit_token")
+    with pytest.raises(ValueError) as error:
+        load_variables(peer.model, peer.checkpoint, "torchvision")
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith("golden as torchvision: the model lacks blocks.0.attn.proj.bias")
+    assert "the file lacks params/" in message
+    with pytest.raises(ValueError, match=r"no source 'tim' for ViT; there are zoo, timm"):
+        load_variables(peer.model, peer.checkpoint, "tim")
+
+
+def test_other_architecture_is_one_clear_error(golden):
+    peer = golden("timm_mixer")
+    model = zoo.create("vit_nano_patch4_32")
+    with pytest.raises(ValueError, match=r"the model lacks .* the file lacks params/") as error:
+        load_variables(model, peer.checkpoint)
+    assert "\n" not in str(error.value)
+
+
+def test_other_width_names_the_shapes(golden):
+    peer = golden("timm_vit_token")
+    model = zoo.create(peer.name, **{**peer.fields, "hidden_dim": 32})
+    with pytest.raises(ValueError, match=r"shapes differ in .*\[16\] in the file, \[32\] in the"):
+        load_variables(model, peer.checkpoint)
+
+
+def test_other_number_of_heads_is_seen_where_the_file_shows_it(golden):
+    peer = golden("vision_transformer_vit")
+    model = zoo.create(peer.name, **{**peer.fields, "num_heads": 4})
+    weights = {k.removeprefix("opt/target/"): v for k, v in peer.weights.items()}
+    readers = {name: lambda x=x: x for name, x in weights.items()}
+    with pytest.raises(ValueError, match=r"attn/query/kernel .*not of shape \(16, 4, 4\)"):
+        load_variables(model, Checkpoint(peer.checkpoint.path, "npz", readers))
+
+
+def test_positions_that_are_no_grid(golden, tmp_path):
+    peer = golden("timm_vit_token")
+    weights = {**peer.weights, "pos_embed": np.zeros((1, 12, 16), np.float32)}
+    np.savez(tmp_path / "bad.npz", **weights)
+    report = load_report(peer.model, tmp_path / "bad.npz")
+    assert "12 positions are not a class token and a square grid" in str(report)
+    assert set(report.mismatched) == {"params/pos_embed", "params/cls_pos_embed"}
+
+
+def test_a_leaf_without_a_name_is_an_error():
+    with pytest.raises(ValueError, match=r"no name for params/b/kernel \(1 such\)"):
+        plan(dense("a", "a"), ["params/a/kernel", "params/a/bias", "params/b/kernel"])

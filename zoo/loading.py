@@ -1,0 +1,123 @@
+"""`load` and `save`: a model together with its variables."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from zoo.registry import MODELS, create
+from zoo.weights import (
+    METADATA,
+    LoadReport,
+    fetch,
+    fields_from_json,
+    fields_to_json,
+    load_variables,
+    open_checkpoint,
+    save_variables,
+)
+
+
+def load(
+    name: str | Path,
+    path: str | Path | None = None,
+    source: str | None = None,
+    *,
+    param_dtype: DTypeLike | None = jnp.float32,
+    **overrides: object,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A model and its variables from a checkpoint.
+
+    ``load(FILE)`` restores a file that `save` wrote and ``load(DIR)`` a training run: they know
+    their model. Everything in the file and in the model is accounted for; see
+    `zoo.weights.load_report`. Positions are interpolated for another image size.
+
+    Args:
+        name: A model's name; or, alone, a file of `save` or a run's directory.
+        path: A checkpoint: safetensors, npz, PyTorch's formats, an index of shards, a run, an
+            Orbax folder, ``hf://owner/repo[/file][@revision]`` or ``https://...``.
+        source: Whose names the file has: ``timm``, ``torchvision``, ``huggingface``,
+            ``big_vision`` or ``zoo``; found out if absent.
+        param_dtype: Of floating-point variables; None keeps the file's.
+        **overrides: Fields of the model. ``num_classes`` other than the file's gives a new head.
+
+    Raises:
+        ValueError: If the model is unknown, the file cannot be read, or does not fit the model.
+        TypeError: If the model has no such field.
+    """
+    model, variables, _ = load_with_report(name, path, source, param_dtype=param_dtype, **overrides)
+    return model, variables
+
+
+def load_with_report(
+    name: str | Path,
+    path: str | Path | None = None,
+    source: str | None = None,
+    *,
+    param_dtype: DTypeLike | None = jnp.float32,
+    **overrides: object,
+) -> tuple[nn.Module, dict[str, Any], LoadReport]:
+    """As `load`, with the report of what was loaded, resized and initialised anew."""
+    if path is None and name in MODELS:
+        raise ValueError(f"{name}: load needs a checkpoint's path as well; create makes a model")
+    checkpoint = open_checkpoint(fetch(name if path is None else path))
+    stored = json.loads(checkpoint.metadata.get(METADATA, "{}"))
+    new_head = "num_classes" in overrides
+    if path is None:
+        if not stored:
+            raise ValueError(f"{name}: it does not say which model it is: give a name and the path")
+        name, overrides = stored["name"], {**fields_from_json(stored["fields"]), **overrides}
+    model = create(str(name), **overrides)
+    variables, report = load_variables(
+        model,
+        checkpoint,
+        source or stored.get("source"),
+        new_head=new_head,
+        dtype=param_dtype,
+    )
+    return model, variables, report
+
+
+def save(
+    model: nn.Module, variables: Mapping[str, Any], path: str | Path, source: str = "zoo"
+) -> None:
+    """Writes a model's variables as safetensors, so that ``load(path)`` alone restores both.
+
+    Args:
+        model: The model; its name and fields go into the file's metadata.
+        variables: All its collections.
+        path: The file.
+        source: Whose names and layouts to write: ``zoo``, or those of a source that `load` knows,
+            such as ``timm`` for use in PyTorch.
+
+    Raises:
+        ValueError: If the model is of no registered family, or the source cannot name it.
+    """
+    name, fields = _describe(model)
+    described = {"name": name, "fields": fields_to_json(fields), "source": source}
+    framework = "flax" if source in ("zoo", "big_vision") else "pt"  # what readers look for
+    metadata = {"format": framework, METADATA: json.dumps(described)}
+    save_variables(model, variables, path, source, metadata)
+
+
+def _describe(model: nn.Module) -> tuple[str, dict[str, object]]:
+    """The registered name nearest to a model, and the fields that differ from it."""
+
+    def fields(module: nn.Module) -> dict[str, Any]:
+        names = [field.name for field in dataclasses.fields(module)]
+        return {name: getattr(module, name) for name in names if name not in ("parent", "name")}
+
+    ours, differences = fields(model), {}
+    for name, variant in MODELS.items():
+        if variant.build.func is type(model):
+            theirs = fields(variant.build())
+            differences[name] = {k: v for k, v in ours.items() if v != theirs[k]}
+    if not differences:
+        raise ValueError(f"{type(model).__name__} is of no registered family")
+    name = min(differences, key=lambda name: len(differences[name]))
+    return name, differences[name]

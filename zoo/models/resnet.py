@@ -1,0 +1,216 @@
+"""ResNet.
+
+Paper: "Deep Residual Learning for Image Recognition", arXiv 1512.03385, table 1. References:
+timm's and torchvision's `resnet.py`, whose names and numbers these are: the stride of a bottleneck
+is in its 3 x 3 convolution ("v1.5"). Group normalisation: arXiv 1803.08494.
+
+Deviations: the running variance is of the biased kind, torch's of the unbiased; the head starts at
+zero.
+"""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from zoo.layers import DropPath
+from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
+
+Norm = Literal["batch", "frozen", "group"]
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation whose statistics, scale and bias are constants, as detectors use it.
+
+    Its variables are those of `nn.BatchNorm`. The scale and bias get no gradient.
+    """
+
+    epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+        """Normalises with the stored statistics."""
+        shape = x.shape[-1:]
+        scale = self.param("scale", self.scale_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape).value
+        var = self.variable("batch_stats", "var", jnp.ones, shape).value
+        scale = scale * jax.lax.rsqrt(var + self.epsilon)
+        scale, bias = jax.lax.stop_gradient((scale, bias - mean * scale))
+        return x * scale.astype(self.dtype) + bias.astype(self.dtype)
+
+
+def _norm(kind: Norm, axis_name: str | None, dtype: DTypeLike, *, train: bool) -> partial:
+    match kind:
+        case "batch":
+            return partial(
+                nn.BatchNorm,
+                use_running_average=not train,
+                momentum=0.9,
+                epsilon=1e-5,
+                dtype=dtype,
+                axis_name=axis_name,
+            )
+        case "frozen":
+            return partial(FrozenBatchNorm, dtype=dtype)
+        case "group":
+            return partial(
+                nn.GroupNorm, num_groups=32, epsilon=1e-5, dtype=dtype, use_fast_variance=False
+            )
+
+
+def _conv(dim: int, size: int, stride: int, dtype: DTypeLike, name: str) -> nn.Conv:
+    """A convolution without bias, padded by half its size on both sides as in torch."""
+    return nn.Conv(
+        dim,
+        (size, size),
+        stride,
+        padding=size // 2,
+        use_bias=False,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        dtype=dtype,
+        name=name,
+    )
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions, or 1 x 1, 3 x 3 and 1 x 1, with a residual (figures 2 and 5).
+
+    Attributes:
+        kind: Which of the two.
+        dim: Features of the 3 x 3 convolutions; a bottleneck puts out four times as many.
+        stride: Of the first, or a bottleneck's second, convolution.
+        norm: After each convolution.
+        drop_path: Rate of dropping the branch for an example.
+        axis_name: Of a mapped axis over which the batch's statistics are taken.
+        dtype: Of the computation; parameters are float32.
+    """
+
+    kind: Literal["basic", "bottleneck"]
+    dim: int
+    stride: int
+    norm: Norm
+    drop_path: float = 0.0
+    axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b h2 w2 d"]:
+        """The next feature map; training with drop path needs the ``dropout`` stream."""
+        conv = partial(_conv, dtype=self.dtype)
+        norm = _norm(self.norm, self.axis_name, self.dtype, train=train)
+        if self.kind == "basic":
+            layers = [(self.dim, 3, self.stride), (self.dim, 3, 1)]
+        else:
+            layers = [(self.dim, 1, 1), (self.dim, 3, self.stride), (4 * self.dim, 1, 1)]
+
+        y = x
+        for i, (dim, size, stride) in enumerate(layers, start=1):
+            last = i == len(layers)
+            y = conv(dim, size, stride, name=f"conv{i}")(y)
+            scale_init = nn.initializers.zeros if last else nn.initializers.ones
+            y = norm(scale_init=scale_init, name=f"norm{i}")(y)
+            y = y if last else nn.relu(y)
+        if x.shape != y.shape:
+            x = conv(y.shape[-1], 1, self.stride, name="shortcut_conv")(x)
+            x = norm(name="shortcut_norm")(x)
+        return nn.relu(x + DropPath(self.drop_path)(y, train=train))
+
+
+class ResNet(nn.Module):
+    """Images to logits.
+
+    Attributes:
+        num_classes: Classes of the head; 0 gives the pooled features instead of logits.
+        block: Two 3 x 3 convolutions a block, or a bottleneck.
+        num_blocks: Blocks of each stage.
+        stage_dims: Features of the 3 x 3 convolutions of each stage.
+        stem_dim: Features of the first convolution.
+        norm: ``batch``, which updates ``batch_stats`` in training; ``frozen``, the same variables
+            as constants; ``group``, of 32 groups and without statistics.
+        drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
+        axis_name: Of a mapped axis (pmap) over which the batch's statistics are taken.
+        dtype: Of the computation; parameters, and the head, are float32.
+    """
+
+    num_classes: int = 1000
+    block: Literal["basic", "bottleneck"] = "bottleneck"
+    num_blocks: tuple[int, ...] = (3, 4, 6, 3)
+    stage_dims: tuple[int, ...] = (64, 128, 256, 512)
+    stem_dim: int = 64
+    norm: Norm = "batch"
+    drop_path: float = 0.0
+    axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the head; the stages are made where they are used."""
+        if self.num_classes:
+            self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
+
+    @nn.compact
+    def feature_maps(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """The last map of each stage, finest first; training of batch norm updates its state."""
+        norm = _norm(self.norm, self.axis_name, self.dtype, train=train)
+        x = _conv(self.stem_dim, 7, 2, self.dtype, name="stem_conv")(images.astype(self.dtype))
+        x = nn.relu(norm(name="stem_norm")(x))
+        x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])  # pyright: ignore[reportArgumentType]
+
+        maps, count, last = [], 0, max(sum(self.num_blocks) - 1, 1)
+        for i, (depth, dim) in enumerate(zip(self.num_blocks, self.stage_dims, strict=True)):
+            for j in range(depth):
+                x = Block(
+                    self.block,
+                    dim,
+                    stride=2 if i > 0 and j == 0 else 1,
+                    norm=self.norm,
+                    drop_path=self.drop_path * count / last,
+                    axis_name=self.axis_name,
+                    dtype=self.dtype,
+                    name=f"stages_{i}_{j}",
+                )(x, train=train)
+                count += 1
+            maps.append(x)
+        return tuple(maps)
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """Pixels between neighbours in each of the feature maps."""
+        return tuple(4 * 2**i for i in range(len(self.num_blocks)))
+
+    def __call__(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b k"]:
+        """Logits of normalised images."""
+        x = self.feature_maps(images, train=train)[-1].mean(axis=(1, 2))
+        return self.head(x) if self.num_classes else x
+
+
+def _variant(num_blocks: tuple[int, ...], image_size: int = 224, **fields: object) -> Variant:
+    build = partial(ResNet, num_blocks=num_blocks, **fields)
+    size = (image_size, image_size)
+    # timm's crop and filter; torchvision's first weights used 0.875 and bilinear.
+    return Variant(build, Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD, "bicubic", 0.95))
+
+
+# Blocks of each stage: arXiv 1512.03385, table 1.
+VARIANTS = {
+    # Not the paper's: for tests, demos and small images.
+    "resnet_nano": _variant((1, 1, 1, 1), 64, block="basic", stage_dims=(16, 32, 64, 128)),
+    "resnet18": _variant((2, 2, 2, 2), block="basic"),
+    "resnet34": _variant((3, 4, 6, 3), block="basic"),
+    "resnet50": _variant((3, 4, 6, 3)),
+    "resnet50_gn": _variant((3, 4, 6, 3), norm="group"),
+    "resnet101": _variant((3, 4, 23, 3)),
+    "resnet152": _variant((3, 8, 36, 3)),
+}

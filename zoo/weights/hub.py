@@ -1,0 +1,114 @@
+"""Downloads through huggingface_hub: its cache, its progress bar, its offline mode."""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+from zoo.weights.files import FOLDER_FILES
+
+_HUB = re.compile(r"hf://(?P<repo>[^/@]+/[^/@]+)(/(?P<file>[^@]+))?(@(?P<revision>.+))?")
+# torch's convention: the first digits of the file's SHA-256 end its name.
+_RECORDED = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+
+
+def fetch(path_or_url: str | Path) -> Path:
+    """The local path of a checkpoint, downloaded if it is not there yet.
+
+    Args:
+        path_or_url: A path, ``hf://owner/repo[/file][@revision]`` or ``https://...``.
+
+    Raises:
+        ValueError: If the address is malformed, nothing can be downloaded, or what came does not
+            have its recorded SHA-256: the hub's, or the digits that end the file's name.
+    """
+    url = str(path_or_url)
+    if not url.startswith(("hf://", "https://")):
+        return Path(path_or_url)
+    try:
+        import huggingface_hub  # noqa: F401  (the extra `hub`)
+    except ImportError as error:
+        raise ValueError(
+            f"{url}: downloads need huggingface_hub (the extra 'hub'); or give a local path"
+        ) from error
+    try:
+        return _fetch_hub(url) if url.startswith("hf://") else _fetch_url(url)
+    except ValueError:
+        raise
+    except Exception as error:  # whatever the network's layers raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{url}: not downloaded ({reason}); put the file anywhere and give its path instead"
+        ) from error
+
+
+def _fetch_hub(url: str) -> Path:
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    match = _HUB.fullmatch(url)
+    if not match:
+        raise ValueError(f"{url}: not of the form hf://owner/repo[/file][@revision]")
+    repo, file, revision = match["repo"], match["file"], match["revision"]
+    for name in [file] if file else FOLDER_FILES:
+        try:
+            path = _hub_file(repo, name, revision)
+        except LocalEntryNotFoundError:  # there is no network: the file may well exist
+            raise
+        except EntryNotFoundError:
+            continue
+        if name.endswith(".index.json"):
+            _fetch_shards(path, repo, name, revision)
+        return path
+    raise ValueError(f"{url}: no {file or ' or '.join(FOLDER_FILES)} there")
+
+
+def _hub_file(repo: str, name: str, revision: str | None) -> Path:
+    """A file in the hub's cache; large files' names there are their SHA-256."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = isinstance(try_to_load_from_cache(repo, name, revision=revision), str)
+    path = Path(hf_hub_download(repo, name, revision=revision))
+    digest = path.resolve().name
+    if not cached and re.fullmatch("[0-9a-f]{64}", digest):
+        _check(path.resolve(), digest, f"hf://{repo}/{name}")
+    return path
+
+
+def _fetch_shards(index: Path, repo: str, name: str, revision: str | None) -> None:
+    folder = name.rpartition("/")[0]
+    shards = set(json.loads(index.read_text())["weight_map"].values())
+    for shard in sorted(shards):
+        _hub_file(repo, f"{folder}/{shard}".lstrip("/"), revision)
+
+
+def _fetch_url(url: str) -> Path:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import http_get
+
+    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    path = Path(constants.HF_HOME) / "jax-vision-zoo" / digest / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    if constants.HF_HUB_OFFLINE:
+        raise ValueError(f"{url}: not in the cache, and HF_HUB_OFFLINE is set; give a local path")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            http_get(url, file)
+        if recorded := _RECORDED.search(path.name):
+            _check(partial, recorded[1], url)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _check(path: Path, digest: str, url: str) -> None:
+    """Removes a file whose SHA-256 does not start with the recorded digits."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(digest):
+        path.unlink()
+        raise ValueError(f"{url}: its SHA-256 is {found[:16]}..., recorded is {digest[:16]}...")

@@ -1,0 +1,116 @@
+"""A model's variables from a checkpoint, and back to a file."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.typing import DTypeLike
+from safetensors.numpy import save_file
+
+from zoo.weights.convert import LoadReport, convert
+from zoo.weights.files import Checkpoint, open_checkpoint
+from zoo.weights.maps import plan
+from zoo.weights.sources import best_map, name_maps
+from zoo.weights.tree import abstract_leaves, example_images, flatten, unflatten
+
+
+def load_variables(
+    model: nn.Module,
+    checkpoint: Checkpoint,
+    source: str | None = None,
+    *,
+    new_head: bool = False,
+    dtype: DTypeLike | None = jnp.float32,
+) -> tuple[dict[str, Any], LoadReport]:
+    """Fills a model's variables from a checkpoint.
+
+    Args:
+        model: Whose variables; its fields decide what is read, never the file.
+        checkpoint: Where from.
+        source: Whose names the file has; found out if absent.
+        new_head: Whether the caller asked for a number of classes: a head of another number in the
+            file is then left out, and ours initialised with ``jax.random.key(0)``.
+        dtype: Of floating-point variables; None keeps the file's.
+
+    Raises:
+        ValueError: If a leaf of the model or a tensor of the file stays unexplained, naming the
+            first ones of both sides; or if the source is unknown.
+    """
+    flat, report = _convert(model, checkpoint, source, new_head=new_head, dtype=dtype)
+    if report.problems:
+        raise ValueError(report.error())
+    if report.reinitialised:
+        flat |= _initialise(model, set(report.reinitialised))
+    return unflatten(flat), report
+
+
+def load_report(
+    model: nn.Module, path: str | Path, source: str | None = None, *, new_head: bool = False
+) -> LoadReport:
+    """What loading a checkpoint into a model would do; never an error for names that differ.
+
+    Args:
+        model: The model.
+        path: The checkpoint.
+        source: Whose names the file has; found out if absent.
+        new_head: Whether a head of another number of classes is to be initialised anew.
+
+    Raises:
+        ValueError: If the file cannot be read, or the source is unknown.
+    """
+    return _convert(model, open_checkpoint(path), source, new_head=new_head, place=False)[1]
+
+
+def _convert(
+    model: nn.Module, checkpoint: Checkpoint, source: str | None, **options: Any
+) -> tuple[dict[str, Any], LoadReport]:
+    leaves = abstract_leaves(model)
+    name_map = best_map(model, leaves, set(checkpoint), source)
+    return convert(str(checkpoint.path), model, name_map, leaves, checkpoint, **options)
+
+
+def _initialise(model: nn.Module, paths: set[str]) -> dict[str, jax.Array]:
+    """Some leaves as `init` makes them; the compiler leaves out all the others."""
+
+    @jax.jit
+    def some() -> dict[str, jax.Array]:
+        images = jnp.zeros(example_images(model).shape)
+        leaves = flatten(model.init(jax.random.key(0), images))
+        return {path: leaves[path] for path in paths}
+
+    return some()
+
+
+def save_variables(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    path: str | Path,
+    source: str,
+    metadata: Mapping[str, str],
+) -> None:
+    """Writes a safetensors file in a source's names and layouts; the file appears complete.
+
+    Raises:
+        ValueError: If the source is unknown or has no name for some leaf.
+    """
+    flat = {name: np.asarray(leaf) for name, leaf in flatten(variables).items()}
+    name_map = name_maps(model, source)[0]
+    tensors = {
+        step.theirs: np.ascontiguousarray(step.layout.write(*(flat[name] for name in step.ours)))
+        for step in plan(name_map.rules(model), flat)
+    }
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode  # save_file makes a file for its owner alone
+        save_file(tensors, partial, metadata=dict(metadata))
+        partial.chmod(mode)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

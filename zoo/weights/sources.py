@@ -1,0 +1,49 @@
+"""Which source's names a file has."""
+
+from collections.abc import Mapping
+
+from flax import linen as nn
+
+from zoo.weights import big_vision, huggingface, timm, torchvision
+from zoo.weights.maps import SAME, NameMap, Rule, plan
+
+# Our own names, for any model.
+ZOO = NameMap("zoo", lambda model: (Rule("{path}", ("{path}",), SAME),))
+
+# By source and family; of two sources that fit a file equally well the first is taken.
+SOURCES = {
+    "timm": timm.MAPS,
+    "torchvision": torchvision.MAPS,
+    "huggingface": huggingface.MAPS,
+    "big_vision": big_vision.MAPS,
+}
+
+
+def name_maps(model: nn.Module, source: str | None = None) -> tuple[NameMap, ...]:
+    """The name maps for a model, of one source or of all.
+
+    Raises:
+        ValueError: If there is no such source, or it has no such model.
+    """
+    family = type(model).__name__
+    known = {"zoo": (ZOO,)} | {s: maps[family] for s, maps in SOURCES.items() if family in maps}
+    if source is None:
+        return tuple(name_map for maps in known.values() for name_map in maps)
+    if source not in known:
+        raise ValueError(f"no source {source!r} for {family}; there are {', '.join(known)}")
+    return known[source]
+
+
+def best_map(
+    model: nn.Module, leaves: Mapping[str, object], names: set[str], source: str | None = None
+) -> NameMap:
+    """The name map whose names for the model's leaves differ least from a file's names."""
+
+    def difference(name_map: NameMap) -> int:
+        try:
+            steps = plan(name_map.rules(model), leaves)
+        except ValueError:  # it has no name for some leaf of this model
+            return len(names) + len(leaves)
+        return len(names ^ {step.theirs for step in steps})
+
+    return min(name_maps(model, source), key=difference)
