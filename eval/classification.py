@@ -1,9 +1,9 @@
 """Image classification: top-1, top-5, precision, recall and F1 of each class.
 
-python -m eval.classification --workdir=DIR [--json=FILE] [--split=SPLIT] [--batch_size=N]
+python -m eval.classification --workdir=DIR [--checkpoint=best|last|STEP] [--json=FILE]
 
-Evaluates the best checkpoint of a run and draws the confusion matrix, and for a model with
-attention what the class of a few images was read from.
+Evaluates a checkpoint of a run and draws the confusion matrix, and for a model with attention what
+the class of a few images was read from.
 """
 
 import argparse
@@ -35,9 +35,10 @@ from zoo.data import (
     prefetch,
 )
 from zoo.data.devices import data_mesh, put_batch, replicate
+from zoo.losses.classification import LOSSES
 from zoo.predict import predict_classes
 from zoo.types import InputError
-from zoo.weights.run import read_run
+from zoo.weights.run import choose_step
 
 Put = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
@@ -50,7 +51,7 @@ class ClassificationResult:
         labels: Right classes, int [n].
         predictions: Likeliest classes, likeliest first, int [n j] with j at most 5.
         num_classes: Classes that there are.
-        losses: Cross-entropy of each example, float [n].
+        losses: Loss of each example, float [n].
     """
 
     labels: np.ndarray
@@ -70,7 +71,7 @@ class ClassificationResult:
         )
 
     def figures(self) -> dict[str, float]:
-        """top1 and top5 in 0..1, and loss: the mean cross-entropy."""
+        """top1 and top5 in 0..1, and loss: the mean of the losses."""
         hits = self.predictions == self.labels[:, None]
         return {
             "top1": float(hits[:, 0].mean()),
@@ -100,7 +101,7 @@ class ClassificationResult:
 
 
 def predictor(
-    model: nn.Module, data: ClassificationData
+    model: nn.Module, data: ClassificationData, loss_name: str
 ) -> Callable[[Mapping[str, Any], dict[str, Any]], dict[str, jax.Array]]:
     """A jitted function of variables and a batch: top-5 classes and losses of its examples."""
 
@@ -108,15 +109,20 @@ def predictor(
     def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
         logits = model.apply(variables, normalize(batch["image"], data.mean, data.std))
         logits = jnp.asarray(logits, jnp.float32)
-        log_probabilities = jax.nn.log_softmax(logits)
-        losses = -jnp.take_along_axis(log_probabilities, batch["label"][:, None], axis=1)[:, 0]
+        targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
+        losses = LOSSES[loss_name](logits, targets)
         return {"classes": predict_classes(logits).classes, "losses": losses}
 
     return predict
 
 
 def evaluator(
-    model: nn.Module, data: ClassificationData, examples: Dataset, batch_size: int, put: Put
+    model: nn.Module,
+    data: ClassificationData,
+    examples: Dataset,
+    batch_size: int,
+    put: Put,
+    loss_name: str = "softmax",
 ) -> Callable[[Mapping[str, Any]], ClassificationResult]:
     """A function of the variables that evaluates them on every example; compiles once.
 
@@ -126,8 +132,12 @@ def evaluator(
         examples: What to evaluate on.
         batch_size: Examples at a time; no figure depends on it.
         put: Moves a batch to the devices.
+        loss_name: One of `zoo.losses.classification.LOSSES`.
+
+    Raises:
+        InputError: While evaluating, if no image can be read.
     """
-    predict = predictor(model, data)
+    predict = predictor(model, data, loss_name)
 
     def evaluate(variables: Mapping[str, Any]) -> ClassificationResult:
         results = []
@@ -144,7 +154,10 @@ def evaluator(
                         examples.num_classes,
                     )
                 )
-        return ClassificationResult.merge(results)
+        result = ClassificationResult.merge(results)
+        if not len(result.labels):
+            raise InputError(f"none of the {len(examples)} images can be read")
+        return result
 
     return evaluate
 
@@ -182,7 +195,8 @@ def print_table(figures: Mapping[str, Any], console: Console, most: int = 20) ->
         )
     console.print(table)
     summary = "  ".join(f"{name} {figures[name]:.4f}" for name in ("top1", "top5", "loss"))
-    console.print(f"{figures['examples']} examples: {summary}", highlight=False)
+    skipped = f", {figures['skipped']} left out" if figures["skipped"] else ""
+    console.print(f"{figures['examples']} examples{skipped}, step {figures['step']}: {summary}")
 
 
 def draw_attention(
@@ -192,55 +206,91 @@ def draw_attention(
     examples: Dataset,
     path: Path,
 ) -> bool:
-    """Draws what the class of the first few images was read from; False without attention."""
-    batch = next(iter(eval_batches(examples, min(8, len(examples)))))
-    images = normalize(jnp.asarray(batch["image"]), data.mean, data.std)
+    """Draws what the class of a few images was read from; False for a model without attention."""
+    spread = np.linspace(0, len(examples) - 1, min(8, len(examples))).astype(int)
+    shown = [examples.example(int(i), np.random.default_rng(0)) for i in spread]
+    shown = [example for example in shown if example["valid"]]
+    pictures = np.stack([example["image"] for example in shown])
+    images = normalize(jnp.asarray(pictures), data.mean, data.std)
     outputs: Any = model.apply(variables, images, mutable=["intermediates"])
     logits, sown = outputs
-    blocks = sown.get("intermediates", {})
-    if not blocks:
+    blocks = [sown.get("intermediates", {}).get(f"blocks_{i}", {}) for i in range(model.num_layers)]
+    attention = [np.asarray(block["attn"]["attention"][0]) for block in blocks if "attn" in block]
+    if not attention:
         return False
-    in_order = sorted(blocks, key=lambda name: int(name.removeprefix("blocks_")))
-    attention = [np.asarray(blocks[name]["attn"]["attention"][0]) for name in in_order]
     names = examples.class_names
     titles = [
-        f"{names[label]}, seen as {names[found]}"
-        for label, found in zip(batch["label"], logits.argmax(axis=-1).tolist(), strict=True)
+        f"{names[example['label']]}, seen as {names[found]}"
+        for example, found in zip(shown, logits.argmax(axis=-1).tolist(), strict=True)
     ]
     (stride,) = model.feature_strides
     grid = (images.shape[1] // stride, images.shape[2] // stride)
-    draw_attention_maps(batch["image"], attention, grid, titles, path)
+    draw_attention_maps(pictures, attention, grid, titles, path)
     return True
 
 
-def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
-    """Evaluates the best checkpoint of a run, and writes what was asked for."""
+def open_run(
+    arguments: argparse.Namespace, step: int
+) -> tuple[nn.Module, Mapping[str, Any], ClassificationData, Dataset, str]:
+    """The model, its variables, data, examples and loss of a run's step.
+
+    Raises:
+        InputError: If the run, its data, or what the arguments change of them is not usable.
+    """
     workdir = arguments.workdir
-    name, fields, variables = read_run(workdir)
-    model = zoo.create(name, **fields)
+    model, variables = zoo.load(workdir / "checkpoints" / str(step))
     run = json.loads((workdir / "config.json").read_text())
-    data = msgspec.convert(run["data"], ClassificationData)
-    if arguments.split:
-        data = dataclasses.replace(data, eval_split=arguments.split)
-    examples = open_classification(data, "eval")
+    changed = {
+        "eval_split": arguments.split,
+        "source": arguments.source,
+        "data_dir": arguments.data_dir,
+    }
+    changed = {name: value for name, value in changed.items() if value is not None}
+    try:
+        data = msgspec.convert({**run["data"], **changed}, ClassificationData)
+        class_names, loss_name = tuple(run["class_names"]), run["task"]["loss_name"]
+    except (KeyError, msgspec.ValidationError) as error:
+        raise InputError(f"{workdir}/config.json: not of a classification run: {error}") from error
+    examples = open_classification(data, "eval", class_names=class_names)
+    return model, variables, data, examples, loss_name
+
+
+def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
+    """Evaluates a checkpoint of a run, and writes what was asked for."""
+    workdir = arguments.workdir
+    if arguments.batch_size < 1:
+        raise InputError(f"--batch_size is {arguments.batch_size}, but must be at least 1")
+    if arguments.json and not arguments.json.parent.is_dir():
+        raise InputError(f"--json: there is no folder {arguments.json.parent}")
+    step = choose_step(workdir, arguments.checkpoint)
+    model, variables, data, examples, loss_name = open_run(arguments, step)
     mesh = data_mesh()
     variables = replicate(variables, mesh)
     devices = jax.device_count()
     batch_size = -(-arguments.batch_size // devices) * devices
-    evaluate = evaluator(model, data, examples, batch_size, lambda batch: put_batch(batch, mesh))
+    evaluate = evaluator(
+        model, data, examples, batch_size, lambda batch: put_batch(batch, mesh), loss_name
+    )
     result = evaluate(variables)
 
-    figures = report(result, examples.class_names)
+    figures = {**report(result, examples.class_names), "step": step, "skipped": examples.skipped}
     print_table(figures, console)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-        console.print(f"figures: {arguments.json}", highlight=False, soft_wrap=True)
+        console.print(f"figures: {arguments.json}", soft_wrap=True)
     path = workdir / "confusion_matrix.png"
     draw_confusion_matrix(result.confusion(), examples.class_names, path)
-    console.print(f"confusion matrix: {path}", highlight=False, soft_wrap=True)
+    console.print(f"confusion matrix: {path}", soft_wrap=True)
     path = workdir / "attention_maps.png"
     if draw_attention(model, variables, data, examples, path):
-        console.print(f"attention maps: {path}", highlight=False, soft_wrap=True)
+        console.print(f"attention maps: {path}", soft_wrap=True)
+
+
+def _path(text: str) -> Path:
+    """A path that may begin with ~, which a shell leaves alone in --workdir=~/runs."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return Path(text).expanduser()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -248,12 +298,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m eval.classification", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--workdir", type=Path, required=True, help="folder of a run")
-    parser.add_argument("--json", type=Path, help="file for every figure")
+    parser.add_argument("--workdir", type=_path, required=True, help="folder of a run")
+    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
+    parser.add_argument("--json", type=_path, help="file for every figure")
     parser.add_argument("--split", help="split to evaluate, instead of the run's own")
+    parser.add_argument("--source", help="data to evaluate on, instead of the run's own")
+    parser.add_argument("--data_dir", help="where TFDS has them, instead of the run's own")
     parser.add_argument("--batch_size", type=int, default=256, help="examples at a time")
     try:
-        evaluate_run(parser.parse_args(arguments), Console())
+        evaluate_run(parser.parse_args(arguments), Console(markup=False, highlight=False))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

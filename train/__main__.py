@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from train.config import Config, ConfigError, override, to_json
@@ -22,7 +21,7 @@ from zoo.types import InputError
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line; returns the exit code: 0, 1 if training fails, 2 for bad input."""
-    console = Console()
+    console = Console(markup=False, highlight=False)
     if not arguments or arguments[0] in ("-h", "--help"):
         _list_recipes(console)
         return 0
@@ -41,11 +40,13 @@ def _train(recipe: str, arguments: list[str], console: Console) -> int:
         raise ConfigError(unknown("recipe", recipe, RECIPES))
     workdirs = [text for text in arguments if text.startswith("--workdir=")]
     overrides = [text for text in arguments if text not in workdirs]
+    if "--workdir=" in workdirs:
+        raise ConfigError("--workdir is empty")
     if "--help" in overrides or "-h" in overrides:
         _show_fields(console, RECIPES[recipe]())
         return 0
     config = override(RECIPES[recipe](), overrides)
-    workdir = Path(workdirs[-1].partition("=")[2] if workdirs else f"runs/{recipe}")
+    workdir = Path(workdirs[-1].partition("=")[2] if workdirs else f"runs/{recipe}").expanduser()
     result = train(config, workdir, console)
     if result.signal is not None:
         console.print(
@@ -54,21 +55,23 @@ def _train(recipe: str, arguments: list[str], console: Console) -> int:
             soft_wrap=True,
         )
         return 0 if result.signal.name == "SIGTERM" else 130
+    if result.skipped:
+        console.print(f"{result.skipped} images that cannot be read were left out")
     figures = "  ".join(f"{name} {value:.4f}" for name, value in result.figures.items())
-    console.print(f"done after {result.step} steps: {figures}", highlight=False)
+    console.print(f"done after {result.step} steps: {figures}")
     curve = workdir / "learning_curve.png"
-    console.print(f"learning curve: {curve}", highlight=False, soft_wrap=True)
+    console.print(f"learning curve: {curve}", soft_wrap=True)
     return 0
 
 
 def _list_recipes(console: Console) -> None:
     """A line a recipe: its name and what it says of itself."""
-    console.print(escape((__doc__ or "").strip()), highlight=False)
+    console.print((__doc__ or "").strip())
     table = Table(box=None)
     table.add_column("recipe")
     table.add_column("what it is")
     for name, recipe in sorted(RECIPES.items()):
-        table.add_row(name, escape((recipe.__doc__ or "").splitlines()[0]))
+        table.add_row(name, (recipe.__doc__ or "").splitlines()[0])
     console.print(table)
 
 
@@ -76,7 +79,7 @@ def _show_fields(console: Console, config: Config) -> None:
     """A line a field: how it is set, to its value in the recipe."""
     for name, value in flatten(to_json(config)).items():
         if name != "recipe":
-            console.print(f"--{name}={value}", markup=False, highlight=False)
+            console.print(f"--{name}={value}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from train.step import Metrics, TrainState
+from zoo.types import InputError
 
 SCORE = "score"
 """Name of the figure, larger is better, that an evaluated checkpoint carries."""
@@ -17,14 +18,13 @@ SCORE = "score"
 class Checkpointer:
     """Writes and reads ``DIR/checkpoints/STEP``.
 
-    A step's folder has the items ``variables``, all that evaluation reads, its parameters the
-    averaged ones if the run keeps an average; ``training``, the rest of the state; ``data``, the
-    position of the data iterator; and ``metrics``, the score if the step was evaluated. A folder
-    gets its name only when it is whole, so one that a killed process left half-written is ignored.
+    A step's folder has the items ``variables``, all that evaluation reads, averaged if the run has
+    averages; ``training``, the rest of the state; ``data``, the position of the data iterator; and
+    ``metrics``, the score if the step was evaluated. A folder gets its name only when it is whole,
+    so one that a killed process left half-written is ignored.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
-
         def score_of(metrics: dict[str, float]) -> float:
             return metrics.get(SCORE, -math.inf)
 
@@ -66,19 +66,30 @@ class Checkpointer:
     def restore(
         self, state: TrainState, metrics: Metrics, step: int
     ) -> tuple[TrainState, Metrics, Any]:
-        """What `save` was given at a step, with the shapes and shardings of the arguments."""
-        read: Any = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                variables=ocp.args.StandardRestore(_abstract(state.evaluated())),
-                training=ocp.args.StandardRestore(_abstract(_training(state, metrics))),
-                data=ocp.args.JsonRestore(),
-            ),
+        """What `save` was given at a step, with the shapes and shardings of the arguments.
+
+        Raises:
+            InputError: If the checkpoint is damaged, or of another model.
+        """
+        items = ocp.args.Composite(
+            variables=ocp.args.StandardRestore(_abstract(state.evaluated())),
+            training=ocp.args.StandardRestore(_abstract(_training(state, metrics))),
+            data=ocp.args.JsonRestore(),
         )
-        model_state = dict(read.variables)
-        evaluated = model_state.pop("params")
-        params = {"params": evaluated} if state.ema is None else {"ema": evaluated}
-        state = state.replace(model_state=model_state, **params, **read.training["state"])
+        try:
+            read: Any = self._manager.restore(step, args=items)
+        except Exception as error:  # whatever Orbax and TensorStore raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"{self._manager.directory / str(step)}: the checkpoint cannot be read ({reason});"
+                " remove this folder to go on from the checkpoint before"
+            ) from error
+        if state.ema is None:
+            model_state = dict(read.variables)
+            variables = {"params": model_state.pop("params"), "model_state": model_state}
+        else:
+            variables = {"ema": read.variables}
+        state = state.replace(**variables, **read.training["state"])
         return state, Metrics(**read.training["metrics"]), read.data
 
     @property
@@ -93,12 +104,14 @@ class Checkpointer:
 
 
 def _training(state: TrainState, metrics: Metrics) -> dict[str, Any]:
-    """What only a resumed run needs; the parameters too, if those evaluated are averages."""
-    names = ["step", "key", "opt_state"] + (["params"] if state.ema is not None else [])
-    return {
-        "state": {name: getattr(state, name) for name in names},
-        "metrics": {"means": metrics.means, "bad_step": metrics.bad_step},
-    }
+    """What only a resumed run needs; the variables too, if those evaluated are averages."""
+    training = {"step": state.step, "key": state.key, "opt_state": state.opt_state}
+    if state.ema is not None:
+        training["params"] = state.params
+        if state.model_state:  # Orbax refuses an item that is empty
+            training["model_state"] = state.model_state
+    shown = {field: getattr(metrics, field) for field in ("means", "learning_rate", "bad_step")}
+    return {"state": training, "metrics": shown}
 
 
 def _abstract(tree: Any) -> Any:

@@ -47,7 +47,7 @@ class Config:
         keep: Latest checkpoints that are kept, beside the best.
         init: A checkpoint whose parameters to start from, as for `zoo.load`.
         accumulate: Parts that a batch is computed in, to fit a large one into memory.
-        ema: Decay of the moving average of the parameters that is evaluated; None for none.
+        ema: Decay of the moving average of all variables that is evaluated; None for none.
         parallel: How a step is spread over devices: ``data``, the batch in equal parts.
     """
 
@@ -76,6 +76,17 @@ class Config:
             raise ConfigError(
                 f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}"
             )
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}, but must be at least 0")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ConfigError(f"ema is {self.ema}, but must be in 0..1 and below 1, or none")
+
+    def check(self) -> None:
+        """Raises ConfigError if settings of different parts do not fit together."""
+        if self.optim.warmup_steps >= self.steps:
+            raise ConfigError(
+                f"optim.warmup_steps is {self.optim.warmup_steps}, but there are {self.steps} steps"
+            )
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -94,6 +105,7 @@ def override(config: Config, arguments: Iterable[str]) -> Config:
         if not argument.startswith("--") or not equals:
             raise ConfigError(f"{argument!r} is not of the form --field=value or --field.sub=value")
         config = _replace(config, path.split("."), text, path)
+    config.check()
     return config
 
 

@@ -3,9 +3,9 @@
 import dataclasses
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from train.log import MetricsLog, draw_learning_curve
 from train.optim import make_optimizer, make_schedule
 from train.parallel import Parallel
 from train.step import Metrics, TrainState, first_metrics, make_init, make_logged, make_step
-from train.workdir import build, claim, complete
+from train.workdir import build, check_same, complete, locked, write_config
 from zoo.data import prefetch, train_batches
 
 
@@ -39,10 +39,18 @@ class DivergedError(RuntimeError):
 
 @dataclasses.dataclass
 class Result:
-    """How a run ended: after which step, with which figures, stopped by which signal if any."""
+    """How a run ended.
+
+    Attributes:
+        step: After which step.
+        figures: Of its last evaluation.
+        skipped: Images that could not be read and were left out.
+        signal: What stopped it; None if it is done.
+    """
 
     step: int
     figures: dict[str, float]
+    skipped: int
     signal: signal.Signals | None
 
 
@@ -50,24 +58,23 @@ def train(config: Config, workdir: Path, console: Console) -> Result:
     """Trains, or goes on with the run that is in `workdir`.
 
     Raises:
-        train.config.ConfigError: If the settings do not fit together, or not the run that is there.
-        zoo.data.DataError: If the data cannot be read.
+        zoo.types.InputError: If the settings do not fit together, or not the run that is there; if
+            the data cannot be read; or if the checkpoint to go on from is damaged.
         DivergedError: If the loss or a gradient stops being finite.
     """
-    with _caught_signals() as received:
-        run = _Run(config, workdir, console)
-        try:
-            return run.go(received)
-        finally:
-            run.close()
+    with _caught_signals() as received, ExitStack() as resources:
+        return _Run(config, workdir, console, resources).go(received)
 
 
 @contextmanager
 def _caught_signals() -> Iterator[list[signal.Signals]]:
-    """A list that SIGTERM and SIGINT are put into, instead of ending the process."""
+    """A list that SIGTERM and SIGINT are put into; a second one ends the process as ever."""
     received: list[signal.Signals] = []
 
     def receive(number: int, _: Any) -> None:
+        if received:
+            signal.signal(number, old[signal.Signals(number)])
+            signal.raise_signal(number)
         received.append(signal.Signals(number))
 
     old = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -81,39 +88,43 @@ def _caught_signals() -> Iterator[list[signal.Signals]]:
 class _Run:
     """A run on this process: what it computes with, and where it is."""
 
-    def __init__(self, config: Config, workdir: Path, console: Console) -> None:
+    def __init__(
+        self, config: Config, workdir: Path, console: Console, resources: ExitStack
+    ) -> None:
         self.examples = config.task.open(config.data, "train")
+        held_out = config.task.open(config.data, "eval")
         self.config = config = complete(config, self.examples)
         self.workdir, self.console = workdir, console
         self.parallel = parallel = Parallel(config)
-        claim(workdir, config)
 
-        model = build(config)
         self.batches = prefetch(self.host_batches(), parallel.put)
+        resources.callback(self.batches.close)
         self.saved = (0, self.batches.get_state())  # newest checkpoint: step, position in the data
         batch = next(self.batches)  # for its shapes
-        variables = jax.eval_shape(partial(config.task.init, model), jax.random.key(0), batch)
+        model, variables = build(config, batch)
         optimizer = make_optimizer(config.optim, config.steps, variables["params"])
-        self.schedule = make_schedule(config.optim, config.steps)
         step = make_step(config, model, optimizer)
-        self.step = parallel.compile(make_logged(step, config.log_every))
+        schedule = make_schedule(config.optim, config.steps)
+        self.step = parallel.compile(make_logged(step, schedule, config.log_every))
         self.state: TrainState = parallel.init(make_init(config, model, optimizer), batch)
         self.metrics: Metrics = parallel.replicate(first_metrics(step, self.state, batch))
         self.evaluate = config.task.evaluator(
-            model,
-            config.data,
-            config.task.open(config.data, "eval"),
-            config.batch_size,
-            parallel.put,
+            model, config.data, held_out, config.batch_size, parallel.put
         )
 
+        resources.enter_context(locked(workdir))
         self.checkpoints = Checkpointer(workdir / "checkpoints", config.keep)
+        resources.callback(self.checkpoints.close)
         if self.checkpoints.latest is not None:
+            check_same(workdir, config)
             self.resume(self.checkpoints.latest)
         elif config.init is not None:
             self.start_from(config.init)
+        write_config(workdir, config, self.examples)
         self.batches.set_state(self.saved[1])
+        resources.callback(draw_learning_curve, workdir)
         self.log = MetricsLog(workdir, self.saved[0])
+        resources.callback(self.log.close)
         self.clock = time.monotonic(), self.saved[0]  # when the speed was last measured, and where
         self.progress = Progress(
             BarColumn(),
@@ -144,23 +155,30 @@ class _Run:
         self.saved = (step, position)
 
     def start_from(self, checkpoint: str) -> None:
-        """Takes the parameters of a public checkpoint, or of another run."""
-        _, variables = zoo.load(self.config.model.name, checkpoint, **self.config.model.fields)
+        """Takes the variables of a public checkpoint, or of another run."""
+        name, fields = self.config.model.name, self.config.model.fields
+        _, variables, report = zoo.load_with_report(name, checkpoint, **fields)
+        self.console.print(str(report), soft_wrap=True)
         variables = self.parallel.replicate(dict(variables))
+        ema = None if self.config.ema is None else jax.tree.map(jnp.copy, variables)
         params = variables.pop("params")
-        ema = jax.tree.map(jnp.copy, params) if self.config.ema else None
         self.state = self.state.replace(params=params, model_state=variables, ema=ema)
 
     def go(self, received: list[signal.Signals]) -> Result:
         """Takes the steps that are left, or as many as there are before a signal."""
-        config, step, figures = self.config, self.saved[0], {}
-        left = range(step + 1, config.steps + 1)
-        if not left:
-            figures = self.evaluate(self.state.evaluated())
+        config, step = self.config, self.saved[0]
+        figures = self.evaluate(self.state.evaluated()) if step == config.steps else {}
         pending: tuple[int, Metrics] | None = None
+        under_way: deque[jax.Array] = deque()
+        if received:
+            return Result(step, figures, 0, received[0])
         with self.progress:
-            for step in left:
+            while step < config.steps:
+                step += 1
                 self.state, self.metrics = self.step(self.state, self.metrics, next(self.batches))
+                under_way.append(self.metrics.bad_step)
+                if len(under_way) > 2:  # no further ahead of the device, so that stopping is quick
+                    under_way.popleft().block_until_ready()
                 if pending is not None:  # what an earlier step logged, while this one is under way
                     self.report(*pending, {})
                     pending = None
@@ -178,8 +196,10 @@ class _Run:
                     pending = (step, self.metrics)
                 self.progress.update(self.bar, completed=step)
                 if stops:
-                    return Result(step, figures, received[0])
-        return Result(config.steps, figures, None)
+                    break
+        # A signal during the last step finds the run done.
+        stopped_by = received[0] if received and step < config.steps else None
+        return Result(step, figures, self.examples.skipped, stopped_by)
 
     def report(self, step: int, metrics: Metrics | None, figures: dict[str, float]) -> None:
         """Writes the entry of a step: the means up to it, and an evaluation."""
@@ -190,8 +210,10 @@ class _Run:
             means = jax.device_get(metrics.means)
             norm = means.pop("grad_norm")
             in_order = {"loss": means.pop("loss"), **means, "grad_norm": norm}
-            entry = {f"train/{name}": float(mean.value()) for name, mean in in_order.items()}
-            entry["train/learning_rate"] = float(jnp.asarray(self.schedule(step - 1)))
+            # On the host: an operation of JAX would wait for the step that is under way.
+            values = {name: mean.total / (mean.weight or 1) for name, mean in in_order.items()}
+            entry = {f"train/{name}": float(value) for name, value in values.items()}
+            entry["train/learning_rate"] = float(metrics.learning_rate)
             since, first = self.clock
             speed = (step - first) * self.config.batch_size / (time.monotonic() - since)
             speeds["speed/examples_per_second"] = speed
@@ -203,7 +225,7 @@ class _Run:
             for name, value in entry.items()
             if name != "train/grad_norm"
         )
-        self.console.print(f"step {step}  {shown}", highlight=False, soft_wrap=True)
+        self.console.print(f"step {step}  {shown}", soft_wrap=True)
         self.clock = time.monotonic(), step
 
     def check(self, metrics: Metrics) -> None:
@@ -211,10 +233,10 @@ class _Run:
         bad = int(metrics.bad_step)
         if bad < 0:
             return
-        step, position = self.saved
         with closing(self.host_batches()) as batches:
-            batches.set_state(position)
-            batch = next(batch for at, batch in enumerate(batches, start=step + 1) if at == bad)
+            batches.set_state({"batch": bad - 1})  # a batch a step
+            batch = next(batches)
+        step, _ = self.saved
         kept = self.workdir / f"bad_batch_step{bad}.npz"
         np.savez(kept, **batch)
         good = f"{self.workdir / 'checkpoints' / str(step)}" if step else "none yet"
@@ -229,10 +251,3 @@ class _Run:
         self.checkpoints.save(self.state, self.metrics, position, step=step, score=score)
         self.saved = (step, position)
         self.clock = time.monotonic(), step
-
-    def close(self) -> None:
-        """Waits for the checkpoint under way, and draws the learning curve."""
-        self.batches.close()
-        self.checkpoints.close()
-        self.log.close()
-        draw_learning_curve(self.workdir)

@@ -5,7 +5,10 @@ import re
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
+
+from zoo.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,8 +16,8 @@ class OptimConfig:
     """An optimiser and its schedule.
 
     Attributes:
-        name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962) or adafactor
-            (1804.04235).
+        name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962; what does not
+            decay is not scaled by the trust ratio either) or adafactor (1804.04235).
         learning_rate: At the end of the warm-up. Never scaled by the batch size.
         schedule: Way from there to the end: a half cosine, a line, constant, or rsqrt: the inverse
             square root of the step over the warm-up (arXiv 1706.03762).
@@ -23,13 +26,13 @@ class OptimConfig:
         weight_decay: Decoupled and multiplied by the learning rate, as in torch's AdamW; for sgd
             added to the gradient. Kernels and embeddings decay; norms, biases, positions and tokens
             do not.
-        b1: Decay of the first moment; sgd's momentum.
-        b2: Decay of the second moment.
-        eps: Added to the root of the second moment.
+        b1: Decay of the first moment; sgd's and adafactor's momentum, 0 for none.
+        b2: Decay of the second moment; adafactor has a schedule of its own.
+        eps: Added to the root of the second moment, by adamw and lamb.
         clip_norm: Largest global norm of the gradient; None for any.
         layer_decay: The rate's factor from one block to the one below (arXiv 2106.08254); 1 for
             the same everywhere.
-        moment_dtype: Of the first moment; None for the parameters' own.
+        moment_dtype: Of the first moment, the momentum; None for the parameters' own.
     """
 
     name: Literal["adamw", "sgd", "lamb", "adafactor"] = "adamw"
@@ -44,6 +47,18 @@ class OptimConfig:
     clip_norm: float | None = None
     layer_decay: float = 1.0
     moment_dtype: Literal["bfloat16", "float32"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "warmup_steps", "final_fraction", "weight_decay", "eps"):
+            if getattr(self, name) < 0:
+                raise InputError(f"optim.{name} is {getattr(self, name)}, but must be at least 0")
+        for name in ("b1", "b2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"optim.{name} is {getattr(self, name)}, but must be in 0..1")
+        if not 0 < self.layer_decay <= 1:
+            raise InputError(f"optim.layer_decay is {self.layer_decay}, but must be in 0..1")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise InputError(f"optim.clip_norm is {self.clip_norm}, but must be above 0, or none")
 
 
 def make_schedule(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -76,12 +91,10 @@ def layer_multipliers(params: Any, decay: float) -> Any:
 
     def depth(path: tuple[Any, ...]) -> int | None:
         """Number of the block, from 1; 0 for what comes before the blocks, None after them."""
-        names = [str(entry.key) for entry in path]
-        for name in names:
-            if match := re.fullmatch(r"blocks_(\d+)", name):
-                return int(match[1]) + 1
-        before = ("embed", "token")
-        return 0 if any(part in name for name in names for part in before) else None
+        if match := re.fullmatch(r"blocks_(\d+)", path[0].key):
+            return int(match[1]) + 1
+        before = ("patch_embed", "pos_embed", "cls_token", "cls_pos_embed")
+        return 0 if path[0].key in before else None
 
     last = max((d for path in paths if (d := depth(path)) is not None), default=0) + 1
 
@@ -95,12 +108,17 @@ def layer_multipliers(params: Any, decay: float) -> Any:
 def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.GradientTransformation:
     """The optimiser for parameters of the shape of `params`."""
     rate = make_schedule(config, steps)
-    moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
+    moments: dict[str, Any] = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
     decay = {"weight_decay": config.weight_decay, "mask": decay_mask}
     if config.name == "adamw":
         optimizer = optax.adamw(rate, **moments, **decay, mu_dtype=config.moment_dtype)
     elif config.name == "lamb":
-        optimizer = optax.lamb(rate, **moments, **decay)
+        optimizer = optax.chain(
+            optax.scale_by_adam(**moments, mu_dtype=config.moment_dtype),
+            optax.add_decayed_weights(**decay),
+            optax.masked(optax.scale_by_trust_ratio(), decay_mask),
+            optax.scale_by_learning_rate(rate),
+        )
     elif config.name == "sgd":
         optimizer = optax.chain(
             optax.add_decayed_weights(config.weight_decay, decay_mask),
@@ -109,7 +127,11 @@ def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.Gradie
     else:
         # optax adds Adafactor's decay after the learning rate; every other one multiplies by it.
         optimizer = optax.chain(
-            optax.adafactor(learning_rate=None, momentum=config.b1 or None),
+            optax.adafactor(
+                learning_rate=None,
+                momentum=config.b1 or None,
+                dtype_momentum=config.moment_dtype or jnp.float32,
+            ),
             optax.add_decayed_weights(-config.weight_decay, decay_mask),
             optax.scale_by_schedule(rate),
         )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Int, PyTree, UInt32
+from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from train.config import Config
 from train.tasks import Batch, Mean
@@ -23,7 +23,7 @@ class TrainState(struct.PyTreeNode):
         params: Parameters.
         model_state: The model's other collections, such as batch statistics.
         opt_state: The optimiser's.
-        ema: Moving average of the parameters; None without one.
+        ema: Moving average of all variables, by collection; None without one.
     """
 
     step: Int[Array, ""]
@@ -35,7 +35,7 @@ class TrainState(struct.PyTreeNode):
 
     def evaluated(self) -> dict[str, Any]:
         """The variables that evaluations and checkpoints show: averaged ones, if there are."""
-        return {"params": self.params if self.ema is None else self.ema, **self.model_state}
+        return {"params": self.params, **self.model_state} if self.ema is None else self.ema
 
 
 class Metrics(struct.PyTreeNode):
@@ -43,10 +43,12 @@ class Metrics(struct.PyTreeNode):
 
     Attributes:
         means: Means since the last logged step, by name.
+        learning_rate: Of the last step.
         bad_step: Number of the first step whose loss or gradient is not finite; -1 for none.
     """
 
     means: dict[str, Mean]
+    learning_rate: Float[Array, ""]
     bad_step: Int[Array, ""]
 
 
@@ -69,7 +71,9 @@ def make_init(
             params=params,
             model_state=variables,
             opt_state=optimizer.init(params),
-            ema=jax.tree.map(jnp.copy, params) if config.ema else None,
+            ema=None
+            if config.ema is None
+            else jax.tree.map(jnp.copy, {"params": params, **variables}),
         )
 
     return init
@@ -88,24 +92,34 @@ def make_step(config: Config, model: nn.Module, optimizer: optax.GradientTransfo
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema = state.ema
-        if config.ema:
-            ema = optax.incremental_update(params, ema, 1 - config.ema)
+        ema = None
+        if config.ema is not None:
+            ema = _average(state, {"params": params, **model_state}, config.ema)
         return TrainState(state.step + 1, state.key, params, model_state, opt_state, ema), means
 
     return step
 
 
-def make_logged(step: Step, log_every: int) -> LoggedStep:
+def _average(state: TrainState, variables: PyTree, decay: float) -> PyTree:
+    """The moving average with new variables; its decay warms up, so that short runs have one too.
+
+    After t steps the decay is at most (1 + t) / (10 + t), as in TensorFlow's and timm's averages.
+    """
+    new = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    return optax.incremental_update(variables, state.ema, new)
+
+
+def make_logged(step: Step, schedule: optax.Schedule, log_every: int) -> LoggedStep:
     """The step with its means summed up from one logged step to the next, on the device."""
 
     def logged(state: TrainState, metrics: Metrics, batch: Batch) -> tuple[TrainState, Metrics]:
         fresh = state.step % log_every == 0
+        rate = jnp.asarray(schedule(state.step), jnp.float32)
         state, means = step(state, batch)
         finite = jnp.isfinite(means["loss"].total) & jnp.isfinite(means["grad_norm"].total)
         bad_step = jnp.where((metrics.bad_step < 0) & ~finite, state.step, metrics.bad_step)
         means = jax.tree.map(lambda sum_, x: jnp.where(fresh, x, sum_ + x), metrics.means, means)
-        return state, Metrics(means, bad_step)
+        return state, Metrics(means, rate, bad_step)
 
     return logged
 
@@ -113,7 +127,8 @@ def make_logged(step: Step, log_every: int) -> LoggedStep:
 def first_metrics(step: Step, state: TrainState, batch: Batch) -> Metrics:
     """The metrics before the first step: zeros under the names that the step reports."""
     _, means = jax.eval_shape(step, state, batch)
-    return Metrics(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), means), jnp.int32(-1))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), means)
+    return Metrics(zeros, jnp.zeros(()), jnp.int32(-1))
 
 
 def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:

@@ -1,20 +1,26 @@
-"""A run's folder: its ``config.json``, and the model that the settings and the data make."""
+"""A run's folder: its ``config.json`` and its lock; and the model that settings and data make."""
 
 import dataclasses
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 from flax import linen as nn
 
 import zoo
 from train.config import Config, ConfigError, model_field_names, to_json
+from train.tasks import Batch
 from zoo.data import Dataset
 
 # Settings that a resumed run may change, since they do not change what it computes.
 _FREE = (
     *("log_every", "eval_every", "checkpoint_every", "keep", "parallel"),
-    *("data.data_dir", "data.threads", "data.workers"),
+    *("data.data_dir", "data.threads", "data.workers", "data.on_error"),
 )
 
 
@@ -36,29 +42,62 @@ def complete(config: Config, examples: Dataset) -> Config:
     )
 
 
-def build(config: Config) -> nn.Module:
-    """The model of a completed configuration."""
-    return zoo.create(config.model.name, **config.model.fields)
-
-
-def claim(workdir: Path, config: Config) -> None:
-    """Writes ``config.json``, or checks that the one that is there says the same.
+def build(config: Config, batch: Batch) -> tuple[nn.Module, Any]:
+    """The model of a completed configuration, and the shapes of its variables.
 
     Raises:
-        ConfigError: If `workdir` holds a run with other settings; the first is named.
+        ConfigError: If the model refuses its fields, or batches like this one.
     """
+    try:
+        model = zoo.create(config.model.name, **config.model.fields)
+        init = partial(config.task.init, model)
+        return model, jax.eval_shape(init, jax.random.key(0), batch)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{config.model.name}: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Makes a run's folder, and keeps other processes out of it until this one ends, however.
+
+    Raises:
+        ConfigError: If the folder cannot be made, or another process trains in it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / ".lock").open("w")
+    except OSError as error:
+        raise ConfigError(f"--workdir={workdir}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another process is training in {workdir}") from None
+        yield
+
+
+def check_same(workdir: Path, config: Config) -> None:
+    """Raises ConfigError, naming the first difference, if a run there has other settings."""
     path = workdir / "config.json"
-    new = json.loads(json.dumps(to_json(config)))  # tuples become lists, as in the file
-    if path.exists():
-        there, asked = flatten(json.loads(path.read_text())), flatten(new)
-        for name in sorted(there.keys() | asked.keys()):
-            if there.get(name) != asked.get(name) and name not in _FREE:
-                raise ConfigError(
-                    f"{workdir} holds a run with {name}={there.get(name)}, not {asked.get(name)}:"
-                    " give it its own settings to go on, or take another --workdir"
-                )
-    workdir.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(new, indent=2) + "\n")
+    try:
+        there = flatten(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}); restore it, or take another --workdir"
+        ) from error
+    asked = flatten(json.loads(json.dumps(to_json(config))))  # tuples become lists, as in the file
+    for name in asked:
+        if there.get(name) != asked[name] and name not in _FREE:
+            raise ConfigError(
+                f"{workdir} holds a run with {name}={there.get(name)}, not {asked[name]}:"
+                " give it its own settings to go on, or take another --workdir"
+            )
+
+
+def write_config(workdir: Path, config: Config, examples: Dataset) -> None:
+    """Writes ``config.json``: the settings, and the names of the classes."""
+    content = {**to_json(config), "class_names": examples.class_names}
+    replace_text(workdir / "config.json", json.dumps(content, indent=2) + "\n")
 
 
 def replace_text(path: Path, text: str) -> None:

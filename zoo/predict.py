@@ -20,6 +20,8 @@ class ClassPredictions(struct.PyTreeNode):
 
 def predict_classes(logits: Float[Array, "b k"], top: int = 5) -> ClassPredictions:
     """The `top` likeliest classes, or all if there are fewer; of equal ones the lower first."""
-    scores = jax.nn.softmax(logits.astype(jnp.float32))
-    scores, classes = jax.lax.top_k(scores, min(top, logits.shape[-1]))
+    logits = logits.astype(jnp.float32)
+    # By logits: the probabilities of unlikely classes underflow, and would be equal.
+    _, classes = jax.lax.top_k(logits, min(top, logits.shape[-1]))
+    scores = jnp.take_along_axis(jax.nn.softmax(logits), classes, axis=-1)
     return ClassPredictions(classes, scores)

@@ -22,3 +22,8 @@ def test_fewer_classes_than_asked_for_and_ties():
     np.testing.assert_array_equal(found.classes, [[0, 1, 2]])
     np.testing.assert_allclose(found.scores, 1 / 3, rtol=1e-6)
     assert found.scores.dtype == jnp.float32
+
+
+def test_unlikely_classes_are_ranked_though_their_probabilities_are_zero():
+    found = predict_classes(jnp.array([[0.0, -104.5, -100.0, -99.0, -98.5, -97.0, -96.0]]))
+    np.testing.assert_array_equal(found.classes, [[0, 6, 5, 4, 3]])

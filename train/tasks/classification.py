@@ -12,9 +12,8 @@ from flax import linen as nn
 import eval.classification
 from train.tasks import Batch, Mean, Put
 from zoo.data import ClassificationData, Dataset, mix_batch, normalize, open_classification
-from zoo.losses.classification import sigmoid_cross_entropy, softmax_cross_entropy
-
-_LOSSES = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy}
+from zoo.losses.classification import LOSSES
+from zoo.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +31,10 @@ class Classification:
     label_smoothing: float = 0.0
 
     best: ClassVar[str] = "top1"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing is {self.label_smoothing}, but must be in 0..1")
 
     def open(self, data: ClassificationData, split: Literal["train", "eval"]) -> Dataset:
         """The examples of a split."""
@@ -79,7 +82,7 @@ class Classification:
         )
         targets = batch["targets"]
         weights = targets.sum(axis=-1)
-        losses = _LOSSES[self.loss_name](logits, targets)
+        losses = LOSSES[self.loss_name](logits, targets)
         hits = logits.argmax(axis=-1) == targets.argmax(axis=-1)
         loss = Mean(losses.sum(), weights.sum())
         return {"loss": loss}, {"top1": Mean.of(hits, weights)}, changed
@@ -92,6 +95,8 @@ class Classification:
         batch_size: int,
         put: Put,
     ) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-        """Top-1, top-5 and cross-entropy, as `eval.classification` has them."""
-        evaluate = eval.classification.evaluator(model, data, dataset, batch_size, put)
+        """Top-1, top-5 and the loss on whole targets, as `eval.classification` has them."""
+        evaluate = eval.classification.evaluator(
+            model, data, dataset, batch_size, put, self.loss_name
+        )
         return lambda variables: evaluate(variables).figures()

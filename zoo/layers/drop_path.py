@@ -19,6 +19,8 @@ class DropPath(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b ..."], *, train: bool = False) -> Float[Array, "b ..."]:
         """The branch, with dropped examples zero; training needs the ``dropout`` stream."""
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"drop path of {self.rate} is not in 0..1")
         if not train or self.rate == 0:
             return x
         keep = 1 - self.rate

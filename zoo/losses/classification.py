@@ -26,7 +26,11 @@ def sigmoid_cross_entropy(
 
     Args:
         logits: Any float dtype; the loss is computed in float32.
-        targets: Between 0 and 1. Rows of zeros stand for no example, and have no loss.
+        targets: Between 0 and 1. A row has its sum times the loss, so that rows of zeros, which
+            stand for no example, have none.
     """
     losses = optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), targets)
-    return jnp.where(targets.any(axis=-1), losses.sum(axis=-1), 0.0)
+    return losses.sum(axis=-1) * targets.sum(axis=-1)
+
+
+LOSSES = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy}

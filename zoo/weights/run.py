@@ -43,42 +43,64 @@ def fields_from_json(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is a training run's directory."""
-    return (path / "config.json").is_file() and (path / "checkpoints").is_dir()
+    """Whether a path is a training run's directory, or one of its ``checkpoints/<step>``."""
+    return any((run / "config.json").is_file() for run in (path, *path.parents[1:2])) and (
+        (path / "checkpoints").is_dir() or path.parent.name == "checkpoints"
+    )
 
 
-def read_run(directory: str | Path) -> tuple[str, dict[str, object], dict]:
+def read_run(path: str | Path) -> tuple[str, dict[str, object], dict]:
     """The model's name, its fields and its variables, as numpy arrays, of a training run.
 
-    The step with the highest score is taken, of equal ones the latest; if none was evaluated, the
-    latest. A step that was not completely written is not seen.
+    Args:
+        path: The run's directory, for its best step, or one of its ``checkpoints/<step>``.
 
     Raises:
-        InputError: If the directory is not a run, or holds no complete checkpoint.
+        InputError: If the path is not a run, or holds no complete checkpoint.
     """
-    directory = Path(directory)
-    if not is_run(directory):
-        raise InputError(f"{directory}: not a run: it needs config.json and checkpoints/")
+    path = Path(path)
+    if not is_run(path):
+        raise InputError(f"{path}: not a run: it needs config.json and checkpoints/")
+    if path.parent.name == "checkpoints":
+        directory, step = path.parents[1], path
+    else:
+        directory, step = path, path / "checkpoints" / str(choose_step(path, "best"))
     try:
         entry = json.loads((directory / "config.json").read_text())["model"]
         name, fields = entry["name"], fields_from_json(entry["fields"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{directory}/config.json: no model's name and fields: {error}") from error
-    step = _step(directory / "checkpoints")
-    return name, fields, read_orbax(directory / "checkpoints" / str(step) / "variables")
+    return name, fields, read_orbax(step / "variables")
 
 
-def _step(checkpoints: Path) -> int:
-    """The best step, else the latest one."""
-    steps = ocp.utils.checkpoint_steps(checkpoints)
+def choose_step(directory: Path, which: str) -> int:
+    """A step of a run: the ``best``, the ``last``, or one by its number.
+
+    The best is the one with the highest score, of equal ones the latest; if none was evaluated, it
+    is the last. A step that was not completely written is not seen.
+
+    Raises:
+        InputError: If the directory is not a run, or has no such step.
+    """
+    if not is_run(directory):
+        raise InputError(f"{directory}: not a run: it needs config.json and checkpoints/")
+    checkpoints = directory / "checkpoints"
+    steps = sorted(ocp.utils.checkpoint_steps(checkpoints))
     if not steps:
         raise InputError(f"{checkpoints}: no complete checkpoint")
+    if which == "last":
+        return steps[-1]
+    if which == "best":
+        return max(steps, key=lambda step: (_score(checkpoints / str(step)), step))
+    if which not in map(str, steps):
+        raise InputError(f"{directory} has no checkpoint {which!r}; there are best, last, {steps}")
+    return int(which)
 
-    def score(step: int) -> float:
-        metrics = checkpoints / str(step) / "metrics" / "metrics"
-        return json.loads(metrics.read_text()).get("score", -math.inf)
 
-    return max(steps, key=lambda step: (score(step), step))
+def _score(step: Path) -> float:
+    """The score of a step; less than any if it was not evaluated."""
+    metrics = step / "metrics" / "metrics"
+    return json.loads(metrics.read_text()).get("score", -math.inf)
 
 
 def is_orbax(path: Path) -> bool:
@@ -87,9 +109,17 @@ def is_orbax(path: Path) -> bool:
 
 
 def read_orbax(item: Path) -> dict:
-    """A saved tree as numpy arrays, whatever devices it was saved from."""
+    """A saved tree as numpy arrays, whatever devices it was saved from.
+
+    Raises:
+        InputError: If it is damaged.
+    """
     path = epath.Path(item.absolute())
     handler = ocp.PyTreeCheckpointHandler()
-    tree = handler.metadata(path).tree
-    restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-    return handler.restore(path, args=ocp.args.PyTreeRestore(restore_args=restore_args))
+    try:
+        tree = handler.metadata(path).tree
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return handler.restore(path, args=ocp.args.PyTreeRestore(restore_args=restore_args))
+    except Exception as error:  # whatever Orbax and TensorStore raise for a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{item}: cannot be read: {reason}") from error

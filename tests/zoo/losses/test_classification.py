@@ -25,6 +25,9 @@ def test_sigmoid_is_the_definition():
     expected = -(TARGETS * np.log(p) + (1 - TARGETS) * np.log(1 - p)).sum(axis=1)
     np.testing.assert_allclose(sigmoid_cross_entropy(LOGITS, TARGETS), expected, rtol=1e-5)
     assert (sigmoid_cross_entropy(LOGITS, 0 * TARGETS) == 0).all()
+    half = sigmoid_cross_entropy(LOGITS, 0.5 * TARGETS)
+    expected = -(TARGETS / 2 * np.log(p) + (1 - TARGETS / 2) * np.log(1 - p)).sum(axis=1) / 2
+    np.testing.assert_allclose(half, expected, rtol=1e-5)
 
 
 def test_no_example_has_no_gradient_and_half_precision_is_computed_in_float32():
