@@ -24,8 +24,8 @@ import timm
 import torch
 import torchvision
 import transformers
-from safetensors.numpy import load_file
 from PIL import Image
+from safetensors.numpy import load_file
 from timm.data import auto_augment, create_transform
 from timm.data.random_erasing import RandomErasing
 from timm.layers import resample_abs_pos_embed
