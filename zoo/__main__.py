@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 
 import zoo
+from zoo.types import InputError
 from zoo.weights import Checkpoint, LoadReport, fetch, load_report, open_checkpoint
 
 
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
+    except InputError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _list(options: argparse.Namespace) -> None:
     names = zoo.list_models(options.pattern)
     if not names:
-        raise ValueError(f"no model matches {options.pattern!r}")
+        raise InputError(f"no model matches {options.pattern!r}")
     print("\n".join(names))
 
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 
 from zoo.registry import MODELS, create
+from zoo.types import InputError
 from zoo.weights import (
     METADATA,
     LoadReport,
@@ -47,7 +48,7 @@ def load(
         **overrides: Fields of the model. ``num_classes`` other than the file's gives a new head.
 
     Raises:
-        ValueError: If the model is unknown, the file cannot be read, or does not fit the model.
+        InputError: If the model is unknown, the file cannot be read, or does not fit the model.
         TypeError: If the model has no such field.
     """
     model, variables, _ = load_with_report(name, path, source, param_dtype=param_dtype, **overrides)
@@ -64,13 +65,13 @@ def load_with_report(
 ) -> tuple[nn.Module, dict[str, Any], LoadReport]:
     """As `load`, with the report of what was loaded, resized and initialised anew."""
     if path is None and name in MODELS:
-        raise ValueError(f"{name}: load needs a checkpoint's path as well; create makes a model")
+        raise InputError(f"{name}: load needs a checkpoint's path as well; create makes a model")
     checkpoint = open_checkpoint(fetch(name if path is None else path))
     stored = json.loads(checkpoint.metadata.get(METADATA, "{}"))
     new_head = "num_classes" in overrides
     if path is None:
         if not stored:
-            raise ValueError(f"{name}: it does not say which model it is: give a name and the path")
+            raise InputError(f"{name}: it does not say which model it is: give a name and the path")
         name, overrides = stored["name"], {**fields_from_json(stored["fields"]), **overrides}
     model = create(str(name), **overrides)
     variables, report = load_variables(
@@ -96,7 +97,7 @@ def save(
             such as ``timm`` for use in PyTorch.
 
     Raises:
-        ValueError: If the model is of no registered family, or the source cannot name it.
+        InputError: If the model is of no registered family, or the source cannot name it.
     """
     name, fields = _describe(model)
     described = {"name": name, "fields": fields_to_json(fields), "source": source}
@@ -118,6 +119,6 @@ def _describe(model: nn.Module) -> tuple[str, dict[str, object]]:
             theirs = fields(variant.build())
             differences[name] = {k: v for k, v in ours.items() if v != theirs[k]}
     if not differences:
-        raise ValueError(f"{type(model).__name__} is of no registered family")
+        raise InputError(f"{type(model).__name__} is of no registered family")
     name = min(differences, key=lambda name: len(differences[name]))
     return name, differences[name]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from flax import linen as nn
 
 from zoo.models import mlp_mixer, resnet, vit
-from zoo.types import Preprocessing, Variant
+from zoo.types import InputError, Preprocessing, Variant
 
 MODELS: dict[str, Variant] = {
     **vit.VARIANTS,
@@ -36,7 +36,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def _variant(name: str) -> Variant:
     if name not in MODELS:
-        raise ValueError(unknown("model", name, MODELS))
+        raise InputError(unknown("model", name, MODELS))
     return MODELS[name]
 
 
@@ -51,7 +51,7 @@ def create(name: str, **fields: object) -> nn.Module:
         **fields: Fields of the module, such as ``num_classes``, ``image_size``, ``dtype``.
 
     Raises:
-        ValueError: If there is no such model; near names are listed.
+        InputError: If there is no such model; near names are listed.
         TypeError: If the model has no such field; those that it has are listed.
     """
     build = _variant(name).build
@@ -66,6 +66,6 @@ def preprocessing(name: str) -> Preprocessing:
     """The size, mean, std, interpolation and crop of the images that a named model expects.
 
     Raises:
-        ValueError: If there is no such model; near names are listed.
+        InputError: If there is no such model; near names are listed.
     """
     return _variant(name).preprocessing

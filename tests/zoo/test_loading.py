@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 import zoo
 from zoo.__main__ import main
+from zoo.types import InputError
 from zoo.weights import load_report
 
 NANO = "vit_nano_patch4_32"
@@ -60,18 +61,17 @@ def test_run_knows_its_model(tmp_path):
     variables = drawn(model, (32, 32))
     entry = {"name": "resnet_nano", "fields": {"num_classes": 3}}
     (tmp_path / "config.json").write_text(json.dumps({"model": entry}))
-    with ocp.CheckpointManager(tmp_path / "checkpoints") as manager:
-        items = {"params": variables["params"]}
-        items["model_state"] = {"batch_stats": variables["batch_stats"]}
-        saves = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        manager.save(4, args=ocp.args.Composite(**saves))
+    options = ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics["score"])
+    with ocp.CheckpointManager(tmp_path / "checkpoints", options=options) as manager:
+        item = ocp.args.StandardSave(variables)
+        manager.save(4, args=ocp.args.Composite(variables=item), metrics={"score": 0.5})
     again, loaded = zoo.load(str(tmp_path))
     assert again == model
     assert_equal(variables, loaded)
-
-    params = tmp_path / "checkpoints" / "4" / "params"
-    with pytest.raises(ValueError, match=r"params as zoo: the file lacks batch_stats/"):
-        zoo.load("resnet_nano", params, num_classes=3)
+    folder = tmp_path / "checkpoints" / "4" / "variables"
+    assert_equal(zoo.load("resnet_nano", folder, num_classes=3)[1], variables)
+    with pytest.raises(InputError, match=r"variables as zoo: the model lacks batch_stats/"):
+        zoo.load("resnet_nano", folder, num_classes=3, norm="group", stage_dims=(32,) * 4)
 
 
 def test_positions_are_resized_and_reported(saved):
@@ -91,7 +91,7 @@ def test_positions_are_resized_and_reported(saved):
 
 def test_head_is_new_only_where_it_was_asked_for(saved):
     _, variables, path = saved
-    with pytest.raises(ValueError, match=r"shapes differ in params/head/kernel .*\[8, 1000\]"):
+    with pytest.raises(InputError, match=r"shapes differ in params/head/kernel .*\[8, 1000\]"):
         zoo.load(NANO, path, **TINY)
     _, loaded = zoo.load(NANO, path, **TINY, num_classes=7)
     assert_equal(loaded, variables)
@@ -109,7 +109,7 @@ def test_missing_head(tmp_path):
     variables = drawn(model)
     zoo.save(model, variables, tmp_path / "features.safetensors", "huggingface")
     path = tmp_path / "features.safetensors"
-    with pytest.raises(ValueError, match=r"lacks params/head/kernel \(classifier.weight\)"):
+    with pytest.raises(InputError, match=r"lacks params/head/kernel \(classifier.weight\)"):
         zoo.load(NANO, path, **TINY)
     _, _, report = zoo.load_with_report(NANO, path, **TINY, num_classes=3)
     assert set(report.reinitialised) == {"params/head/kernel", "params/head/bias"}
@@ -147,17 +147,17 @@ def test_loaded_variables_outlive_the_file(saved):
 
 def test_bad_input(saved, tmp_path):
     _, _, path = saved
-    with pytest.raises(ValueError, match="it does not say which model it is"):
+    with pytest.raises(InputError, match="it does not say which model it is"):
         zoo.load(path)
-    with pytest.raises(ValueError, match="load needs a checkpoint's path as well"):
+    with pytest.raises(InputError, match="load needs a checkpoint's path as well"):
         zoo.load(NANO)
-    with pytest.raises(FileNotFoundError, match=r"none\.pth: no such file"):
+    with pytest.raises(InputError, match=r"none\.pth: no such file"):
         zoo.load(NANO, tmp_path / "none.pth")
-    with pytest.raises(ValueError, match="no model 'vit_nan'"):
+    with pytest.raises(InputError, match="no model 'vit_nan'"):
         zoo.load("vit_nan", path)
     with pytest.raises(TypeError, match="no field 'classes'"):
         zoo.load(NANO, path, classes=3)
-    with pytest.raises(ValueError, match="no source 'torch' for ViT; there are zoo, timm"):
+    with pytest.raises(InputError, match="no source 'torch' for ViT; there are zoo, timm"):
         zoo.save(*saved[:2], tmp_path / "x", source="torch")
 
 

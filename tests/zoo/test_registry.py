@@ -1,6 +1,7 @@
 import pytest
 
 import zoo
+from zoo.types import InputError
 
 
 def test_names_are_sorted_and_matched():
@@ -16,9 +17,9 @@ def test_fields_replace_the_variants():
 
 
 def test_unknown_model_lists_near_names():
-    with pytest.raises(ValueError, match=r"no model 'vit_bse_patch16_224'.*vit_base_patch16_224"):
+    with pytest.raises(InputError, match=r"no model 'vit_bse_patch16_224'.*vit_base_patch16_224"):
         zoo.create("vit_bse_patch16_224")
-    with pytest.raises(ValueError, match=r"no model 'resnet_50'"):
+    with pytest.raises(InputError, match=r"no model 'resnet_50'"):
         zoo.preprocessing("resnet_50")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.types import InputError
 from zoo.weights.run import fields_to_json, is_orbax, is_run, read_orbax, read_run
 from zoo.weights.torch_file import read_torch
 from zoo.weights.tree import flatten
@@ -72,8 +73,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """Opens a safetensors, npz or PyTorch file, an index of shards, or a folder with one.
 
     Raises:
-        FileNotFoundError: If there is nothing at the path.
-        ValueError: If it is no checkpoint or is cut short; in one line that names the file.
+        InputError: If it is not there, is no checkpoint or is cut short; in one line that names it.
     """
     path = Path(path)
     if is_run(path):
@@ -81,7 +81,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         described = json.dumps({"name": name, "fields": fields_to_json(fields), "source": "zoo"})
         return _in_memory(path, "run", flatten(variables), {METADATA: described})
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
+        raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
         return _open_folder(path)
     if path.name.endswith(".index.json"):
@@ -95,7 +95,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         return Checkpoint(path, "npz", _unwrap(_read_npz(path), NPZ_PREFIXES))
     if start.startswith((b"PK", b"\x80")):
         return Checkpoint(path, "torch", _unwrap(read_torch(path), PREFIXES))
-    raise ValueError(f"{path}: not a checkpoint: neither safetensors, npz nor a PyTorch file")
+    raise InputError(f"{path}: not a checkpoint: neither safetensors, npz nor a PyTorch file")
 
 
 def read_safetensors(path: Path) -> tuple[Readers, dict[str, str]]:
@@ -104,22 +104,22 @@ def read_safetensors(path: Path) -> tuple[Readers, dict[str, str]]:
     The format: 8 bytes with the header's length, the header as JSON, the numbers.
 
     Raises:
-        ValueError: If the header is broken or the file is shorter than it says.
+        InputError: If the header is broken or the file is shorter than it says.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if 8 + length > size:
-            raise ValueError(f"{path}: cut short: {size} bytes, its header alone has {length}")
+            raise InputError(f"{path}: cut short: {size} bytes, its header alone has {length}")
         try:
             header = json.loads(file.read(length))
             metadata = header.pop("__metadata__", {})
             tensors = {name: _entry(entry) for name, entry in header.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not a safetensors header: {error}") from error
+            raise InputError(f"{path}: not a safetensors header: {error}") from error
     end = 8 + length + max((stop for *_, stop in tensors.values()), default=0)
     if end != size:
-        raise ValueError(f"{path}: {size} bytes, but its header says {end}: cut short or damaged")
+        raise InputError(f"{path}: {size} bytes, but its header says {end}: cut short or damaged")
 
     def reader(dtype: np.dtype, shape: tuple[int, ...], start: int) -> Callable[[], np.ndarray]:
         offset = 8 + length + start
@@ -170,11 +170,11 @@ def _open_index(path: Path) -> Checkpoint:
     try:
         shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not an index of shards: {error}") from error
+        raise InputError(f"{path}: not an index of shards: {error}") from error
     readers = {}
     for shard in shards:
         if Path(shard).name != shard or not (path.parent / shard).is_file():
-            raise ValueError(f"{path}: no shard {shard!r} beside it")
+            raise InputError(f"{path}: no shard {shard!r} beside it")
         opened = open_checkpoint(path.parent / shard)
         readers |= opened.readers
     return Checkpoint(path, opened.format, readers)
@@ -191,5 +191,7 @@ def _open_folder(path: Path) -> Checkpoint:
         if (path / name).is_file():
             return open_checkpoint(path / name)
     if is_orbax(path):
-        return _in_memory(path, "orbax", flatten({"params": read_orbax(path)}), {})
-    raise ValueError(f"{path}: no checkpoint in this folder; it could be {', '.join(FOLDER_FILES)}")
+        tree = read_orbax(path)
+        tree = tree if "params" in tree else {"params": tree}
+        return _in_memory(path, "orbax", flatten(tree), {})
+    raise InputError(f"{path}: no checkpoint in this folder; it could be {', '.join(FOLDER_FILES)}")

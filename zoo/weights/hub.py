@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from zoo.types import InputError
 from zoo.weights.files import FOLDER_FILES
 
 _HUB = re.compile(r"hf://(?P<repo>[^/@]+/[^/@]+)(/(?P<file>[^@]+))?(@(?P<revision>.+))?")
@@ -20,7 +21,7 @@ def fetch(path_or_url: str | Path) -> Path:
         path_or_url: A path, ``hf://owner/repo[/file][@revision]`` or ``https://...``.
 
     Raises:
-        ValueError: If the address is malformed, nothing can be downloaded, or what came does not
+        InputError: If the address is malformed, nothing can be downloaded, or what came does not
             have its recorded SHA-256: the hub's, or the digits that end the file's name.
     """
     url = str(path_or_url)
@@ -29,16 +30,16 @@ def fetch(path_or_url: str | Path) -> Path:
     try:
         import huggingface_hub  # noqa: F401  (the extra `hub`)
     except ImportError as error:
-        raise ValueError(
+        raise InputError(
             f"{url}: downloads need huggingface_hub (the extra 'hub'); or give a local path"
         ) from error
     try:
         return _fetch_hub(url) if url.startswith("hf://") else _fetch_url(url)
-    except ValueError:
+    except InputError:
         raise
     except Exception as error:  # whatever the network's layers raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
+        raise InputError(
             f"{url}: not downloaded ({reason}); put the file anywhere and give its path instead"
         ) from error
 
@@ -48,7 +49,7 @@ def _fetch_hub(url: str) -> Path:
 
     match = _HUB.fullmatch(url)
     if not match:
-        raise ValueError(f"{url}: not of the form hf://owner/repo[/file][@revision]")
+        raise InputError(f"{url}: not of the form hf://owner/repo[/file][@revision]")
     repo, file, revision = match["repo"], match["file"], match["revision"]
     for name in [file] if file else FOLDER_FILES:
         try:
@@ -60,7 +61,7 @@ def _fetch_hub(url: str) -> Path:
         if name.endswith(".index.json"):
             _fetch_shards(path, repo, name, revision)
         return path
-    raise ValueError(f"{url}: no {file or ' or '.join(FOLDER_FILES)} there")
+    raise InputError(f"{url}: no {file or ' or '.join(FOLDER_FILES)} there")
 
 
 def _hub_file(repo: str, name: str, revision: str | None) -> Path:
@@ -91,7 +92,7 @@ def _fetch_url(url: str) -> Path:
     if path.is_file():
         return path
     if constants.HF_HUB_OFFLINE:
-        raise ValueError(f"{url}: not in the cache, and HF_HUB_OFFLINE is set; give a local path")
+        raise InputError(f"{url}: not in the cache, and HF_HUB_OFFLINE is set; give a local path")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -111,4 +112,4 @@ def _check(path: Path, digest: str, url: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(digest):
         path.unlink()
-        raise ValueError(f"{url}: its SHA-256 is {found[:16]}..., recorded is {digest[:16]}...")
+        raise InputError(f"{url}: its SHA-256 is {found[:16]}..., recorded is {digest[:16]}...")

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from safetensors.numpy import save_file
 
+from zoo.types import InputError
 from zoo.weights.convert import LoadReport, convert
 from zoo.weights.files import Checkpoint, open_checkpoint
 from zoo.weights.maps import plan
@@ -38,12 +39,12 @@ def load_variables(
         dtype: Of floating-point variables; None keeps the file's.
 
     Raises:
-        ValueError: If a leaf of the model or a tensor of the file stays unexplained, naming the
+        InputError: If a leaf of the model or a tensor of the file stays unexplained, naming the
             first ones of both sides; or if the source is unknown.
     """
     flat, report = _convert(model, checkpoint, source, new_head=new_head, dtype=dtype)
     if report.problems:
-        raise ValueError(report.error())
+        raise InputError(report.error())
     if report.reinitialised:
         flat |= _initialise(model, set(report.reinitialised))
     return unflatten(flat), report
@@ -61,7 +62,7 @@ def load_report(
         new_head: Whether a head of another number of classes is to be initialised anew.
 
     Raises:
-        ValueError: If the file cannot be read, or the source is unknown.
+        InputError: If the file cannot be read, or the source is unknown.
     """
     return _convert(model, open_checkpoint(path), source, new_head=new_head, place=False)[1]
 
@@ -96,13 +97,17 @@ def save_variables(
     """Writes a safetensors file in a source's names and layouts; the file appears complete.
 
     Raises:
-        ValueError: If the source is unknown or has no name for some leaf.
+        InputError: If the source is unknown or has no name for some leaf.
     """
     flat = {name: np.asarray(leaf) for name, leaf in flatten(variables).items()}
     name_map = name_maps(model, source)[0]
+    try:
+        steps = plan(name_map.rules(model), flat)
+    except ValueError as error:
+        raise InputError(f"{source} cannot hold this {type(model).__name__}: {error}") from error
     tensors = {
         step.theirs: np.ascontiguousarray(step.layout.write(*(flat[name] for name in step.ours)))
-        for step in plan(name_map.rules(model), flat)
+        for step in steps
     }
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from flax import linen as nn
 
+from zoo.types import InputError
 from zoo.weights import big_vision, huggingface, timm, torchvision
 from zoo.weights.maps import SAME, NameMap, Rule, plan
 
@@ -23,14 +24,14 @@ def name_maps(model: nn.Module, source: str | None = None) -> tuple[NameMap, ...
     """The name maps for a model, of one source or of all.
 
     Raises:
-        ValueError: If there is no such source, or it has no such model.
+        InputError: If there is no such source, or it has no such model.
     """
     family = type(model).__name__
     known = {"zoo": (ZOO,)} | {s: maps[family] for s, maps in SOURCES.items() if family in maps}
     if source is None:
         return tuple(name_map for maps in known.values() for name_map in maps)
     if source not in known:
-        raise ValueError(f"no source {source!r} for {family}; there are {', '.join(known)}")
+        raise InputError(f"no source {source!r} for {family}; there are {', '.join(known)}")
     return known[source]
 
 

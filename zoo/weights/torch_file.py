@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.types import InputError
+
 DTYPES = {
     "DoubleStorage": np.dtype(np.float64),
     "FloatStorage": np.dtype(np.float32),
@@ -100,7 +102,7 @@ def read_torch(path: Path) -> dict[str, Callable[[], np.ndarray]]:
     """The tensors of a state dict, each as a function that reads it.
 
     Raises:
-        ValueError: If the file is cut short, is no PyTorch file, holds no state dict, or asks for
+        InputError: If the file is cut short, is no PyTorch file, holds no state dict, or asks for
             anything but tensors and plain containers; in one line that names the file.
     """
     try:
@@ -110,7 +112,7 @@ def read_torch(path: Path) -> dict[str, Callable[[], np.ndarray]]:
             state, offsets = _read_legacy(path)
         tensors = _state_dict(state)
     except Exception as error:  # a broken pickle can raise anything
-        raise ValueError(f"{path}: not a readable PyTorch file: {error}") from error
+        raise InputError(f"{path}: not a readable PyTorch file: {error}") from error
 
     def reader(tensor: _Tensor) -> Callable[[], np.ndarray]:
         return lambda: _read_tensor(path, offsets[tensor.storage.key], tensor)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from zoo.types import InputError
 from zoo.weights import open_checkpoint
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -86,10 +87,10 @@ def test_shards(tmp_path, tensors):
     assert_same(open_checkpoint(index), tensors)
     assert_same(open_checkpoint(tmp_path), tensors)
     (tmp_path / "two.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"index.json: no shard 'two.safetensors' beside it"):
+    with pytest.raises(InputError, match=r"index.json: no shard 'two.safetensors' beside it"):
         open_checkpoint(index)
     index.write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))
-    with pytest.raises(ValueError, match=r"no shard '\.\./outside"):
+    with pytest.raises(InputError, match=r"no shard '\.\./outside"):
         open_checkpoint(index)
 
 
@@ -125,14 +126,14 @@ def test_nothing_in_a_pickle_runs(tmp_path, call):
         Path.touch: (target,),
     }
     for path in evil_files(tmp_path, {"model": Evil(call, *arguments[call])}):
-        with pytest.raises(ValueError, match=rf"{path.name}: .*, which is not loaded"):
+        with pytest.raises(InputError, match=rf"{path.name}: .*, which is not loaded"):
             open_checkpoint(path)
     assert not target.exists()
 
 
 def test_refusal_names_the_call(tmp_path):
     path, *_ = evil_files(tmp_path, Evil(os.system, "true"))
-    with pytest.raises(ValueError, match=rf"it asks for {os.system.__module__}.system, which is"):
+    with pytest.raises(InputError, match=rf"it asks for {os.system.__module__}.system, which is"):
         open_checkpoint(path)
 
 
@@ -153,7 +154,7 @@ def test_no_opcode_imports_anything_else(tmp_path, opcodes):
     path = tmp_path / "x.pth"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("archive/data.pkl", opcodes)
-    with pytest.raises(ValueError, match=r"x\.pth: not a readable PyTorch file"):
+    with pytest.raises(InputError, match=r"x\.pth: not a readable PyTorch file"):
         open_checkpoint(path)
 
 
@@ -176,7 +177,7 @@ def test_tensor_cannot_reach_beyond_its_storage(tmp_path):
     good = open_checkpoint(forged(tmp_path, 1, (3,), (1,)))["x"]
     np.testing.assert_array_equal(good, [1, 2, 3])
     for claim in [(2, (3,), (1,)), (0, (2, 3), (3, 1)), (-1, (2,), (1,)), (0, (2,), (-1,))]:
-        with pytest.raises(ValueError, match="not a readable PyTorch file: a tensor"):
+        with pytest.raises(InputError, match="not a readable PyTorch file: a tensor"):
             open_checkpoint(forged(tmp_path, *claim))
 
 
@@ -195,7 +196,7 @@ def test_cut_short(tmp_path, tensors, kind, share):
     else:
         source = GOLDEN / ("timm_mixer.npz" if kind == "npz" else f"torch_{kind}")
     path = cut(source, tmp_path / f"cut.{kind}", share)
-    with pytest.raises(ValueError, match=r"cut\.") as error:
+    with pytest.raises(InputError, match=r"cut\.") as error:
         open_checkpoint(path)
     assert "\n" not in str(error.value)
 
@@ -204,7 +205,7 @@ def test_cut_short(tmp_path, tensors, kind, share):
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors", "x.npz", "x.bin"])
 def test_text_file(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match=rf"{name}: not a checkpoint"):
+    with pytest.raises(InputError, match=rf"{name}: not a checkpoint"):
         open_checkpoint(tmp_path / name)
 
 
@@ -221,14 +222,14 @@ def test_text_file(tmp_path, name, text):
 def test_broken_safetensors_header(tmp_path, header):
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    with pytest.raises(ValueError, match="not a safetensors header"):
+    with pytest.raises(InputError, match="not a safetensors header"):
         open_checkpoint(path)
 
 
 def test_no_file_and_empty_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing: no such file or folder"):
+    with pytest.raises(InputError, match="nothing: no such file or folder"):
         open_checkpoint(tmp_path / "nothing")
-    with pytest.raises(ValueError, match=r"no checkpoint in this folder.*model\.safetensors"):
+    with pytest.raises(InputError, match=r"no checkpoint in this folder.*model\.safetensors"):
         open_checkpoint(tmp_path)
 
 

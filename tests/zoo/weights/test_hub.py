@@ -9,6 +9,7 @@ huggingface_hub = pytest.importorskip("huggingface_hub")
 
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: E402
 
+from zoo.types import InputError  # noqa: E402
 from zoo.weights import fetch  # noqa: E402
 
 
@@ -75,19 +76,19 @@ def test_shards_come_along(hub):
 def test_wrong_checksum_is_refused_and_removed(hub, tmp_path):
     files, _ = hub
     put(files, "model.safetensors", digest="0" * 64)
-    with pytest.raises(ValueError, match=r"hf://owner/repo/model.safetensors: its SHA-256 is"):
+    with pytest.raises(InputError, match=r"hf://owner/repo/model.safetensors: its SHA-256 is"):
         fetch("hf://owner/repo")
     assert not (tmp_path / ("0" * 64)).exists()
 
 
 @pytest.mark.parametrize("url", ["hf://repo", "hf://owner/repo@", "hf:///x"])
 def test_malformed(hub, url):
-    with pytest.raises(ValueError, match=r"not of the form hf://owner/repo"):
+    with pytest.raises(InputError, match=r"not of the form hf://owner/repo"):
         fetch(url)
 
 
 def test_nothing_there(hub):
-    with pytest.raises(ValueError, match=r"hf://owner/repo: no model.safetensors or"):
+    with pytest.raises(InputError, match=r"hf://owner/repo: no model.safetensors or"):
         fetch("hf://owner/repo")
 
 
@@ -96,7 +97,7 @@ def test_hub_without_network_is_one_line(hub, monkeypatch):
         raise LocalEntryNotFoundError("cannot find it in the cache\nor on the hub")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(InputError) as error:
         fetch("hf://owner/repo")
     assert str(error.value) == (
         "hf://owner/repo: not downloaded (cannot find it in the cache);"
@@ -122,19 +123,19 @@ def test_https_with_the_recorded_digits(hub, monkeypatch):
     serve(monkeypatch, None)  # it is in the cache now
     assert fetch(url) == path
     serve(monkeypatch, b"other")
-    with pytest.raises(ValueError, match=r"resnet18-00000000\.pth: its SHA-256 is"):
+    with pytest.raises(InputError, match=r"resnet18-00000000\.pth: its SHA-256 is"):
         fetch("https://host.example/resnet18-00000000.pth")
     assert [p.name for p in path.parents[1].rglob("*.*")] == [path.name]
 
 
 def test_no_network_is_one_line(hub, monkeypatch):
     serve(monkeypatch, None)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(InputError) as error:
         fetch("https://host.example/x.pth")
     assert str(error.value) == (
         "https://host.example/x.pth: not downloaded (Name or service not known);"
         " put the file anywhere and give its path instead"
     )
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="HF_HUB_OFFLINE is set; give a local path"):
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set; give a local path"):
         fetch("https://host.example/x.pth")
