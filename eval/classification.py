@@ -220,7 +220,7 @@ def draw_attention(
         return False
     names = examples.class_names
     titles = [
-        f"{names[example['label']]}, seen as {names[found]}"
+        f"{names[int(example['label'])]}, seen as {names[found]}"
         for example, found in zip(shown, logits.argmax(axis=-1).tolist(), strict=True)
     ]
     (stride,) = model.feature_strides

@@ -79,7 +79,7 @@ def _show_fields(console: Console, config: Config) -> None:
     """A line a field: how it is set, to its value in the recipe."""
     for name, value in flatten(to_json(config)).items():
         if name != "recipe":
-            console.print(f"--{name}={value}")
+            console.print(f"--{name.replace('model.fields.', 'model.')}={value}", soft_wrap=True)
 
 
 if __name__ == "__main__":

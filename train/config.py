@@ -81,13 +81,6 @@ class Config:
         if self.ema is not None and not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}, but must be in 0..1 and below 1, or none")
 
-    def check(self) -> None:
-        """Raises ConfigError if settings of different parts do not fit together."""
-        if self.optim.warmup_steps >= self.steps:
-            raise ConfigError(
-                f"optim.warmup_steps is {self.optim.warmup_steps}, but there are {self.steps} steps"
-            )
-
 
 def to_json(config: Config) -> dict[str, Any]:
     """The configuration as JSON values."""
@@ -105,7 +98,6 @@ def override(config: Config, arguments: Iterable[str]) -> Config:
         if not argument.startswith("--") or not equals:
             raise ConfigError(f"{argument!r} is not of the form --field=value or --field.sub=value")
         config = _replace(config, path.split("."), text, path)
-    config.check()
     return config
 
 

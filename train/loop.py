@@ -112,6 +112,8 @@ class _Run:
             model, config.data, held_out, config.batch_size, parallel.put
         )
 
+        if config.optim.warmup_steps >= config.steps:
+            console.print(f"note: all {config.steps} steps are in the warm-up of the learning rate")
         resources.enter_context(locked(workdir))
         self.checkpoints = Checkpointer(workdir / "checkpoints", config.keep)
         resources.callback(self.checkpoints.close)

@@ -3,8 +3,9 @@ import json
 
 import pytest
 
-from train.config import ConfigError, override, to_json
+from train.config import override, to_json
 from train.recipes import RECIPES
+from zoo.types import InputError
 
 
 @pytest.fixture
@@ -54,6 +55,12 @@ def test_overrides_apply_in_order_and_leave_the_rest(config):
         ("--steps=ten", "--steps: 'ten' is not an integer"),
         ("--steps=1.5", "--steps: '1.5' is not an integer"),
         ("--steps=0", "steps is 0, but must be at least 1"),
+        ("--seed=-1", "seed is -1, but must be at least 0"),
+        ("--ema=1.5", "ema is 1.5, but must be in 0..1"),
+        ("--optim.warmup_steps=-5", "optim.warmup_steps is -5, but must be at least 0"),
+        ("--optim.learning_rate=-1", "optim.learning_rate is -1.0, but must be at least 0"),
+        ("--optim.layer_decay=2", "optim.layer_decay is 2.0, but must be in 0..1"),
+        ("--task.label_smoothing=2", "label_smoothing is 2.0, but must be in 0..1"),
         ("--data.flip=yes", "is not true or false"),
         ("--data.image_size=8", "is not 2 values"),
         ("--optim.name=adamx", "is not one of adamw, sgd, lamb, adafactor"),
@@ -71,7 +78,7 @@ def test_overrides_apply_in_order_and_leave_the_rest(config):
     ],
 )
 def test_wrong_overrides_say_in_one_line_what_is_allowed(config, argument, message):
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(InputError) as error:
         override(config, [argument])
     assert message in str(error.value)
     assert "\n" not in str(error.value)

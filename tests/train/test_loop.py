@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 from tests.train.conftest import TINY
 from train.config import ConfigError
 from train.log import read_metrics
-from train.loop import DivergedError
+from train.loop import DivergedError, _Run
+from train.workdir import locked
+from zoo.types import InputError
 
 STEPS = ("--steps=40", "--log_every=10", "--eval_every=20", "--checkpoint_every=10")
 
@@ -56,13 +59,22 @@ def test_the_best_and_the_latest_checkpoints_are_kept(run):
     assert kept == {40, max(top1, key=lambda step: top1[step])}
 
 
-def test_no_compile_after_the_first_evaluation(run, caplog):
+def test_no_compile_after_the_first_steps(run, monkeypatch, caplog):
+    """Once the first log, evaluation and checkpoint were, nothing compiles any more."""
+    reported = []
+    report = _Run.report
+
+    def remember(self, step, *rest):
+        report(self, step, *rest)
+        reported.append((step, len(caplog.records)))
+
+    monkeypatch.setattr(_Run, "report", remember)
     with jax.log_compiles():
         run("--steps=60", "--log_every=5", "--eval_every=20", "--checkpoint_every=7")
-    compiled = [r.getMessage() for r in caplog.records if r.getMessage().startswith("Compiling")]
-    programs = [message for message in compiled if "jit(logged)" in message or "logged" in message]
-    assert len(programs) == 1
-    assert sum("predict" in message for message in compiled) == 1
+    compiled = [i for i, r in enumerate(caplog.records) if r.getMessage().startswith("Compiling")]
+    assert compiled
+    after_first_evaluation = dict(reported)[20]
+    assert [caplog.records[i].getMessage() for i in compiled if i >= after_first_evaluation] == []
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_step_checkpoint_and_batch(run):
@@ -86,7 +98,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_checkpoint_and_batch(run
     assert max(int(path.name) for path in good.parent.iterdir()) == int(good.name)
 
 
-def test_another_configuration_does_not_go_into_the_same_folder(run):
+def test_another_configuration_does_not_go_into_the_same_folder(run, tmp_path):
     run(*STEPS)
     with pytest.raises(
         ConfigError, match=r"holds a run with optim\.learning_rate=0\.\d+, not 1\.0"
@@ -94,7 +106,7 @@ def test_another_configuration_does_not_go_into_the_same_folder(run):
         run(*STEPS, "--optim.learning_rate=1")
     with pytest.raises(ConfigError, match=r"model\.num_classes is 5, but the data have 10"):
         run(*STEPS, "--model.num_classes=5", workdir="other")
-    assert not (run.__self__ if hasattr(run, "__self__") else Path("other")).exists()
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_finished_run_stays_as_it_is(run):
@@ -106,6 +118,31 @@ def test_a_finished_run_stays_as_it_is(run):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
+def test_a_start_that_failed_does_not_claim_the_folder(run):
+    with pytest.raises(ConfigError, match=r"vit_nano.*: image of 8 x 8 px does not divide"):
+        run(*STEPS, "--model.patch_size=3")
+    _, result, _ = run(*STEPS)
+    assert result.step == 40
+
+
+def test_one_process_at_a_time(run, tmp_path):
+    with locked(tmp_path / "run"), pytest.raises(ConfigError, match="another process is training"):
+        run(*STEPS)
+    run(*STEPS)
+
+
+def test_a_damaged_checkpoint_is_named(run):
+    workdir, *_ = run(*STEPS)
+    for file in (workdir / "checkpoints" / "40" / "variables").rglob("*"):
+        if file.is_file() and file.parent.name == "d":
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"checkpoints/40: the checkpoint cannot be read") as error:
+        run(*STEPS)
+    assert "\n" not in str(error.value)
+    shutil.rmtree(workdir / "checkpoints" / "40")
+    assert "after step 30" in run(*STEPS)[2]
+
+
 # Real processes, really killed.
 
 LONG = (
@@ -114,6 +151,7 @@ LONG = (
     "--eval_every=200",
     "--checkpoint_every=50",
     "--ema=0.9",
+    "--data.mixup=0.2",
     "--model.dropout=0.1",
     "--model.drop_path=0.1",
 )
@@ -180,6 +218,16 @@ def test_sigkill_and_resume_equals_uninterrupted(uninterrupted, tmp_path):
     output = _finish(tmp_path)
     assert "resuming" in output
     _assert_same(_everything(tmp_path), uninterrupted)
+
+
+def test_a_second_signal_ends_a_process_at_once(tmp_path):
+    process = _start(tmp_path)
+    _wait_for(tmp_path, 10)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    process.stdout.close()
+    assert process.returncode in (-signal.SIGINT, 130)
 
 
 def test_sigterm_saves_exits_0_and_resumes(uninterrupted, tmp_path):

@@ -15,14 +15,25 @@ from train.recipes import RECIPES
         (["vit_digits", "--data.source=folder:nowhere"], "nowhere"),
         (["vit_digits", "--data.source=digit"], "digit"),
         (["vit_digits", "--data.train_split=trian"], "trian"),
+        (["vit_digits", "--model.patch_size=3"], "image of 8 x 8 px does not divide into patches"),
+        (["vit_digits", "--model.num_heads=3"], "64 features do not divide into 3 heads"),
+        (["vit_digits", "--model.class_token=false"], "pool='token' needs class_token=True"),
+        (["vit_digits", "--model.name=mixer_nano_patch4_32", "--model.num_heads=2"], "num_heads"),
+        (["vit_digits", "--workdir="], "--workdir is empty"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, capsys):
-    assert main([*arguments, f"--workdir={tmp_path / 'run'}"]) == 2
+    assert main([arguments[0], f"--workdir={tmp_path / 'run'}", *arguments[1:]]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert message in error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_that_is_a_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["vit_digits", f"--workdir={tmp_path / 'file'}", *TINY, "--steps=9"]) == 2
+    assert capsys.readouterr().err.endswith("File exists\n")
 
 
 def test_a_class_folder_without_images_is_named(tmp_path, capsys):
@@ -36,7 +47,7 @@ def test_a_class_folder_without_images_is_named(tmp_path, capsys):
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, capsys):
-    arguments = ["vit_digits", f"--workdir={tmp_path / 'run'}", *TINY, "--steps=2"]
+    arguments = ["vit_digits", f"--workdir={tmp_path / 'run'}", *TINY, "--steps=9"]
     assert main(arguments) == 0
     assert main([*arguments, "--model.num_layers=2"]) == 2
     error = capsys.readouterr().err
@@ -53,5 +64,6 @@ def test_recipes_are_listed(capsys):
 def test_the_fields_of_a_recipe_are_listed(capsys):
     assert main(["vit_digits", "--help"]) == 0
     output = capsys.readouterr().out
-    assert "--optim.learning_rate=0.001" in output
+    assert "--optim.learning_rate=0.002\n" in output
+    assert "--model.patch_size=2\n" in output
     assert "--data.source=digits" in output

@@ -80,7 +80,10 @@ def test_updates_go_downhill_and_decay_shrinks_kernels_only(name):
     assert (without["head"]["kernel"] < 0).all()
     assert (without["head"]["bias"] > 0).all()
     np.testing.assert_array_equal(with_decay["head"]["bias"], without["head"]["bias"])
-    if name == "lamb":  # its trust ratio makes the update as long as the parameters, either way
+    if name == "lamb":  # the update is as long as the kernel, whatever is in it
+        norm = 0.1 * np.linalg.norm(PARAMS["head"]["kernel"])
+        np.testing.assert_allclose(np.linalg.norm(with_decay["head"]["kernel"]), norm, rtol=1e-5)
+        np.testing.assert_allclose(with_decay["head"]["bias"], 0.1, rtol=1e-4)  # Adam's
         return
     momentum = 1.9 if name == "sgd" else 1.0  # sgd's first Nesterov step: g + 0.9 g
     expected = without["head"]["kernel"] - 0.1 * 0.3 * 2.0 * momentum
@@ -116,3 +119,12 @@ def test_clipping_and_layer_decay_scale_the_update():
     updates = _one_update(config, params, grads)
     np.testing.assert_allclose(updates["head"]["kernel"], -40 / 50, rtol=1e-6)
     np.testing.assert_allclose(updates["blocks_0"]["kernel"], -0.5 * 30 / 50, rtol=1e-6)
+
+
+def test_lambs_decay_turns_the_update_towards_the_origin():
+    grads = {"head": {"kernel": jnp.array([[1.0, 0.0], [0.0, 0.0]])}}
+    params = {"head": {"kernel": jnp.array([[0.0, 1.0], [0.0, 0.0]])}}
+    config = OptimConfig(name="lamb", learning_rate=1.0, schedule="constant", weight_decay=0.5)
+    update = _one_update(config, params, grads)["head"]["kernel"]
+    # (1, 0.5 * 1), scaled to the parameters' length of 1.
+    np.testing.assert_allclose(update[0], -np.array([1, 0.5]) / 1.25**0.5, rtol=1e-5)

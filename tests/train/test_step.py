@@ -21,8 +21,8 @@ def setup(tiny):
         config = dataclasses.replace(tiny(*overrides), **fields)
         examples = config.task.open(config.data, "train")
         config = complete(config, examples)
-        model = build(config)
         batch = next(train_batches(examples, config.batch_size, seed=0))
+        model, _ = build(config, batch)
         optimizer = optax.sgd(0.5)
         state = jax.jit(make_init(config, model, optimizer))(batch)
         # The head starts at zero, where no gradient reaches the rest: move it.
@@ -34,7 +34,7 @@ def setup(tiny):
 
 
 def test_the_loss_is_optaxs_cross_entropy(setup):
-    config, model, optimizer, state, batch = setup("--data.mixup=0")
+    config, model, optimizer, state, batch = setup()
     state_after, means = jax.jit(make_step(config, model, optimizer))(state, batch)
     images = (batch["image"] / 255.0 - 0.5) / 0.5
     logits = model.apply({"params": state.params}, jnp.asarray(images, jnp.float32))
@@ -48,7 +48,7 @@ def test_the_loss_is_optaxs_cross_entropy(setup):
 @pytest.mark.parametrize("loss_name", ["softmax", "sigmoid"])
 def test_accumulation_equals_the_large_batch(setup, loss_name):
     task = Classification(loss_name=loss_name, label_smoothing=0.1)
-    config, model, optimizer, state, batch = setup("--accumulate=4", task=task)
+    config, model, optimizer, state, batch = setup("--accumulate=4", "--data.mixup=0.2", task=task)
     # Parts of unequal weight, one of them empty.
     batch["valid"] = np.arange(16) % 4 < np.array([1, 3, 3, 3] * 4)
     batch["valid"][:4] = True
@@ -67,7 +67,7 @@ def test_accumulation_equals_the_large_batch(setup, loss_name):
 @pytest.mark.parametrize("loss_name", ["softmax", "sigmoid"])
 def test_invalid_examples_change_nothing(setup, loss_name):
     task = Classification(loss_name=loss_name)
-    config, model, optimizer, state, batch = setup("--data.mixup=0", task=task)
+    config, model, optimizer, state, batch = setup(task=task)
     step = jax.jit(make_step(config, model, optimizer))
     batch["valid"] = np.arange(16) < 11
     _, means = step(state, batch)
@@ -80,29 +80,35 @@ def test_invalid_examples_change_nothing(setup, loss_name):
 
 
 def test_label_smoothing_spreads_the_target(setup):
-    config, model, *_, batch = setup("--data.mixup=0")
+    config, model, *_, batch = setup()
     task = Classification(label_smoothing=0.2)
     targets = task.prepare(config.data, model, jax.random.key(0), batch)["targets"]
     np.testing.assert_allclose(targets.sum(-1), 1, rtol=1e-6)
     np.testing.assert_allclose(targets.max(-1), 0.8 + 0.02, rtol=1e-6)
 
 
-def test_ema_follows_the_parameters(setup):
+def test_ema_follows_the_variables_with_a_decay_that_warms_up(setup):
     config, model, optimizer, state, batch = setup("--ema=0.75")
-    state = state.replace(ema=jax.tree.map(jnp.zeros_like, state.params))
-    after, _ = jax.jit(make_step(config, model, optimizer))(state, batch)
-    jax.tree.map(
-        lambda average, new: np.testing.assert_allclose(average, 0.25 * new, rtol=1e-5, atol=1e-8),
-        after.ema,
-        after.params,
-    )
-    assert after.evaluated()["params"] is after.ema
+    step = jax.jit(make_step(config, model, optimizer))
+    for count, decay in ((0, 1 / 10), (2, 3 / 12), (100, 0.75)):
+        before = state.replace(
+            step=jnp.int32(count), ema=jax.tree.map(jnp.zeros_like, {"params": state.params})
+        )
+        after, _ = step(before, batch)
+        jax.tree.map(
+            lambda average, new, share=1 - decay: np.testing.assert_allclose(
+                average, share * new, rtol=1e-5, atol=1e-8
+            ),
+            after.ema["params"],
+            after.params,
+        )
+        assert after.evaluated() is after.ema
 
 
 def test_means_are_over_the_steps_since_the_last_logged_one(setup):
     config, model, optimizer, state, batch = setup()
     step = make_step(config, model, optimizer)
-    logged = jax.jit(make_logged(step, 2))
+    logged = jax.jit(make_logged(step, lambda count: 0.5 * count, 2))
     metrics = first_metrics(step, state, batch)
     losses, logs = [], []
     for _ in range(4):
@@ -116,12 +122,13 @@ def test_means_are_over_the_steps_since_the_last_logged_one(setup):
         rtol=1e-5,
     )
     assert metrics.bad_step == -1
+    assert metrics.learning_rate == 0.5 * 3  # of the fourth step, which begins after three
 
 
 def test_the_first_bad_step_is_remembered(setup):
     config, model, optimizer, state, batch = setup()
     step = make_step(config, model, optimizer)
-    logged = jax.jit(make_logged(step, 100))
+    logged = jax.jit(make_logged(step, lambda count: 0.5, 100))
     metrics = first_metrics(step, state, batch)
     state, metrics = logged(state, metrics, batch)
     state.params["head"]["bias"] += jnp.nan
