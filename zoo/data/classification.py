@@ -10,7 +10,7 @@ import numpy as np
 from zoo.data.decode import decode_image
 from zoo.data.errors import DataError
 from zoo.data.loader import Dataset, Example
-from zoo.data.randaugment import randaugment
+from zoo.data.randaugment import LARGEST_MAGNITUDE, RandAugmentStyle, randaugment
 from zoo.data.sources import open_source
 from zoo.data.transforms import (
     HostImage,
@@ -31,7 +31,8 @@ class ClassificationData:
         source: ``digits``, ``folder:PATH`` with PATH/train/CLASS/IMAGE and PATH/val/CLASS/IMAGE,
             or a TFDS set such as ``imagenet2012`` or ``oxford_flowers102:2.1.1``.
         data_dir: Where TFDS keeps its sets; None is ``~/tensorflow_datasets``.
-        train_split: TFDS's split, slices included, ``train[:99%]``; the sub-folder of a folder.
+        train_split: TFDS's split, slices included, ``train[:99%]``; the same of a folder's
+            sub-folder, where a slice is of its images in a fixed shuffled order.
         eval_split: The same for evaluation; folders val, validation, test stand in for each other.
         image_size: Height and width in pixels.
         mean: Of the pixels on a scale of 0..1, one a channel.
@@ -43,7 +44,8 @@ class ClassificationData:
         crop_ratio: Least and largest aspect of the random box, width over height.
         flip: Mirror training images left and right with probability 1/2.
         randaugment_layers: RandAugment's operations for each image; 0 is none.
-        randaugment_magnitude: Their strength, 0..10, timm's and AutoAugment's scale.
+        randaugment_style: Whose operations, timm's or big_vision's: see `zoo.data.randaugment`.
+        randaugment_magnitude: Their strength on AutoAugment's scale, 0..10, for big_vision 0..30.
         randaugment_std: Standard deviation of the strength.
         erase_probability: Share of images in which a box is erased.
         mixup: Parameter of Mixup's Beta distribution; 0 is none. Mixing happens on the device:
@@ -69,6 +71,7 @@ class ClassificationData:
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = False
     randaugment_layers: int = 0
+    randaugment_style: RandAugmentStyle = "timm"
     randaugment_magnitude: float = 9.0
     randaugment_std: float = 0.0
     erase_probability: float = 0.0
@@ -104,6 +107,7 @@ class TrainTransform:
         if c.randaugment_layers:
             image = randaugment(
                 image,
+                c.randaugment_style,
                 c.randaugment_layers,
                 c.randaugment_magnitude,
                 c.randaugment_std,
@@ -134,11 +138,21 @@ def _example(image: HostImage, label: int) -> Example:
     return {"image": image, "label": np.int32(label), "valid": np.bool_(True)}
 
 
-def open_classification(config: ClassificationData, split: Literal["train", "eval"]) -> Dataset:
+def open_classification(
+    config: ClassificationData,
+    split: Literal["train", "eval"],
+    class_names: tuple[str, ...] | None = None,
+) -> Dataset:
     """Opens the data of a config for training or for evaluation.
 
     Examples are ``image`` uint8 [h w 3], ``label`` int32 [], ``valid`` bool []. The digits are
     prepared in `data_dir` when they are not there yet; any other set must be prepared before.
+
+    Args:
+        config: What to read.
+        split: Which of the config's two splits, and its transform.
+        class_names: The classes that a model was trained on: labels are positions in it. Class
+            folders may lack some of them; a TFDS set must have the same. None is the data's own.
 
     Raises:
         DataError: If a field has a value that cannot be, or the source, split or classes are not
@@ -146,7 +160,7 @@ def open_classification(config: ClassificationData, split: Literal["train", "eva
     """
     _check(config)
     name = config.train_split if split == "train" else config.eval_split
-    source = open_source(config.source, config.data_dir, name)
+    source = open_source(config.source, config.data_dir, name, class_names)
     return Dataset(
         source=source,
         transform=TrainTransform(config) if split == "train" else EvalTransform(config),
@@ -164,7 +178,7 @@ def open_classification(config: ClassificationData, split: Literal["train", "eva
 
 def _check(config: ClassificationData) -> None:
     """Rejects values that could only fail later, or silently do something else."""
-    c = config
+    c, strongest = config, LARGEST_MAGNITUDE[config.randaugment_style]
     rules = {
         "image_size": (min(c.image_size) >= 1, "positive numbers of pixels"),
         "std": (min(c.std) > 0, "positive"),
@@ -172,7 +186,10 @@ def _check(config: ClassificationData) -> None:
         "crop_scale": (0 < c.crop_scale[0] <= c.crop_scale[1] <= 1, "ascending in 0..1, not 0"),
         "crop_ratio": (0 < c.crop_ratio[0] <= c.crop_ratio[1], "ascending and positive"),
         "randaugment_layers": (c.randaugment_layers >= 0, "0 or more"),
-        "randaugment_magnitude": (0 <= c.randaugment_magnitude <= 10, "in 0..10"),
+        "randaugment_magnitude": (
+            0 <= c.randaugment_magnitude <= strongest,
+            f"in 0..{strongest} with randaugment_style={c.randaugment_style}",
+        ),
         "randaugment_std": (c.randaugment_std >= 0, "0 or more"),
         "erase_probability": (0 <= c.erase_probability <= 1, "in 0..1"),
         "mixup": (c.mixup >= 0, "0 or more"),

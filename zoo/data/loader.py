@@ -3,7 +3,9 @@
 An example's place in a run is its *position*: row r of global batch k has position k * b + r. The
 position and the seed alone decide which example stands there and how it is augmented, so neither
 threads nor workers nor processes change what a run sees, and a run's state is the number of
-batches it has had. Threads and worker processes are grain's.
+batches it has had. That holds bit for bit with the same version of numpy, whose ``default_rng`` may
+draw other numbers in another, and of the libraries that decode and transform. Threads and worker
+processes are grain's.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
 """Mixup (arXiv 1710.09412) and CutMix (1905.04899) of a whole batch, on the device.
 
 As timm's ``Mixup`` in its batch mode: the partner of example i is example b - 1 - i, and one share
-or one box is drawn for the whole batch. Not timm's: the draws themselves, which are JAX's.
+or one box is drawn for the whole batch. The box is that of timm 1.0.31, n pixels wide; in earlier
+versions it was 2 * (n // 2). Not timm's: the draws themselves, which are JAX's.
 """
 
 import jax
@@ -39,8 +40,8 @@ def mix_batch(
     mixed_key, cutmix_key, share_key, box_key = jax.random.split(key, 4)
     height, width = images.shape[1:3]
     if cutmix:
-        kept = 1 - jax.random.beta(share_key, cutmix, cutmix)
-        own = (~_box(box_key, height, width, kept)).astype(jnp.float32)
+        pasted = 1 - jax.random.beta(share_key, cutmix, cutmix)
+        own = (~_box(box_key, height, width, pasted)).astype(jnp.float32)
     else:
         own = jnp.ones((height, width))
     if mixup:
@@ -55,11 +56,11 @@ def mix_batch(
     )
 
 
-def _box(key: PRNGKeyArray, height: int, width: int, area: Float[Array, ""]) -> Bool[Array, "h w"]:
-    """A box of a share of the image's area around a uniform centre, clipped to the image."""
+def _box(key: PRNGKeyArray, height: int, width: int, share: Float[Array, ""]) -> Bool[Array, "h w"]:
+    """True in a box of that share of the area around a uniform centre, clipped to the image."""
 
     def covered(key: PRNGKeyArray, length: int) -> Bool[Array, " n"]:
-        extent = jnp.floor(length * jnp.sqrt(area)).astype(int)
+        extent = jnp.floor(length * jnp.sqrt(share)).astype(int)
         centre = jax.random.randint(key, (), 0, length)
         places = jnp.arange(length)
         return (places >= centre - extent // 2) & (places < centre + (extent + 1) // 2)

@@ -7,9 +7,11 @@ errors call the image. Nothing here touches the network: ``python -m zoo.data.pr
 import contextlib
 import dataclasses
 import difflib
+import hashlib
 import io
 import os
 import re
+import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,9 @@ class TfdsSource:
         return {"image": record["image"], "label": int(record["label"]), "name": name}
 
 
-def open_source(source: str, data_dir: str | None, split: str) -> FolderSource | TfdsSource:
+def open_source(
+    source: str, data_dir: str | None, split: str, class_names: tuple[str, ...] | None = None
+) -> FolderSource | TfdsSource:
     """Opens one split of a source.
 
     Args:
@@ -75,42 +79,87 @@ def open_source(source: str, data_dir: str | None, split: str) -> FolderSource |
         data_dir: Where TFDS keeps its sets; None is its own default, ``~/tensorflow_datasets``.
         split: TFDS's split, slices included, ``train[:99%]``; for a folder the name of a
             sub-folder, where ``val``, ``validation`` and ``test`` stand in for each other.
+        class_names: What labels are positions in; None is the source's own classes. Class folders
+            may lack some of these; a TFDS set has to have the same.
 
     Raises:
         DataError: If there is no such source, split or class, or the set is not prepared.
     """
     if source.startswith("folder:"):
-        return open_folder(source.removeprefix("folder:"), split)
+        return open_folder(source.removeprefix("folder:"), split, class_names)
     if source == "digits":
         builder = prepared_digits(data_dir)
     else:
         builder = tfds_builder(source, data_dir)
-    return _open_tfds(builder, source, split)
+    opened = _open_tfds(builder, source, split)
+    if class_names not in (None, opened.class_names):
+        raise DataError(
+            f"data {source!r} has the classes {_some(opened.class_names)}, but the model those of"
+            f" other data: {_some(class_names)}"
+        )
+    return opened
 
 
-def open_folder(path: str, split: str) -> FolderSource:
-    """Opens the sub-folder of a split; its classes must be those of ``train``, if there is one."""
-    root = _split_folder(Path(path).expanduser(), split)
-    class_names = _class_folders(root)
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many there are if those are not all."""
+    more = f", ... ({len(names)} in all)" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more
+
+
+def open_folder(path: str, split: str, class_names: tuple[str, ...] | None = None) -> FolderSource:
+    """Opens a split's sub-folder, or a slice of it; for the arguments see `open_source`.
+
+    Without `class_names` the class folders must be those of ``train``, if there is one.
+    """
+    root = _split_folder(Path(path).expanduser(), split.partition("[")[0])
+    folders = _class_folders(root)
     train = root.parent / "train"
-    if train != root and train.is_dir():
+    if class_names is not None:
+        if unknown := sorted(set(folders) - set(class_names)):
+            raise DataError(
+                f"{root}: class folder {_some(unknown)} is none of the model's classes;"
+                f" these are {_some(class_names)}"
+            )
+    elif train != root and train.is_dir():
         expected = _class_folders(train)
-        if class_names != expected:
-            extra, missing = set(class_names) - set(expected), set(expected) - set(class_names)
+        if folders != expected:
+            extra, missing = set(folders) - set(expected), set(expected) - set(folders)
             raise DataError(
                 f"{root}: its class folders differ from those of {train}:"
                 f" missing {sorted(missing) or 'none'}, unknown {sorted(extra) or 'none'}"
             )
+    class_names = class_names or folders
     paths, labels = [], []
-    for label, name in enumerate(class_names):
+    for name in folders:
         images = sorted(_images(os.path.join(root, name), name))
         if not images:
             raise DataError(
                 f"{root / name}: class folder without images ({' '.join(IMAGE_SUFFIXES)})"
             )
         paths += images
-        labels += [label] * len(images)
+        labels += [class_names.index(name)] * len(images)
+    if "[" in split:
+        chosen = _slice(split, root, paths)
+        paths, labels = [paths[i] for i in chosen], [labels[i] for i in chosen]
     return FolderSource(str(root), paths, np.asarray(labels, np.int32), class_names)
+
+
+def _slice(split: str, root: Path, paths: list[str]) -> list[int]:
+    """Ascending places of the images of ``NAME[FROM:TO]``, in examples or percent.
+
+    The slice is of the order of the paths' hashes, so that it holds images of every class.
+    """
+    name = split.partition("[")[0]
+    info: Any = types.SimpleNamespace(num_examples=len(paths))
+    try:
+        slices = tfds.core.ReadInstruction.from_spec(split).to_absolute({name: info})
+    except ValueError as error:
+        raise DataError(
+            f"{root}: no slice {split!r} of its {len(paths)} images; slices are such as"
+            f" {name}[:90%] or {name}[100:200]"
+        ) from error
+    order = sorted(range(len(paths)), key=lambda i: hashlib.sha256(paths[i].encode()).digest())
+    return sorted(i for part in slices for i in order[part.from_ : part.to])
 
 
 def _split_folder(path: Path, split: str) -> Path:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from train.recipes.imagenet import mixer_b16_imagenet, vit_s16_imagenet
 from zoo.data import ClassificationData, DataError, eval_batches, open_classification, train_batches
 
 replace = dataclasses.replace
@@ -108,7 +109,7 @@ def test_bad_images_stop_with_their_path_or_are_left_out(folder):
         ("crop_fraction", 0.0, "in 0..1"),
         ("crop_scale", (0.5, 0.1), "ascending"),
         ("image_size", (0, 8), "positive"),
-        ("randaugment_magnitude", 11.0, "in 0..10"),
+        ("randaugment_magnitude", 11.0, "in 0..10 with randaugment_style=timm"),
         ("erase_probability", 1.5, "in 0..1"),
         ("workers", -1, "0 or more"),
     ],
@@ -116,3 +117,48 @@ def test_bad_images_stop_with_their_path_or_are_left_out(folder):
 def test_impossible_values_are_refused(field, value, rule, digits):
     with pytest.raises(DataError, match=rf"data\.{field} is .*, but must be .*{rule}"):
         open_classification(replace(digits, **{field: value}), "train")
+
+
+def test_big_visions_magnitudes_go_further(folder):
+    source = {"source": f"folder:{folder}", "randaugment_style": "big_vision"}
+    config = ClassificationData(**source, randaugment_layers=2, randaugment_magnitude=15)
+    assert next(train_batches(open_classification(config, "train"), 6, seed=0))["valid"].all()
+    with pytest.raises(DataError, match=r"in 0\.\.30 with randaugment_style=big_vision"):
+        open_classification(replace(config, randaugment_magnitude=31), "train")
+
+
+@pytest.mark.parametrize("recipe", [vit_s16_imagenet, mixer_b16_imagenet])
+def test_the_imagenet_recipes_data_can_be_drawn(recipe, folder):
+    """Enough draws that every operation of RandAugment is among them."""
+    config = replace(recipe().data, source=f"folder:{folder}", train_split="train", threads=2)
+    dataset = open_classification(config, "train")
+    raw = dataset.source[0]
+    for seed in range(100):
+        image = dataset.transform(raw, np.random.default_rng(seed))["image"]
+        assert image.shape == (224, 224, 3)
+    minival = open_classification(replace(config, eval_split="train[50%:]"), "eval")
+    assert len(minival) == 3
+
+
+def test_imagenet_steps_and_rates_are_big_visions():
+    vit, mixer = vit_s16_imagenet(), mixer_b16_imagenet()
+    assert (vit.steps, mixer.steps) == (111_477, 92_897)
+    assert (vit.data.randaugment_magnitude, mixer.data.randaugment_magnitude) == (10, 15)
+    assert {config.data.eval_split for config in (vit, mixer)} == {"train[99%:]"}
+    assert mixer.optim.learning_rate * mixer.optim.final_fraction == pytest.approx(1e-8)
+
+
+def test_labels_are_positions_among_the_classes_of_a_run(folder, digits):
+    config = ClassificationData(source=f"folder:{folder}", threads=2)
+    names = ("ant", "dog", "emu", "cat")
+    dataset = open_classification(config, "eval", names)
+    assert dataset.class_names == names
+    (batch,) = eval_batches(dataset, 4)
+    assert batch["label"].tolist() == [3, 3, 1, 1]
+    with pytest.raises(
+        DataError, match=r"val: class folder cat, dog is none .* these are ant, eel"
+    ):
+        open_classification(config, "eval", ("ant", "eel"))
+    with pytest.raises(DataError, match=r"has the classes 0, 1, .* other data: 1, 0"):
+        open_classification(digits, "eval", ("1", "0"))
+    assert len(open_classification(digits, "eval", tuple("0123456789"))) == 540

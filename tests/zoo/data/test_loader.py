@@ -116,6 +116,9 @@ def test_worker_processes_change_nothing():
     assert_equal(list(eval_batches(numbers(9, workers=2), 4)), list(eval_batches(numbers(9), 4)))
     with pytest.raises(DataError, match=r"^numbers/5: broken$"):
         list(eval_batches(numbers(9, broken, workers=2), 4))
+    evaluated = numbers(13, broken, on_error="skip", workers=2)
+    assert sum(batch["valid"].sum() for batch in eval_batches(evaluated, 4)) == 11
+    assert evaluated.skipped == 2
 
 
 def test_state_is_exact_under_prefetch_and_json():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from zoo.data import mix_batch
+from zoo.data.mix import _box
 
 BATCH, HEIGHT, WIDTH, CLASSES = 6, 12, 20, 5
 
@@ -50,6 +51,22 @@ def test_cutmix_pastes_one_box(batch):
         np.testing.assert_array_equal(pasted, rows[:, None] & columns[None])
         assert np.abs(np.diff(rows.astype(int))).sum() <= 2
         np.testing.assert_allclose(own_share(targets), 1 - pasted.mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_boxes_are_those_of_timm(share):
+    """Rows c - n // 2 to c + (n + 1) // 2 around a centre c, n = int(length * sqrt(share))."""
+    n, m = int(HEIGHT * share**0.5), int(WIDTH * share**0.5)
+    wanted = {
+        (min(y + (n + 1) // 2, HEIGHT) - max(y - n // 2, 0))
+        * (min(x + (m + 1) // 2, WIDTH) - max(x - m // 2, 0))
+        for y in range(HEIGHT)
+        for x in range(WIDTH)
+    }
+    boxes = jax.vmap(lambda key: _box(key, HEIGHT, WIDTH, jnp.float32(share)))
+    areas = np.asarray(boxes(jax.random.split(jax.random.key(0), 2000))).sum((1, 2))
+    assert set(areas.tolist()) == wanted
+    assert areas.max() == n * m
 
 
 def test_each_kind_is_drawn_half_the_time_and_probability_holds(batch):

@@ -113,6 +113,46 @@ def test_classes_of_evaluation_must_be_those_of_training(folder):
         open_source(f"folder:{folder}", None, "val")
 
 
+def test_a_missing_class_folder_is_fine_for_the_classes_of_a_run(folder):
+    for image in (folder / "val" / "cat").iterdir():
+        image.unlink()
+    (folder / "val" / "cat").rmdir()
+    source = open_source(f"folder:{folder}", None, "val", ("cat", "dog"))
+    assert (source.labels.tolist(), source.class_names) == ([1, 1], ("cat", "dog"))
+
+
+def test_unknown_class_folders_are_named_with_a_few_of_those_that_there_are(folder):
+    names = ("cat", *(f"breed{i}" for i in range(11)))
+    with pytest.raises(
+        DataError, match=r"folder dog is none.*cat, .*breed8, \.\.\. \(12 in all\)$"
+    ):
+        open_source(f"folder:{folder}", None, "val", names)
+
+
+def test_slices_of_a_folder_part_it_and_hold_every_class(folder):
+    for i in range(40):
+        for name in ("cat", "dog"):
+            (folder / "train" / name / f"more{i}.png").write_bytes(b"png")
+    paths = open_source(f"folder:{folder}", None, "train").paths
+    parts = [
+        open_source(f"folder:{folder}", None, split)
+        for split in ("train[:50%]", "train[43:77]", "train[90%:]")
+    ]
+    assert [len(part) for part in parts] == [43, 34, 9]
+    assert sorted(path for part in parts for path in part.paths) == sorted(paths)
+    for part in parts:
+        assert part.paths == sorted(part.paths)
+        assert set(part.labels.tolist()) == {0, 1}
+        assert [path.startswith("dog") for path in part.paths] == part.labels.tolist()
+    assert open_source(f"folder:{folder}", None, "val[:1]").class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("split", ["train[:x]", "train[:7]", "train[:3"])
+def test_impossible_slices_of_a_folder(split, folder):
+    with pytest.raises(DataError, match=r"no slice .* of its 6 images; .*train\[:90%\]"):
+        open_source(f"folder:{folder}", None, split)
+
+
 def test_no_such_sub_folder(folder):
     with pytest.raises(DataError, match=r"no sub-folder dev .*there are: train, val"):
         open_source(f"folder:{folder}", None, "dev")

@@ -8,7 +8,6 @@ from PIL import Image
 from scipy import stats
 
 from zoo.data import normalize
-from zoo.data.randaugment import OPERATIONS, Level, randaugment
 from zoo.data.transforms import (
     center_crop,
     random_box,
@@ -37,31 +36,6 @@ def test_evaluation_equals_timm(name):
     height, width, fraction, filter_ = name.removeprefix("eval/").split(",")
     ours = resize_and_crop(PICTURE, (int(height), int(width)), float(fraction), filter_)
     np.testing.assert_array_equal(ours, GOLDEN[name])
-
-
-@pytest.mark.parametrize("name", named("randaugment/"))
-def test_randaugment_operations_equal_timm(name):
-    operation, magnitude, sign = name.removeprefix("randaugment/").split(",")
-    level = Level(float(magnitude) / 10, int(sign), (124, 116, 104), Image.Resampling.BICUBIC)
-    ours = OPERATIONS[operation](Image.fromarray(GOLDEN["small"]), level)
-    np.testing.assert_array_equal(np.asarray(ours), GOLDEN[name])
-
-
-def test_randaugment_has_all_of_timms_operations():
-    assert {name.split("/")[1].split(",")[0] for name in named("randaugment/")} == set(OPERATIONS)
-
-
-def test_randaugment_draws_every_operation_about_half_the_time():
-    plain = sum(
-        np.array_equal(randaugment(PICTURE, 1, 9.0, 0.5, (0, 0, 0), "bicubic", rng), PICTURE)
-        for rng in rngs(400)
-    )
-    assert 170 < plain < 240  # one half, and the few that change nothing here
-    first, again = (
-        randaugment(PICTURE, 3, 9.0, 0.5, (0, 0, 0), "bicubic", np.random.default_rng(7))
-        for _ in range(2)
-    )
-    np.testing.assert_array_equal(first, again)
 
 
 def test_boxes_are_distributed_as_torchvisions():
