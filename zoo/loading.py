@@ -73,7 +73,12 @@ def load_with_report(
         if not stored:
             raise InputError(f"{name}: it does not say which model it is: give a name and the path")
         name, overrides = stored["name"], {**fields_from_json(stored["fields"]), **overrides}
-    model = create(str(name), **overrides)
+    try:
+        model = create(str(name), **overrides)
+    except TypeError as error:
+        if path is not None:
+            raise  # a field of the caller's
+        raise InputError(f"{checkpoint.path}: {error}") from error
     variables, report = load_variables(
         model,
         checkpoint,

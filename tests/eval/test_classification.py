@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn.metrics
+from PIL import Image
 
 import eval.classification
 from eval.classification import ClassificationResult, report
@@ -111,6 +113,94 @@ def test_another_split(workdir):
     assert eval.classification.main(arguments) == 0
     assert json.loads(file.read_text())["examples"] == 1257
     assert len(open_classification(ClassificationData(), "train")) == 1257
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split=nonsense"], "nonsense"),
+        (["--batch_size=0"], "--batch_size is 0, but must be at least 1"),
+        (["--json=nowhere/figures.json"], "--json: there is no folder nowhere"),
+        (["--checkpoint=7"], "has no checkpoint '7'; there are best, last, [30, 60]"),
+        (["--source=folder:nowhere"], "nowhere"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_code_2(workdir, arguments, message, capsys):
+    assert eval.classification.main([f"--workdir={workdir}", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda run: run["model"]["fields"].update(num_layers=2), "blocks_1"),
+        (lambda run: run["model"]["fields"].update(layers=2), "no field 'layers'"),
+        (lambda run: run["data"].update(threads="x"), "not of a classification run"),
+        (lambda run: run.pop("model"), "no model's name and fields"),
+    ],
+)
+def test_a_run_that_was_tampered_with(workdir, tmp_path, change, message, capsys):
+    shutil.copytree(workdir, tmp_path / "run")
+    run = json.loads((workdir / "config.json").read_text())
+    change(run)
+    (tmp_path / "run" / "config.json").write_text(json.dumps(run))
+    assert eval.classification.main([f"--workdir={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_the_last_checkpoint_and_one_by_its_number(workdir):
+    file = workdir / "last.json"
+    for which, step in (("last", 60), ("30", 30)):
+        arguments = [f"--workdir={workdir}", f"--json={file}", f"--checkpoint={which}"]
+        assert eval.classification.main(arguments) == 0
+        assert json.loads(file.read_text())["step"] == step
+
+
+def _save_images(folder, classes, count=3):
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+
+
+@pytest.fixture(scope="module")
+def folder_run(tmp_path_factory):
+    """A run on a folder with classes a, b and c, one of whose images cannot be read."""
+    path = tmp_path_factory.mktemp("folder")
+    for split in ("train", "val"):
+        _save_images(path / "data" / split, "abc")
+    (path / "data" / "val" / "b" / "1.png").write_bytes(b"")
+    data = [f"--data.source=folder:{path / 'data'}", "--data.eval_split=val"]
+    arguments = [*TINY, *data, "--data.on_error=skip", "--steps=4", f"--workdir={path / 'run'}"]
+    assert train_main(["vit_digits", *arguments]) == 0
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_images_left_out_are_counted(folder_run, capsys):
+    file = folder_run / "figures.json"
+    arguments = [f"--workdir={folder_run / 'run'}", f"--json={file}"]
+    assert eval.classification.main(arguments) == 0
+    figures = json.loads(file.read_text())
+    assert (figures["examples"], figures["skipped"]) == (8, 1)
+    assert "8 examples, 1 left out" in capsys.readouterr().out
+
+
+def test_classes_are_told_apart_by_name(folder_run, tmp_path, capsys):
+    file = tmp_path / "figures.json"
+    arguments = [f"--workdir={folder_run / 'run'}", f"--json={file}", "--batch_size=2"]
+    _save_images(tmp_path / "fewer" / "val", "bc")
+    assert eval.classification.main([*arguments, f"--source=folder:{tmp_path / 'fewer'}"]) == 0
+    supports = {k: v["support"] for k, v in json.loads(file.read_text())["per_class"].items()}
+    assert supports == {"a": 0, "b": 3, "c": 3}
+    _save_images(tmp_path / "others" / "val", ["b", "zebra"])
+    assert eval.classification.main([*arguments, f"--source=folder:{tmp_path / 'others'}"]) == 2
+    assert "zebra" in capsys.readouterr().err
 
 
 def _command(*arguments):
