@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ def test_equals_timm(golden, case):
     variables, scale = peer.variables, np.abs(peer.logits).max()
     logits = jax.jit(peer.model.apply)(variables, peer.images)
     np.testing.assert_allclose(logits, peer.logits, atol=1e-5 * scale)
-    maps = peer.model.apply(variables, peer.images, method="feature_maps")
+    maps = jax.jit(partial(peer.model.apply, method="feature_maps"))(variables, peer.images)
     np.testing.assert_allclose(maps[-1], peer.tokens, atol=1e-5 * np.abs(peer.tokens).max())
     sizes = [m.shape[1:3] for m in maps]  # of 33 x 24 px: halves are rounded up
     assert sizes == [(9, 6), (5, 3), (3, 2), (2, 1)]
@@ -39,7 +41,7 @@ def test_frozen_equals_inference_and_learns_nothing(golden):
 def test_training_moves_the_statistics_by_a_tenth():
     model = zoo.create("resnet_nano")
     images = jax.random.normal(jax.random.key(0), (4, 32, 32, 3)) + 1
-    variables = model.init(jax.random.key(1), images)
+    variables = jax.jit(model.init)(jax.random.key(1), images)
     _, updates = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))(
         variables, images
     )
@@ -54,7 +56,7 @@ def test_training_moves_the_statistics_by_a_tenth():
 
 def test_a_new_block_is_the_identity():
     model = zoo.create("resnet_nano")
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     for stage in range(4):
         scale = variables["params"][f"stages_{stage}_0"]["norm2"]["scale"]
         np.testing.assert_array_equal(scale, 0)

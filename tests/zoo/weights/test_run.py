@@ -66,12 +66,15 @@ def test_not_a_run(tmp_path):
     with pytest.raises(ValueError, match=r"not a run: it needs config.json and checkpoints/"):
         read_run(tmp_path)
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"config.json: no model's name and fields"):
-        read_run(tmp_path)
     (tmp_path / "config.json").write_text('{"model": {"name": "vit", "fields": {}}}')
     with pytest.raises(ValueError, match="no complete checkpoint"):
         read_run(tmp_path)
+
+
+def test_config_without_a_model(run):
+    (run / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"config.json: no model's name and fields"):
+        read_run(run)
 
 
 def test_fields_survive_json():
