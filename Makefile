@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 
 demo: $(READY)
 	$(BIN)/python -m train vit_digits --workdir=runs/demo
-	$(BIN)/python -m eval.classification --workdir=runs/demo
+	$(BIN)/python -m eval.classification --workdir=runs/demo --checkpoint=last
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses=auto

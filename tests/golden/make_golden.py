@@ -305,6 +305,24 @@ def data_transforms() -> None:
     np.savez_compressed(HERE / "data_transforms.npz", **arrays)
 
 
+def preprocessing() -> None:
+    """How timm prepares the images of the models that it has."""
+    names = json.loads((HERE / "parameter_counts.json").read_text())
+    configs = {name: timm.get_pretrained_cfg(name) for name in names}
+    found = {
+        name: [
+            *config.input_size[1:],
+            config.mean,
+            config.std,
+            config.interpolation,
+            config.crop_pct,
+        ]
+        for name, config in configs.items()
+        if config is not None
+    }
+    (HERE / "preprocessing.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
 if __name__ == "__main__":
     random.seed(0)
     torch.manual_seed(0)
@@ -318,3 +336,4 @@ if __name__ == "__main__":
     torch_files()
     positions()
     parameter_counts()
+    preprocessing()

@@ -3,7 +3,8 @@
 Paper: "MLP-Mixer: An all-MLP Architecture for Vision", arXiv 2105.01601; sizes from its table 1.
 References: vision_transformer's `models_mixer.py`, and timm's `mlp_mixer.py` for names.
 
-Deviations: drop path rescales the branches that it keeps; GELU is exact, as in timm.
+Deviations: drop path rescales the branches that it keeps; GELU is exact, as in timm; the MLPs are
+initialised as ViT's (Xavier-uniform, biases of 1e-6), where the reference has Flax's defaults.
 """
 
 from functools import partial

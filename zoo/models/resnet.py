@@ -196,11 +196,18 @@ class ResNet(nn.Module):
         return self.head(x) if self.num_classes else x
 
 
-def _variant(num_blocks: tuple[int, ...], image_size: int = 224, **fields: object) -> Variant:
+def _variant(
+    num_blocks: tuple[int, ...],
+    image_size: int = 224,
+    *,
+    crop_fraction: float = 0.95,
+    **fields: object,
+) -> Variant:
     build = partial(ResNet, num_blocks=num_blocks, **fields)
     size = (image_size, image_size)
     # timm's crop and filter; torchvision's first weights used 0.875 and bilinear.
-    return Variant(build, Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD, "bicubic", 0.95))
+    preprocessing = Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD, "bicubic", crop_fraction)
+    return Variant(build, preprocessing)
 
 
 # Blocks of each stage: arXiv 1512.03385, table 1.
@@ -210,7 +217,7 @@ VARIANTS = {
     "resnet18": _variant((2, 2, 2, 2), block="basic"),
     "resnet34": _variant((3, 4, 6, 3), block="basic"),
     "resnet50": _variant((3, 4, 6, 3)),
-    "resnet50_gn": _variant((3, 4, 6, 3), norm="group"),
+    "resnet50_gn": _variant((3, 4, 6, 3), norm="group", crop_fraction=0.94),
     "resnet101": _variant((3, 4, 23, 3)),
     "resnet152": _variant((3, 8, 36, 3)),
 }

@@ -6,8 +6,9 @@ numbers these are; big_vision's `vit.py` for the plain recipe's mean pooling, fi
 representation layer (arXiv 2205.01580).
 
 Deviations: images of any size whose sides divide by the patch are taken, learned positions are
-interpolated for them; the position of the class token is a parameter of its own. Initialisation is
-big_vision's (Xavier-uniform, zero head), not timm's.
+interpolated for them; the position of the class token is a parameter of its own. Dense layers are
+initialised as big_vision's (Xavier-uniform, MLP biases of 1e-6, zero head), positions as timm's
+(0.02). GELU is exact as in timm; big_vision has the tanh approximation.
 """
 
 from functools import partial
@@ -20,7 +21,7 @@ from jaxtyping import Array, Float
 
 from zoo.layers import DropPath, Mlp, MultiHeadAttention, PatchEmbed, resize_positions, sincos_2d
 from zoo.ops.patches import grid_size
-from zoo.types import Preprocessing, Variant
+from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
 
 
 class EncoderBlock(nn.Module):
@@ -181,7 +182,10 @@ _SIZES = {
 }
 
 
-def _variant(size: str, patch_size: int, image_size: int, **fields: object) -> Variant:
+def _variant(
+    size: str, patch_size: int, image_size: int, *, imagenet: bool = False, **fields: object
+) -> Variant:
+    """A variant; `imagenet` pixels are those of the papers that used ImageNet's mean and std."""
     hidden_dim, num_layers, num_heads, mlp_dim = _SIZES[size]
     build = partial(
         ViT,
@@ -192,18 +196,20 @@ def _variant(size: str, patch_size: int, image_size: int, **fields: object) -> V
         **{"num_heads": num_heads, "mlp_dim": mlp_dim, **fields},
     )
     half = (0.5, 0.5, 0.5)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else (half, half)
     crop_fraction = 0.9 if image_size == 224 else 1.0  # timm's
-    size_px = (image_size, image_size)
-    return Variant(build, Preprocessing(size_px, half, half, "bicubic", crop_fraction))
+    preprocessing = Preprocessing((image_size, image_size), mean, std, "bicubic", crop_fraction)
+    return Variant(build, preprocessing)
 
 
 _gap = partial(_variant, pool="mean", class_token=False)
+_ijepa = partial(_gap, imagenet=True)  # arXiv 2301.08243
 
 VARIANTS = {
     "vit_nano_patch4_32": _variant("nano", 4, 32),
     "vit_tiny_patch16_224": _variant("tiny", 16, 224),
     "vit_tiny_patch16_384": _variant("tiny", 16, 384),
-    "vit_small_patch8_224": _variant("small", 8, 224),
+    "vit_small_patch8_224": _variant("small", 8, 224, imagenet=True),  # DINO, arXiv 2104.14294
     "vit_small_patch16_224": _variant("small", 16, 224),
     "vit_small_patch16_384": _variant("small", 16, 384),
     "vit_small_patch32_224": _variant("small", 32, 224),
@@ -221,9 +227,9 @@ VARIANTS = {
     "vit_huge_patch14_224": _variant("huge", 14, 224),
     "vit_giant_patch14_224": _variant("giant", 14, 224),
     "vit_gigantic_patch14_224": _variant("gigantic", 14, 224),
-    # Mean pooling and no class token; timm's base has 16 heads here, as I-JEPA's would.
+    # Mean pooling and no class token; timm's base has 16 heads here.
     "vit_base_patch16_gap_224": _gap("base", 16, 224, num_heads=16),
-    "vit_huge_patch14_gap_224": _gap("huge", 14, 224),
-    "vit_huge_patch16_gap_448": _gap("huge", 16, 448),
-    "vit_giant_patch16_gap_224": _gap("giant", 16, 224),
+    "vit_huge_patch14_gap_224": _ijepa("huge", 14, 224),
+    "vit_huge_patch16_gap_448": _ijepa("huge", 16, 448),
+    "vit_giant_patch16_gap_224": _ijepa("giant", 16, 224),
 }

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import zoo
+from zoo.types import Preprocessing
 from zoo.weights.tree import flatten
 
 COUNTS = Path(__file__).parents[2] / "golden" / "parameter_counts.json"
@@ -55,6 +56,18 @@ def test_parameter_count(name):
     leaves = jax.tree.leaves(traced(name)[1]["params"])
     assert sum(leaf.size for leaf in leaves) == expected[name]
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_preprocessing_is_timms(name):
+    golden = json.loads((COUNTS.parent / "preprocessing.json").read_text())
+    if name not in golden:
+        assert "nano" in name or name == "mixer_h14_224"  # timm does not have them
+        return
+    height, width, mean, std, interpolation, crop = golden[name]
+    assert zoo.preprocessing(name) == Preprocessing(
+        (height, width), tuple(mean), tuple(std), interpolation, crop
+    )
 
 
 def test_every_counted_model_is_registered():
