@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+import zoo
 from tests.train.conftest import TINY
 from train.config import ConfigError
 from train.log import read_metrics
@@ -116,6 +118,27 @@ def test_a_finished_run_stays_as_it_is(run):
     assert result.step == 40
     assert "resuming" in output
     assert (workdir / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("ema", ["none", "0.9"])
+def test_a_run_starts_from_a_checkpoint(run, tiny, tmp_path, ema):
+    fields = {"num_classes": 3, "image_size": 16, "patch_size": 4, "num_layers": 1}
+    fields |= {"hidden_dim": 16, "num_heads": 2, "mlp_dim": 32}
+    model = zoo.create("vit_nano_patch4_32", **fields)
+    variables = model.init(jax.random.key(3), jnp.zeros((1, 16, 16, 3)))
+    zoo.save(model, variables, tmp_path / "timm.safetensors", source="timm")
+    # A rate of zero: what is saved is what the run started from.
+    still = ("--optim.learning_rate=0", f"--ema={ema}", "--steps=2")
+    workdir, _, output = run(f"--init={tmp_path / 'timm.safetensors'}", *still)
+    assert "pos_embed" in output and "head/kernel" in output  # resized, and initialised anew
+    _, found = zoo.load(workdir)
+    for name in ("patch_embed", "blocks_0", "norm", "cls_token"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+            found["params"][name],
+            variables["params"][name],
+        )
+    assert found["params"]["pos_embed"].shape == (2, 2, 16)
 
 
 def test_a_start_that_failed_does_not_claim_the_folder(run):

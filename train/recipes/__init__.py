@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from train.config import Config
 from train.recipes.digits import mixer_digits, vit_digits
+from train.recipes.finetune import vit_b16_finetune
 from train.recipes.imagenet import mixer_b16_imagenet, vit_s16_imagenet
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "mixer_b16_imagenet": mixer_b16_imagenet,
     "mixer_digits": mixer_digits,
+    "vit_b16_finetune": vit_b16_finetune,
     "vit_digits": vit_digits,
     "vit_s16_imagenet": vit_s16_imagenet,
 }

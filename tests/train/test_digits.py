@@ -1,0 +1,43 @@
+"""The digits recipes really learn, and only because the labels are right."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from train.config import override
+from train.loop import train
+from train.recipes import RECIPES
+from train.tasks.classification import Classification
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["vit_digits", "mixer_digits"])
+def test_98_percent_of_the_held_out_digits(recipe, tmp_path):
+    result = train(RECIPES[recipe](), tmp_path, Console(file=io.StringIO()))
+    assert result.figures["top1"] >= 0.98
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomLabels(Classification):
+    """Trains on labels that say nothing of the images."""
+
+    def open(self, data, split):
+        dataset = super().open(data, split)
+        if split == "eval":
+            return dataset
+
+        def transform(example, rng):
+            return {**dataset.transform(example, rng), "label": np.int32(rng.integers(10))}
+
+        return dataclasses.replace(dataset, transform=transform)
+
+
+@pytest.mark.slow
+def test_random_labels_teach_nothing(tmp_path):
+    config = override(RECIPES["mixer_digits"](), ["--steps=500", "--eval_every=500"])
+    config = dataclasses.replace(config, task=RandomLabels())
+    result = train(config, tmp_path, Console(file=io.StringIO()))
+    assert result.figures["top1"] < 0.3
