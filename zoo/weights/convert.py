@@ -1,7 +1,7 @@
 """Tensors of a checkpoint to the leaves of a model, with a report that accounts for every name."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax.typing import DTypeLike
 
 from zoo.layers.position import resize_positions
 from zoo.weights.maps import NameMap, Rule, plan
@@ -92,8 +91,7 @@ def convert(
     tensors: Mapping[str, np.ndarray],
     *,
     new_head: bool = False,
-    dtype: DTypeLike | None = None,
-    place: bool = True,
+    place: Callable[[np.ndarray], Any] = lambda array: array,
 ) -> tuple[dict[str, Any], LoadReport]:
     """Fills a model's leaves from a checkpoint's tensors.
 
@@ -105,8 +103,7 @@ def convert(
         tensors: The checkpoint's tensors by name; read one by one, so that they can be lazy.
         new_head: Whether the caller asked for a number of classes, so that a head of another
             number in the file is no error.
-        dtype: Of the floating-point leaves; None keeps the file's.
-        place: Whether the leaves are copied to the device; else they are views of the file.
+        place: What becomes of each leaf; an array that it is given can be a view of the file.
 
     Returns:
         The leaves that the file has, and what became of all others.
@@ -131,38 +128,29 @@ def convert(
                 array = np.asarray(resize_positions(jnp.asarray(array, jnp.float32), want[:2]))
                 resized[path] = change
             if array.shape == want:
-                flat[path] = _leaf(array, dtype) if place else array
+                flat[path] = place(array)
             elif new_head and path.startswith(HEAD):
                 reinitialised[path] = change
             else:
                 mismatched[path] = change
-    dropped = dict(name_map.ignored)
+    reasons = dict(name_map.ignored)
     if new_head:
         heads = [entry.theirs for entry in rules if entry.ours[0].startswith(HEAD)]
-        dropped |= dict.fromkeys(heads, "the model was asked for without this head")
+        reasons |= dict.fromkeys(heads, "the model was asked for without this head")
     rest = sorted(tensors.keys() - {step.theirs for step in steps})
-    reasons = {name: _reason(name, dropped) for name in rest}
+    dropped = {name: why for name in rest if (why := _reason(name, reasons))}
     report = LoadReport(
         file=file,
         source=name_map.source,
         loaded=tuple(flat),
         resized=resized,
         reinitialised=reinitialised,
-        dropped={name: why for name, why in reasons.items() if why},
+        dropped=dropped,
         missing=missing,
         mismatched=mismatched,
-        unexpected=tuple(name for name, why in reasons.items() if not why),
+        unexpected=tuple(name for name in rest if name not in dropped),
     )
-    return jax.block_until_ready(flat), report
-
-
-def _leaf(array: np.ndarray, dtype: DTypeLike | None) -> jax.Array:
-    """A copy on the device: the file may change once it is read."""
-    if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
-        array = array.astype(dtype, copy=False)
-    # jax may share a contiguous array's memory; for any other it makes its own copy, faster than
-    # numpy does.
-    return jax.device_put(array.copy() if array.flags.c_contiguous else array)
+    return flat, report
 
 
 def _reason(name: str, reasons: Mapping[str, str]) -> str | None:

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,10 @@ def load_variables(
         InputError: If a leaf of the model or a tensor of the file stays unexplained, naming the
             first ones of both sides; or if the source is unknown.
     """
-    flat, report = _convert(model, checkpoint, source, new_head=new_head, dtype=dtype)
+    with ThreadPoolExecutor() as pool:
+        place = partial(pool.submit, _to_device, dtype)
+        futures, report = _convert(model, checkpoint, source, new_head=new_head, place=place)
+        flat = {path: future.result() for path, future in futures.items()}
     if report.problems:
         raise InputError(report.error())
     if report.reinitialised:
@@ -64,7 +69,7 @@ def load_report(
     Raises:
         InputError: If the file cannot be read, or the source is unknown.
     """
-    return _convert(model, open_checkpoint(path), source, new_head=new_head, place=False)[1]
+    return _convert(model, open_checkpoint(path), source, new_head=new_head)[1]
 
 
 def _convert(
@@ -73,6 +78,16 @@ def _convert(
     leaves = abstract_leaves(model)
     name_map = best_map(model, leaves, set(checkpoint), source)
     return convert(str(checkpoint.path), model, name_map, leaves, checkpoint, **options)
+
+
+def _to_device(dtype: DTypeLike | None, array: np.ndarray) -> jax.Array:
+    """A copy on the device: the file may change once it is read."""
+    if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(dtype, copy=False)
+    # jax may share a contiguous array's memory; for any other it makes its own copy, faster than
+    # numpy does.
+    array = array.copy() if array.flags.c_contiguous else array
+    return jax.block_until_ready(jax.device_put(array))
 
 
 def _initialise(model: nn.Module, paths: set[str]) -> dict[str, jax.Array]:
@@ -110,12 +125,12 @@ def save_variables(
         for step in steps
     }
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.touch()
-        mode = partial.stat().st_mode  # save_file makes a file for its owner alone
-        save_file(tensors, partial, metadata=dict(metadata))
-        partial.chmod(mode)
-        os.replace(partial, path)
+        part.touch()
+        mode = part.stat().st_mode  # save_file makes a file for its owner alone
+        save_file(tensors, part, metadata=dict(metadata))
+        part.chmod(mode)
+        os.replace(part, path)
     finally:
-        partial.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

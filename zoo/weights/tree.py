@@ -52,7 +52,8 @@ def abstract_leaves(model: nn.Module) -> dict[str, Any]:
         return outputs
 
     with nn.intercept_methods(trace_once):
-        leaves = flatten(jax.eval_shape(model.init, jax.random.key(0), example_images(model)))
+        init = lambda images: model.init(jax.random.key(0), images)  # noqa: E731
+        leaves = flatten(jax.eval_shape(init, example_images(model)))
     for first, path in copies:
         for name, leaf in list(leaves.items()):
             collection, _, rest = name.partition("/")
