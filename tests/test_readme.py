@@ -10,7 +10,7 @@ COUNTS = json.loads((ROOT / "tests" / "golden" / "parameter_counts.json").read_t
 
 
 def test_the_example_runs(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    example = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[0]
     found: dict = {}
     exec(compile(example, "README.md", "exec"), found)
     assert found["logits"].shape == (1, 10)
@@ -25,3 +25,9 @@ def test_the_model_table_has_every_model_with_its_parameters():
     rows = re.findall(r"^\| `([a-z0-9_]+)` \|.*?\| ([\d,]+) \|", README, flags=re.MULTILINE)
     table = {name: int(count.replace(",", "")) for name, count in rows}
     assert table == {name: COUNTS[name] for name in zoo.list_models()}
+
+
+def test_nothing_is_left_to_be_filled_in_and_files_exist():
+    assert not re.findall(r"\b[A-Z]+_[A-Z_]+\b(?<!TFDS_DIR)|PARITY", README)
+    for path in re.findall(r"`((?:tests|zoo|train|eval)/[\w/.]+)`", README):
+        assert (ROOT / path).exists(), path
