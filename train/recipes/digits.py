@@ -30,10 +30,22 @@ def _digits(recipe: str, model: ModelConfig) -> Config:
 
 
 def vit_digits() -> Config:
-    """A small ViT on the embedded digits, from scratch."""
+    """A small ViT on the embedded digits, from scratch.
+
+        python -m train vit_digits --workdir=DIR
+
+    95 s on two CPU cores; top-1 of the last checkpoint on the 540 held-out digits 99.07, 99.44 and
+    98.70% for the seeds 0, 1 and 2.
+    """
     return _digits("vit_digits", ModelConfig("vit_nano_patch4_32", {"patch_size": 2}))
 
 
 def mixer_digits() -> Config:
-    """A small MLP-Mixer on the embedded digits, from scratch."""
+    """A small MLP-Mixer on the embedded digits, from scratch.
+
+        python -m train mixer_digits --workdir=DIR
+
+    85 s on two CPU cores; top-1 of the last checkpoint on the 540 held-out digits 99.26, 99.63 and
+    99.26% for the seeds 0, 1 and 2.
+    """
     return _digits("mixer_digits", ModelConfig("mixer_nano_patch4_32", {"patch_size": 2}))
