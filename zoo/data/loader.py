@@ -141,7 +141,7 @@ class _Rows:
 
     def batches(self) -> grain.DatasetIterator[Batch]:
         threads = self.dataset.threads
-        ahead = min(500, 2 * len(self.rows)) if threads else 0
+        ahead = max(threads, min(500, 2 * len(self.rows))) if threads else 0
         examples = grain.MapDataset.source(self).to_iter_dataset(
             grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
         )
