@@ -6,12 +6,13 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from zoo.types import InputError
-from zoo.weights.run import fields_to_json, is_orbax, is_run, read_orbax, read_run
+from zoo.weights.run import fields_from_json, fields_to_json, is_orbax, is_run, read_orbax, read_run
 from zoo.weights.torch_file import read_torch
 from zoo.weights.tree import flatten
 
@@ -40,6 +41,15 @@ METADATA = "jax-vision-zoo"
 PREFIXES = ("module.", "_orig_mod.")
 NPZ_PREFIXES = ("opt/target/", "params/")
 
+
+class Description(NamedTuple):
+    """What a file of ours says of itself: its model's name and fields, and whose names it has."""
+
+    name: str
+    fields: dict[str, object]
+    source: str | None
+
+
 Readers = dict[str, Callable[[], np.ndarray]]
 
 
@@ -58,6 +68,28 @@ class Checkpoint(Mapping[str, np.ndarray]):
     format: str
     readers: Readers
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def description(self) -> Description | None:
+        """What `zoo.save` or a run says of the model; None if another program wrote the file.
+
+        Raises:
+            InputError: If it is damaged.
+        """
+        if METADATA not in self.metadata:
+            return None
+        try:
+            entry = json.loads(self.metadata[METADATA])
+            found = Description(
+                entry["name"], fields_from_json(entry["fields"]), entry.get("source")
+            )
+            if not isinstance(found.name, str) or not isinstance(found.source, str | None):
+                raise TypeError("a name that is no string")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f"{self.path}: its metadata {METADATA!r} lacks a model's name and fields: {error!r}"
+            ) from error
+        return found
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.readers[name]()
