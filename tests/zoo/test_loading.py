@@ -2,6 +2,7 @@ import json
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -255,3 +256,17 @@ def test_command_with_bad_input(capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("norm", "bn", "norm 'bn' is not one of batch, frozen, group"),
+        ("block", "botleneck", "block 'botleneck' is not one of basic, bottleneck"),
+    ],
+)
+def test_resnet_of_unknown_parts(monkeypatch, field, value, message):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside the tests
+    model = zoo.create("resnet_nano", **{field: value})
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

@@ -117,6 +117,7 @@ def _check_pickle(file: BinaryIO) -> None:
     start = file.tell()
     stack: list[int] = []  # depths; -1 is a mark
     memo: dict[int, int] = {}
+    argument: Any
     for op, argument, position in pickletools.genops(file):
         if position is None or position - start > MAX_PICKLE:
             raise ValueError(f"more than {MAX_PICKLE} bytes beside its storages")

@@ -265,6 +265,12 @@ def test_text_file(tmp_path, name, text):
         b'{"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 4]}}',
         b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}',
         b'{"a": [',
+        b'{"__metadata__": 3}',
+        b'{"__metadata__": {"a": 3}}',
+        b'{"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "F32", "shape": [0, 9223372036854775808], "data_offsets": [0, 0]}}',
+        b'{"a": ' + b"[" * 100_000,
     ],
 )
 def test_broken_safetensors_header(tmp_path, header):
@@ -288,3 +294,37 @@ def test_neither_torch_nor_tensorflow_is_imported():
         "assert not {'torch', 'tensorflow'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["uint16", "uint32", "uint64", "float8_e5m2", "float8_e4m3fn"])
+def test_rarer_dtypes_of_safetensors(tmp_path, name):
+    tensors = {"a": np.array([1, 2], np.dtype(name))}
+    save_file(tensors, tmp_path / "x.safetensors")
+    assert_same(open_checkpoint(tmp_path / "x.safetensors"), tensors)
+
+
+def test_damaged_members_of_npz(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(
+        path, good=np.arange(3), objects=np.array([{}], object), flipped=np.full(64, 7, np.int8)
+    )
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("note.txt", "hello")
+        file.writestr("text.npy", "hello")
+    path.write_bytes(path.read_bytes().replace(b"\7" * 64, b"\7" * 63 + b"\6"))
+    checkpoint = open_checkpoint(path)
+    assert set(checkpoint) == {"good", "objects", "flipped", "text"}
+    np.testing.assert_array_equal(checkpoint["good"], [0, 1, 2])
+    for name in ("objects", "flipped", "text"):
+        with pytest.raises(InputError, match=rf"x\.npz: {name}\.npy cannot be read: "):
+            checkpoint[name]
+
+
+@pytest.mark.parametrize(
+    "weight_map", [{}, [], {"a": 3}, {"a": ["x"]}, {"a": "x.index.json"}, {"a": None, "b": "x"}]
+)
+def test_broken_index(tmp_path, weight_map):
+    path = tmp_path / "x.index.json"
+    path.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(InputError, match=r"x\.index\.json: (not an index|shard .* is an index)"):
+        open_checkpoint(path)
