@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from pathlib import Path
 
 import zoo
 from zoo.types import InputError
@@ -28,16 +29,23 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--model", required=True, help="one of `python -m zoo list`")
     command.add_argument("--source", help="whose names the file has; found out if absent")
     command.add_argument("--to", default="zoo", help="whose names to write (default: zoo)")
-    command.add_argument("--num-classes", type=int, help="of the file, if not the model's")
+    command.add_argument("--num-classes", type=_count, help="of the file, if not the model's")
     command.set_defaults(run=_convert)
 
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _count(text: str) -> int:
+    """A number of classes: 0 is a model without a head."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return int(text)
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -86,10 +94,20 @@ def _departures(report: LoadReport) -> str:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    folder = Path(options.out).absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{options.out}: there is no folder {folder} to write it to")
+    if Path(options.out).is_dir():
+        raise InputError(f"{options.out}: a folder; give the name of a file to write")
     fields = {} if options.num_classes is None else {"num_classes": options.num_classes}
     model, variables, report = zoo.load_with_report(
         options.model, options.file, options.source, param_dtype=None, **fields
     )
+    if report.reinitialised:
+        raise InputError(
+            f"{options.file}: --num-classes={options.num_classes} would make a new head"
+            f" ({next(iter(report.reinitialised.values()))}); give the file's number, or 0 for none"
+        )
     zoo.save(model, variables, options.out, options.to)
     print(report)
     print(f"wrote {options.out} in the layout of {options.to}")

@@ -16,7 +16,6 @@ from zoo.weights import (
     METADATA,
     LoadReport,
     fetch,
-    fields_from_json,
     fields_to_json,
     load_variables,
     open_checkpoint,
@@ -67,12 +66,12 @@ def load_with_report(
     if path is None and name in MODELS:
         raise InputError(f"{name}: load needs a checkpoint's path as well; create makes a model")
     checkpoint = open_checkpoint(fetch(name if path is None else path))
-    stored = json.loads(checkpoint.metadata.get(METADATA, "{}"))
+    stored = checkpoint.description
     new_head = "num_classes" in overrides
     if path is None:
         if not stored:
             raise InputError(f"{name}: it does not say which model it is: give a name and the path")
-        name, overrides = stored["name"], {**fields_from_json(stored["fields"]), **overrides}
+        name, overrides = stored.name, {**stored.fields, **overrides}
     try:
         model = create(str(name), **overrides)
     except TypeError as error:
@@ -82,7 +81,7 @@ def load_with_report(
     variables, report = load_variables(
         model,
         checkpoint,
-        source or stored.get("source"),
+        source or (stored.source if stored else None),
         new_head=new_head,
         dtype=param_dtype,
     )
@@ -99,7 +98,8 @@ def save(
         variables: All its collections.
         path: The file.
         source: Whose names and layouts to write: ``zoo``, or those of a source that `load` knows,
-            such as ``timm`` for use in PyTorch.
+            such as ``timm`` for use in PyTorch. ``big_vision`` has no position for the class token:
+            the token is written as the sum of the two, which gives the same logits.
 
     Raises:
         InputError: If the model is of no registered family, or the source cannot name it.

@@ -2,6 +2,7 @@ import json
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -87,6 +88,58 @@ def test_positions_are_resized_and_reported(saved):
     rest = {k: v for k, v in loaded["params"].items() if k != "pos_embed"}
     assert_equal(rest, {k: variables["params"][k] for k in rest})
     assert model.apply(loaded, jnp.ones((1, 16, 12, 3))).shape == (1, 7)
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize(("file", "model"), [((6, 6), (4, 9)), ((4, 9), (6, 6))])
+def test_grids_of_equally_many_positions(tmp_path, file, model, described):
+    (rows, columns), fields = file, {**TINY, "num_classes": 3}
+    size = (4 * rows, 4 * columns)
+    written = zoo.create(NANO, **{**fields, "image_size": size})
+    variables = drawn(written, size)
+    path = tmp_path / "model.safetensors"
+    zoo.save(written, variables, path, "timm")
+    if described:
+        assert_equal(zoo.load(path)[1], variables)
+    else:  # 36 positions of another program's are of a square
+        with safe_open(path, "np") as opened:
+            save_file({name: opened.get_tensor(name) for name in opened.keys()}, path)
+        rows, columns = 6, 6
+    fields["image_size"] = (4 * model[0], 4 * model[1])
+    _, loaded, report = zoo.load_with_report(NANO, path, **fields)
+    found = loaded["params"]["pos_embed"]
+    old = variables["params"]["pos_embed"].reshape(rows, columns, 8)
+    assert bool(report.resized) == ((rows, columns) != model)
+    expected = jax.image.resize(old, (*model, 8), "bicubic", antialias=True)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "{}", '{"name": 3, "fields": {}}', "[" * 9999])
+def test_damaged_description(tmp_path, text):
+    path = tmp_path / "x.safetensors"
+    save_file({"a": np.zeros(1)}, path, metadata={"jax-vision-zoo": text})
+    with pytest.raises(InputError, match=r"x\.safetensors: its metadata 'jax-vision-zoo' lacks"):
+        zoo.load(path)
+
+
+def test_convert_makes_no_new_head(saved, tmp_path, capsys):
+    _, _, path = saved
+    zoo.save(drawn_nano := zoo.create(NANO, num_classes=5), drawn(drawn_nano, (32, 32)), path)
+    arguments = ["convert", str(path), str(tmp_path / "out"), f"--model={NANO}"]
+    assert main([*arguments, "--num-classes=3"]) == 2
+    assert "--num-classes=3 would make a new head" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*arguments, "--num-classes=5"]) == 0
+    with pytest.raises(SystemExit):
+        main([*arguments, "--num-classes=-1"])
+
+
+@pytest.mark.parametrize("out", ["missing/out", "."])
+def test_convert_to_no_file(saved, tmp_path, capsys, out):
+    arguments = ["convert", str(saved[2]), str(tmp_path / out), f"--model={NANO}"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "folder" in error and error.count("\n") == 1
 
 
 def test_head_is_new_only_where_it_was_asked_for(saved):
@@ -203,3 +256,17 @@ def test_command_with_bad_input(capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("norm", "bn", "norm 'bn' is not one of batch, frozen, group"),
+        ("block", "botleneck", "block 'botleneck' is not one of basic, bottleneck"),
+    ],
+)
+def test_resnet_of_unknown_parts(monkeypatch, field, value, message):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside the tests
+    model = zoo.create("resnet_nano", **{field: value})
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

@@ -9,7 +9,7 @@ zero.
 """
 
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from zoo.layers import DropPath
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
 
 Norm = Literal["batch", "frozen", "group"]
+Kind = Literal["basic", "bottleneck"]
 
 
 class FrozenBatchNorm(nn.Module):
@@ -65,6 +66,11 @@ def _norm(kind: Norm, axis_name: str | None, dtype: DTypeLike, *, train: bool) -
             )
 
 
+def _check(what: str, value: str, allowed: object) -> None:
+    if value not in get_args(allowed):
+        raise ValueError(f"{what} {value!r} is not one of {', '.join(get_args(allowed))}")
+
+
 def _conv(dim: int, size: int, stride: int, dtype: DTypeLike, name: str) -> nn.Conv:
     """A convolution without bias, padded by half its size on both sides as in torch."""
     return nn.Conv(
@@ -92,7 +98,7 @@ class Block(nn.Module):
         dtype: Of the computation; parameters are float32.
     """
 
-    kind: Literal["basic", "bottleneck"]
+    kind: Kind
     dim: int
     stride: int
     norm: Norm
@@ -142,7 +148,7 @@ class ResNet(nn.Module):
     """
 
     num_classes: int = 1000
-    block: Literal["basic", "bottleneck"] = "bottleneck"
+    block: Kind = "bottleneck"
     num_blocks: tuple[int, ...] = (3, 4, 6, 3)
     stage_dims: tuple[int, ...] = (64, 128, 256, 512)
     stem_dim: int = 64
@@ -152,7 +158,9 @@ class ResNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        """Makes the head; the stages are made where they are used."""
+        """Checks the parts' names and makes the head; the stages are made where they are used."""
+        _check("norm", self.norm, Norm)
+        _check("block", self.block, Kind)
         if self.num_classes:
             self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
 

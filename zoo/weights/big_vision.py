@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 from flax import linen as nn
 
-from zoo.ops.patches import grid_size
 from zoo.weights.maps import CLASS_TOKEN, Layout, NameMap, Rule, positions, reshape, rule
 
 # A class token without a position; one that had a position goes back as their sum.
@@ -61,9 +60,8 @@ def _attention(theirs: str, ours: str, dim: int, heads: int) -> tuple[Rule, ...]
 
 
 def _positions(model: nn.Module, *, of_token: bool) -> tuple[Rule, ...]:
-    grid = grid_size(model.image_size, model.patch_size)
     if of_token and model.class_token:
-        layout = positions(grid, class_token=True)
+        layout = positions(class_token=True)
         theirs = "Transformer/posembed_input/pos_embedding"
         return (
             rule("cls", "cls_token", layout=CLASS_TOKEN),
@@ -74,7 +72,7 @@ def _positions(model: nn.Module, *, of_token: bool) -> tuple[Rule, ...]:
     token = ("cls_token", "cls_pos_embed") if learned else ("cls_token",)
     return (
         rule("cls", *token, layout=_BARE_TOKEN if learned else CLASS_TOKEN),
-        rule(theirs, "pos_embed", layout=positions(grid, class_token=False)),
+        rule(theirs, "pos_embed", layout=positions(class_token=False)),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.layers.position import resize_positions
-from zoo.weights.maps import NameMap, Rule, plan
+from zoo.weights.maps import NameMap, Rule, as_grid, plan
 
 HEAD = "params/head/"
 
@@ -91,6 +91,7 @@ def convert(
     tensors: Mapping[str, np.ndarray],
     *,
     new_head: bool = False,
+    grid: tuple[int, int] | None = None,
     place: Callable[[np.ndarray], Any] = lambda array: array,
 ) -> tuple[dict[str, Any], LoadReport]:
     """Fills a model's leaves from a checkpoint's tensors.
@@ -103,6 +104,7 @@ def convert(
         tensors: The checkpoint's tensors by name; read one by one, so that they can be lazy.
         new_head: Whether the caller asked for a number of classes, so that a head of another
             number in the file is no error.
+        grid: Rows and columns of the file's positions, if it says so.
         place: What becomes of each leaf; an array that it is given can be a view of the file.
 
     Returns:
@@ -123,6 +125,12 @@ def convert(
             continue
         for path, array in zip(step.ours, arrays, strict=True):
             want = leaves[path].shape
+            if path.endswith("/pos_embed") and array.ndim == 2:
+                try:
+                    array = as_grid(array, grid, want[:2])
+                except ValueError as error:
+                    mismatched[path] = str(error)
+                    continue
             change = f"{_shape(array.shape)} in the file, {_shape(want)} in the model"
             if path.endswith("/pos_embed") and array.shape != want and array.shape[2:] == want[2:]:
                 array = np.asarray(resize_positions(jnp.asarray(array, jnp.float32), want[:2]))

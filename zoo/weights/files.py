@@ -2,16 +2,19 @@
 
 import dataclasses
 import json
+import math
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from zoo.types import InputError
-from zoo.weights.run import fields_to_json, is_orbax, is_run, read_orbax, read_run
+from zoo.weights.run import fields_from_json, fields_to_json, is_orbax, is_run, read_orbax, read_run
 from zoo.weights.torch_file import read_torch
 from zoo.weights.tree import flatten
 
@@ -24,6 +27,11 @@ SAFETENSORS_DTYPES = {
     "I32": np.dtype(np.int32),
     "I16": np.dtype(np.int16),
     "I8": np.dtype(np.int8),
+    "U64": np.dtype(np.uint64),
+    "U32": np.dtype(np.uint32),
+    "U16": np.dtype(np.uint16),
+    "F8_E5M2": jnp.dtype(jnp.float8_e5m2),
+    "F8_E4M3": jnp.dtype(jnp.float8_e4m3fn),
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
@@ -39,6 +47,15 @@ METADATA = "jax-vision-zoo"
 # Wrappers that put the same prefix before every name.
 PREFIXES = ("module.", "_orig_mod.")
 NPZ_PREFIXES = ("opt/target/", "params/")
+
+
+class Description(NamedTuple):
+    """What a file of ours says of itself: its model's name and fields, and whose names it has."""
+
+    name: str
+    fields: dict[str, object]
+    source: str | None
+
 
 Readers = dict[str, Callable[[], np.ndarray]]
 
@@ -58,6 +75,28 @@ class Checkpoint(Mapping[str, np.ndarray]):
     format: str
     readers: Readers
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def description(self) -> Description | None:
+        """What `zoo.save` or a run says of the model; None if another program wrote the file.
+
+        Raises:
+            InputError: If it is damaged.
+        """
+        if METADATA not in self.metadata:
+            return None
+        try:
+            entry = json.loads(self.metadata[METADATA])
+            found = Description(
+                entry["name"], fields_from_json(entry["fields"]), entry.get("source")
+            )
+            if not isinstance(found.name, str) or not isinstance(found.source, str | None):
+                raise TypeError("a name that is no string")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f"{self.path}: its metadata {METADATA!r} lacks a model's name and fields: {error!r}"
+            ) from error
+        return found
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.readers[name]()
@@ -114,8 +153,10 @@ def read_safetensors(path: Path) -> tuple[Readers, dict[str, str]]:
         try:
             header = json.loads(file.read(length))
             metadata = header.pop("__metadata__", {})
+            if not all(isinstance(value, str) for value in metadata.values()):
+                raise TypeError("__metadata__ is not of strings")
             tensors = {name: _entry(entry) for name, entry in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: not a safetensors header: {error}") from error
     end = 8 + length + max((stop for *_, stop in tensors.values()), default=0)
     if end != size:
@@ -137,7 +178,10 @@ def _entry(entry: dict) -> tuple[np.dtype, tuple[int, ...], int, int]:
         raise ValueError(f"dtype {entry['dtype']} is not one of {', '.join(SAFETENSORS_DTYPES)}")
     dtype, shape = SAFETENSORS_DTYPES[entry["dtype"]], tuple(map(int, entry["shape"]))
     start, stop = entry["data_offsets"]
-    if start < 0 or stop - start != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
+    # The zero of an empty tensor must not hide sizes that no array can have.
+    if any(n < 0 for n in shape) or math.prod(n for n in shape if n) >= 2**48 or len(shape) > 32:
+        raise ValueError(f"shape {list(shape)} is of no array")
+    if start < 0 or stop - start != dtype.itemsize * math.prod(shape):
         raise ValueError(f"{stop - start} bytes for shape {list(shape)}")
     return dtype, shape, start, stop
 
@@ -150,10 +194,18 @@ def _is_npz(path: Path) -> bool:
 def _read_npz(path: Path) -> Readers:
     archive = np.load(path, allow_pickle=False)
 
-    def reader(name: str) -> Callable[[], np.ndarray]:
-        return lambda: archive[name]
+    def read(member: str) -> np.ndarray:
+        try:
+            array = archive[member]
+            if not isinstance(array, np.ndarray):  # numpy hands out the bytes of anything else
+                raise TypeError("not in numpy's format")
+        except Exception as error:  # whatever zipfile, zlib and numpy raise for a damaged member
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{path}: {member} cannot be read: {reason}") from error
+        return array
 
-    return {name: reader(name) for name in archive.files}
+    members = [name for name in archive.zip.namelist() if name.endswith(".npy")]
+    return {member.removesuffix(".npy"): partial(read, member) for member in members}
 
 
 def _unwrap(readers: Readers, prefixes: tuple[str, ...]) -> Readers:
@@ -169,10 +221,14 @@ def _open_index(path: Path) -> Checkpoint:
     """A Hugging Face index: which shard of the same folder holds which tensor."""
     try:
         shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not shards or not all(isinstance(shard, str) for shard in shards):
+            raise ValueError("weight_map is not of files' names")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not an index of shards: {error}") from error
     readers = {}
     for shard in shards:
+        if shard.endswith(".index.json"):
+            raise InputError(f"{path}: shard {shard!r} is an index; it must be a checkpoint")
         if Path(shard).name != shard or not (path.parent / shard).is_file():
             raise InputError(f"{path}: no shard {shard!r} beside it")
         opened = open_checkpoint(path.parent / shard)

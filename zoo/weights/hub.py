@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import urllib.parse
 from pathlib import Path
 
 from zoo.types import InputError
@@ -25,6 +26,8 @@ def fetch(path_or_url: str | Path) -> Path:
             have its recorded SHA-256: the hub's, or the digits that end the file's name.
     """
     url = str(path_or_url)
+    if url.startswith("http://"):
+        raise InputError(f"{url}: downloads are by https:// or hf://")
     if not url.startswith(("hf://", "https://")):
         return Path(path_or_url)
     try:
@@ -88,7 +91,10 @@ def _fetch_url(url: str) -> Path:
     from huggingface_hub.file_download import http_get
 
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
-    path = Path(constants.HF_HOME) / "jax-vision-zoo" / digest / url.rpartition("/")[2]
+    name = urllib.parse.urlsplit(url).path.rpartition("/")[2]  # without a query
+    if not name:
+        raise InputError(f"{url}: not the address of a file")
+    path = Path(constants.HF_HOME) / "jax-vision-zoo" / digest / name
     if path.is_file():
         return path
     if constants.HF_HUB_OFFLINE:

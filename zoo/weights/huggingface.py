@@ -9,7 +9,6 @@ from functools import partial
 
 from flax import linen as nn
 
-from zoo.ops.patches import grid_size
 from zoo.weights.maps import (
     BATCH_COUNTERS,
     CLASS_TOKEN,
@@ -47,7 +46,6 @@ _STATE = {
 
 def vit(model: nn.Module, prefix: str, names: dict[str, str]) -> tuple[Rule, ...]:
     """`ViTModel` or `ViTForImageClassification`; `representation` is their pooler."""
-    grid = grid_size(model.image_size, model.patch_size)
     block = f"{prefix}{names['']}"
     denses = [
         dense(f"{block}.{theirs}", f"blocks_{{i}}/{ours}") for ours, theirs in names.items() if ours
@@ -59,7 +57,7 @@ def vit(model: nn.Module, prefix: str, names: dict[str, str]) -> tuple[Rule, ...
             f"{prefix}embeddings.position_embeddings",
             "pos_embed",
             "cls_pos_embed",
-            layout=positions(grid, class_token=True),
+            layout=positions(class_token=True),
         ),
         *norm(f"{block}.layernorm_before", "blocks_{i}/norm1"),
         *norm(f"{block}.layernorm_after", "blocks_{i}/norm2"),

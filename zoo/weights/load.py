@@ -14,6 +14,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from safetensors.numpy import save_file
 
+from zoo.ops.patches import grid_size
+from zoo.registry import create
 from zoo.types import InputError
 from zoo.weights.convert import LoadReport, convert
 from zoo.weights.files import Checkpoint, open_checkpoint
@@ -77,7 +79,20 @@ def _convert(
 ) -> tuple[dict[str, Any], LoadReport]:
     leaves = abstract_leaves(model)
     name_map = best_map(model, leaves, set(checkpoint), source)
-    return convert(str(checkpoint.path), model, name_map, leaves, checkpoint, **options)
+    grid = _grid(checkpoint)
+    return convert(str(checkpoint.path), model, name_map, leaves, checkpoint, grid=grid, **options)
+
+
+def _grid(checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """Rows and columns of the positions in a file that says which model of ours it holds."""
+    description = checkpoint.description
+    if description is None:
+        return None
+    try:
+        model = create(description.name, **description.fields)
+        return grid_size(model.image_size, model.patch_size)
+    except (InputError, TypeError, ValueError, AttributeError):  # no such model, or no patches
+        return None
 
 
 def _to_device(dtype: DTypeLike | None, array: np.ndarray) -> jax.Array:

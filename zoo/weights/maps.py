@@ -10,6 +10,7 @@ paths with the collection first: ``params/blocks_0/attn/query/kernel``.
     'blocks.3.fc.weight'
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -91,27 +92,37 @@ def fused(count: int, part: Layout) -> Layout:
     )
 
 
-def positions(grid: tuple[int, int], *, class_token: bool) -> Layout:
+def positions(*, class_token: bool) -> Layout:
     """Their ``[1, n, d]`` positions, the class token's first if there is one; ours as a grid.
 
-    The positions read are for `grid` if they are as many, else for a square one.
+    What is read is still without rows and columns, ``[n, d]``: see `as_grid`.
     """
 
     def read(x: np.ndarray) -> tuple[np.ndarray, ...]:
-        count = x.shape[1] - class_token
-        side = int(max(count, 0) ** 0.5)
-        rows, columns = grid if count == grid[0] * grid[1] else (side, side)
-        if rows * columns != count:
-            what = "a class token and a square grid" if class_token else "a square grid"
-            raise ValueError(f"{x.shape[1]} positions are not {what}")
-        map_ = x[0, int(class_token) :].reshape(rows, columns, -1)
-        return (map_, x[0, 0]) if class_token else (map_,)
+        if x.ndim != 3 or len(x) != 1:
+            raise ValueError("not positions of shape [1, n, d]")
+        flat = x[0, int(class_token) :]
+        return (flat, x[0, 0]) if class_token else (flat,)
 
     def write(map_: np.ndarray, *token: np.ndarray) -> np.ndarray:
         flat = map_.reshape(-1, map_.shape[-1])
         return np.concatenate([*(t[None] for t in token), flat])[None]
 
     return Layout(read, write)
+
+
+def as_grid(flat: np.ndarray, known: tuple[int, int] | None, wanted: tuple[int, int]) -> np.ndarray:
+    """Positions ``[n, d]`` as a grid: the file's if it is known, else a square, else the model's.
+
+    Raises:
+        ValueError: If there is no such grid of n positions.
+    """
+    count = len(flat)
+    square = (math.isqrt(count),) * 2
+    for rows, columns in (known or square, square, wanted):
+        if rows * columns == count:
+            return flat.reshape(rows, columns, flat.shape[-1])
+    raise ValueError(f"{count} positions beside any class token's are not a square grid")
 
 
 def rule(theirs: str, *ours: str, layout: Layout = SAME) -> Rule:

@@ -2,7 +2,6 @@
 
 from flax import linen as nn
 
-from zoo.ops.patches import grid_size
 from zoo.weights.maps import (
     BATCH_COUNTERS,
     CLASS_TOKEN,
@@ -21,9 +20,8 @@ from zoo.weights.maps import (
 
 def vit(model: nn.Module) -> tuple[Rule, ...]:
     """`VisionTransformer`; the norm after the pooling is their `fc_norm`."""
-    grid = grid_size(model.image_size, model.patch_size)
     paths = ("pos_embed", "cls_pos_embed") if model.class_token else ("pos_embed",)
-    layout = positions(grid, class_token=model.class_token)
+    layout = positions(class_token=model.class_token)
     return (
         *patch_embed("patch_embed.proj", model.patch_size),
         rule("cls_token", "cls_token", layout=CLASS_TOKEN),

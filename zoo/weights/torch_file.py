@@ -8,7 +8,10 @@ legacy sequence of pickles.
 """
 
 import collections
+import io
+import math
 import pickle
+import pickletools
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -33,6 +36,12 @@ DTYPES = {
     "BoolStorage": np.dtype(np.bool_),
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+# Of nested tuples; torch's own files have three.
+MAX_DEPTH = 100
+# Bytes of the pickle beside the storages; a thousand tensors take 0.2 MB.
+MAX_PICKLE = 2**24
+# Of a number in a tensor's description; and numpy's axes.
+MAX_NUMBER, MAX_AXES = 2**48, 32
 # Where training scripts keep the parameters, better ones first.
 STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
 
@@ -50,6 +59,97 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
+class _MakeTensor:
+    """Stands for torch's functions that make a tensor; no pickle can write to it."""
+
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
+        shape, strides = tuple(shape), tuple(strides)
+        numbers = (offset, *shape, *strides)
+        if not isinstance(storage, _Storage) or len(shape) != len(strides):
+            raise pickle.UnpicklingError("a tensor without a storage")
+        if not all(isinstance(n, int) and 0 <= n < MAX_NUMBER for n in numbers):
+            raise pickle.UnpicklingError(f"a tensor of sizes that are not 0 to {MAX_NUMBER - 1}")
+        if len(shape) > MAX_AXES or math.prod(n for n in shape if n) >= MAX_NUMBER:
+            raise pickle.UnpicklingError("a tensor of too many axes or numbers")
+        if math.prod(shape) > storage.count:
+            raise pickle.UnpicklingError(
+                f"a tensor of more numbers than the {storage.count} of its storage: an expanded one"
+                " must be saved as a contiguous copy"
+            )
+        last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        if 0 not in shape and last >= storage.count:
+            raise pickle.UnpicklingError("a tensor beyond the end of its storage")
+        return _Tensor(storage, offset, shape, strides)
+
+
+class _MakeParameter:
+    """Stands for the function that wraps a tensor as a parameter."""
+
+    __slots__ = ()
+
+    def __call__(self, data: Any, *_: Any) -> _Tensor:
+        if not isinstance(data, _Tensor):
+            raise pickle.UnpicklingError("a parameter without a tensor")
+        return data
+
+
+class _MakeSize:
+    """Stands for ``torch.Size``."""
+
+    __slots__ = ()
+
+    def __call__(self, numbers: Any = ()) -> tuple[int, ...]:
+        size = tuple(numbers)
+        if not all(isinstance(n, int) for n in size):
+            raise pickle.UnpicklingError("a size that is not of integers")
+        return size
+
+
+def _check_pickle(file: BinaryIO) -> None:
+    """Refuses a pickle that is too long or nests tuples too deeply; leaves the file where it was.
+
+    To hash a tuple, C code calls itself for each tuple inside it, without a limit: a million nested
+    ones end the process. Only these opcodes make tuples of tuples, as `_MakeSize` makes none; the
+    depth of whatever is on the stack is followed, of lists and dicts only as far as they are full.
+    """
+    start = file.tell()
+    stack: list[int] = []  # depths; -1 is a mark
+    memo: dict[int, int] = {}
+    argument: Any
+    for op, argument, position in pickletools.genops(file):
+        if position is None or position - start > MAX_PICKLE:
+            raise ValueError(f"more than {MAX_PICKLE} bytes beside its storages")
+        inside, kept = [0], len(op.stack_before)
+        if pickletools.markobject in op.stack_before:
+            while (depth := stack.pop()) >= 0:
+                inside.append(depth)
+            kept = op.stack_before.index(pickletools.markobject)
+        inside += [stack.pop() for _ in range(kept)]
+        depth = max(inside) + op.name.startswith("TUPLE")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"tuples nested more than {MAX_DEPTH} deep")
+        if op.name == "MARK":
+            depth = -1
+        elif op.name.endswith("GET"):
+            depth = memo[argument]
+        elif op.name.endswith("PUT") or op.name == "MEMOIZE":
+            index = len(memo) if argument is None else argument
+            if index > position:  # the unpickler would make a table of as many entries
+                raise ValueError(f"an entry {index} of the memo at byte {position}")
+            memo[index] = depth if op.stack_before else stack[-1]
+        stack += [depth] * len(op.stack_after)
+    file.seek(start)
+
+
+def _load(file: BinaryIO) -> tuple[Any, dict[str, _Storage]]:
+    """The next pickled object of a file, and the storages that it names."""
+    _check_pickle(file)
+    unpickler = _Unpickler(file)
+    return unpickler.load(), unpickler.storages
+
+
 class _Unpickler(pickle.Unpickler):
     """Tensors, dicts, lists, sets, strings and numbers; everything else is refused by name."""
 
@@ -61,10 +161,10 @@ class _Unpickler(pickle.Unpickler):
             "argparse.Namespace": type("Namespace", (), {}),
             "builtins.set": set,
             "__builtin__.set": set,
-            "torch.Size": tuple,
-            "torch._utils._rebuild_tensor": self._tensor,
-            "torch._utils._rebuild_tensor_v2": self._tensor,
-            "torch._utils._rebuild_parameter": self._parameter,
+            "torch.Size": _MakeSize(),
+            "torch._utils._rebuild_tensor": _MakeTensor(),
+            "torch._utils._rebuild_tensor_v2": _MakeTensor(),
+            "torch._utils._rebuild_parameter": _MakeParameter(),
             **{f"torch.{name}": name for name in DTYPES},
         }
 
@@ -82,20 +182,6 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"unknown storage {pid!r}")
         storage = _Storage(str(key), DTYPES[type_name], int(count))
         return self.storages.setdefault(storage.key, storage)
-
-    def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
-        numbers = (offset, *shape, *strides)
-        if not isinstance(storage, _Storage) or len(shape) != len(strides):
-            raise pickle.UnpicklingError("a tensor without a storage")
-        if not all(isinstance(number, int) and number >= 0 for number in numbers):
-            raise pickle.UnpicklingError("a tensor of negative size")
-        last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        if 0 not in shape and last >= storage.count:
-            raise pickle.UnpicklingError("a tensor beyond the end of its storage")
-        return _Tensor(storage, offset, tuple(shape), tuple(strides))
-
-    def _parameter(self, data: Any, *_: Any) -> Any:
-        return data
 
 
 def read_torch(path: Path) -> dict[str, Callable[[], np.ndarray]]:
@@ -138,11 +224,12 @@ def _read_zip(path: Path) -> tuple[Any, dict[str, int]]:
             raise ValueError("a zip archive without data.pkl")
         if "byteorder" in names and archive.read(names["byteorder"]) != b"little":
             raise ValueError("not of little-endian numbers")
-        with archive.open(names["data.pkl"]) as pickled:
-            unpickler = _Unpickler(pickled)  # pyright: ignore[reportArgumentType] (IO of bytes)
-            state = unpickler.load()
+        pickled = names["data.pkl"]
+        if pickled.compress_type != zipfile.ZIP_STORED or pickled.file_size > MAX_PICKLE:
+            raise ValueError(f"data.pkl is compressed or of more than {MAX_PICKLE} bytes")
+        state, storages = _load(io.BytesIO(archive.read(pickled)))
         offsets = {}
-        for key, storage in unpickler.storages.items():
+        for key, storage in storages.items():
             info = names[f"data/{key}"]
             size = storage.count * storage.dtype.itemsize
             if info.compress_type != zipfile.ZIP_STORED or info.file_size < size:
@@ -156,15 +243,15 @@ def _read_legacy(path: Path) -> tuple[Any, dict[str, int]]:
     """The same of a file from before torch 1.6: five pickles, then the storages in order."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        if _Unpickler(file).load() != LEGACY_MAGIC:
+        if _load(file)[0] != LEGACY_MAGIC:
             raise ValueError("no magic number")
-        _Unpickler(file).load()  # the version of the format
-        _Unpickler(file).load()  # sizes of C's integers on the machine that wrote it
-        unpickler = _Unpickler(file)
-        state, keys = unpickler.load(), _Unpickler(file).load()
+        _load(file)  # the version of the format
+        _load(file)  # sizes of C's integers on the machine that wrote it
+        state, storages = _load(file)
+        keys, _ = _load(file)
         offsets = {}
         for key in keys:
-            storage = unpickler.storages[key]
+            storage = storages[key]
             (count,) = struct.unpack("<q", file.read(8))
             offsets[key] = file.tell()
             end = offsets[key] + count * storage.dtype.itemsize

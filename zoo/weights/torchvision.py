@@ -2,7 +2,6 @@
 
 from flax import linen as nn
 
-from zoo.ops.patches import grid_size
 from zoo.weights import timm
 from zoo.weights.maps import (
     BATCH_COUNTERS,
@@ -20,7 +19,6 @@ from zoo.weights.maps import (
 
 def vit(model: nn.Module) -> tuple[Rule, ...]:
     """`VisionTransformer`, which always has a class token."""
-    grid = grid_size(model.image_size, model.patch_size)
     block, ours = "encoder.layers.encoder_layer_{i}", "blocks_{i}"
     fused = f"{block}.self_attention.in_proj"
     return (
@@ -30,7 +28,7 @@ def vit(model: nn.Module) -> tuple[Rule, ...]:
             "encoder.pos_embedding",
             "pos_embed",
             "cls_pos_embed",
-            layout=positions(grid, class_token=True),
+            layout=positions(class_token=True),
         ),
         *norm(f"{block}.ln_1", f"{ours}/norm1"),
         *fused_attention(f"{fused}_weight", f"{fused}_bias", f"{ours}/attn"),

@@ -176,9 +176,57 @@ def forged(tmp_path, offset, shape, strides):
 def test_tensor_cannot_reach_beyond_its_storage(tmp_path):
     good = open_checkpoint(forged(tmp_path, 1, (3,), (1,)))["x"]
     np.testing.assert_array_equal(good, [1, 2, 3])
-    for claim in [(2, (3,), (1,)), (0, (2, 3), (3, 1)), (-1, (2,), (1,)), (0, (2,), (-1,))]:
+    for claim in [
+        (2, (3,), (1,)),
+        (0, (2, 3), (3, 1)),
+        (-1, (2,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (5,), (0,)),
+        (0, (2**40, 2**40), (0, 0)),
+        (0, (0, 2**40, 2**40), (0, 0, 0)),
+        (0, (0, 2**64), (0, 0)),
+        (0, (1,) * 65, (1,) * 65),
+    ]:
         with pytest.raises(InputError, match="not a readable PyTorch file: a tensor"):
             open_checkpoint(forged(tmp_path, *claim))
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        b")" + b"\x85" * 10**6,  # TUPLE1
+        b"(" * 10**5 + b"t" * 10**5,  # TUPLE
+        b")" + b"\x85q\x010h\x01" * 10**5,  # TUPLE1, BINPUT, POP, BINGET
+        b")" + b"2\x86" * 100 + b"2\x87" * 10,  # DUP, TUPLE2; TUPLE3 has too few
+        b")\x940" + b"h\x00\x85" * 3 + b"\x85" * 101,
+    ],
+)
+def test_deep_tuples_as_keys(tmp_path, nested):
+    opcodes = b"\x80\x02}" + nested + b"Ns."
+    bare, archive, deflated = (tmp_path / f"{n}.pth" for n in ("bare", "zip", "deflated"))
+    bare.write_bytes(opcodes)
+    for path, kind in [(archive, zipfile.ZIP_STORED), (deflated, zipfile.ZIP_DEFLATED)]:
+        with zipfile.ZipFile(path, "w", kind) as file:
+            file.writestr("archive/data.pkl", opcodes)
+    for path in (bare, archive, deflated):
+        with pytest.raises(InputError, match=r"not a readable PyTorch file"):
+            open_checkpoint(path)
+
+
+def test_memo_is_no_larger_than_the_pickle(tmp_path):
+    (tmp_path / "x.pth").write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")
+    with pytest.raises(InputError, match="an entry 2147483647 of the memo"):
+        open_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    "name", ["torch\nSize", "torch._utils\n_rebuild_tensor_v2", "torch._utils\n_rebuild_parameter"]
+)
+@pytest.mark.parametrize("state", [b"}X\x01\x00\x00\x00aK\x01s", b"N}X\x01\x00\x00\x00aK\x01s\x86"])
+def test_no_pickle_writes_to_a_stand_in(tmp_path, name, state):
+    (tmp_path / "x.pth").write_bytes(b"\x80\x02c" + name.encode() + b"\n" + state + b"b.")
+    with pytest.raises(InputError, match=r"object has no attribute"):
+        open_checkpoint(tmp_path / "x.pth")
 
 
 def cut(source, path, share):
@@ -217,6 +265,12 @@ def test_text_file(tmp_path, name, text):
         b'{"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 4]}}',
         b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}}',
         b'{"a": [',
+        b'{"__metadata__": 3}',
+        b'{"__metadata__": {"a": 3}}',
+        b'{"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "F32", "shape": [0, 9223372036854775808], "data_offsets": [0, 0]}}',
+        b'{"a": ' + b"[" * 100_000,
     ],
 )
 def test_broken_safetensors_header(tmp_path, header):
@@ -240,3 +294,37 @@ def test_neither_torch_nor_tensorflow_is_imported():
         "assert not {'torch', 'tensorflow'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["uint16", "uint32", "uint64", "float8_e5m2", "float8_e4m3fn"])
+def test_rarer_dtypes_of_safetensors(tmp_path, name):
+    tensors = {"a": np.array([1, 2], np.dtype(name))}
+    save_file(tensors, tmp_path / "x.safetensors")
+    assert_same(open_checkpoint(tmp_path / "x.safetensors"), tensors)
+
+
+def test_damaged_members_of_npz(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(
+        path, good=np.arange(3), objects=np.array([{}], object), flipped=np.full(64, 7, np.int8)
+    )
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("note.txt", "hello")
+        file.writestr("text.npy", "hello")
+    path.write_bytes(path.read_bytes().replace(b"\7" * 64, b"\7" * 63 + b"\6"))
+    checkpoint = open_checkpoint(path)
+    assert set(checkpoint) == {"good", "objects", "flipped", "text"}
+    np.testing.assert_array_equal(checkpoint["good"], [0, 1, 2])
+    for name in ("objects", "flipped", "text"):
+        with pytest.raises(InputError, match=rf"x\.npz: {name}\.npy cannot be read: "):
+            checkpoint[name]
+
+
+@pytest.mark.parametrize(
+    "weight_map", [{}, [], {"a": 3}, {"a": ["x"]}, {"a": "x.index.json"}, {"a": None, "b": "x"}]
+)
+def test_broken_index(tmp_path, weight_map):
+    path = tmp_path / "x.index.json"
+    path.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(InputError, match=r"x\.index\.json: (not an index|shard .* is an index)"):
+        open_checkpoint(path)

@@ -139,3 +139,19 @@ def test_no_network_is_one_line(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set; give a local path"):
         fetch("https://host.example/x.pth")
+
+
+def test_query_hides_no_checksum(hub, monkeypatch):
+    serve(monkeypatch, b"other")
+    with pytest.raises(InputError, match=r"its SHA-256 is"):
+        fetch("https://host.example/resnet18-00000000.pth?download=true/x")
+    assert fetch("https://host.example/x.pth?a=1").name == "x.pth"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("http://host.example/x.pth", "https://"), ("https://host.example/", "not the address")],
+)
+def test_no_address_of_a_file(hub, url, message):
+    with pytest.raises(InputError, match=message):
+        fetch(url)

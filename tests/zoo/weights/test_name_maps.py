@@ -138,8 +138,8 @@ def test_positions_that_are_no_grid(golden, tmp_path):
     weights = {**peer.weights, "pos_embed": np.zeros((1, 12, 16), np.float32)}
     np.savez(tmp_path / "bad.npz", **weights)
     report = load_report(peer.model, tmp_path / "bad.npz")
-    assert "12 positions are not a class token and a square grid" in str(report)
-    assert set(report.mismatched) == {"params/pos_embed", "params/cls_pos_embed"}
+    assert "11 positions beside any class token's are not a square grid" in str(report)
+    assert set(report.mismatched) == {"params/pos_embed"}
 
 
 def test_a_leaf_without_a_name_is_an_error():
