@@ -6,6 +6,7 @@ it is an object like any other.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
@@ -244,4 +245,10 @@ class CocoEvaluator(Collected):
 def unique_names(categories: Mapping[int, str]) -> list[str]:
     """Names of the categories in order; those that several share get their id added."""
     names = list(categories.values())
-    return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in categories.items()]
+    while len(set(names)) < len(names):
+        shared = Counter(names)
+        names = [
+            name if shared[name] == 1 else f"{name} ({i})"
+            for i, name in zip(categories, names, strict=True)
+        ]
+    return names

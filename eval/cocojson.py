@@ -109,6 +109,18 @@ class GroundTruth:
         return {category.id: category.name for category in self.categories}
 
 
+def check_output(path: Path | None) -> None:
+    """Refuses a file to be written, if any, in a folder that does not exist.
+
+    Raises:
+        FileError: Names it.
+    """
+    if path and not path.parent.is_dir():
+        raise FileError(f"{path}: no folder {path.parent}")
+    if path and path.is_dir():
+        raise FileError(f"{path}: is a folder")
+
+
 T = TypeVar("T")
 
 
@@ -134,7 +146,7 @@ def decode(path: Path, kind: type[T]) -> T:
         raise FileError(f"{path}: {error}") from None
 
 
-def _refuse(path: Path, name: str, records: Sequence[Any], rows: np.ndarray, what: str) -> None:
+def refuse_rows(path: Path, name: str, records: Sequence[Any], rows: np.ndarray, what: str) -> None:
     """Raises an `FileError` that lists the first of the offending `rows`, if there are any."""
     if not len(rows):
         return
@@ -150,7 +162,8 @@ def _refuse(path: Path, name: str, records: Sequence[Any], rows: np.ndarray, wha
     raise FileError(f"{path}: {what}: {'; '.join(shown)}{more}")
 
 
-def _repeated(values: Sequence[int | str]) -> np.ndarray:
+def repeated(values: Sequence[int | str]) -> np.ndarray:
+    """Positions of values that an earlier one equals."""
     seen: set[int | str] = set()
     rows = [i for i, value in enumerate(values) if value in seen or seen.add(value)]
     return np.array(rows, int)
@@ -211,7 +224,7 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
     file: Any = decode(path, msgspec.defstruct("File", fields))
     for name in ("images", "categories", "annotations"):
         records = getattr(file, name)
-        _refuse(path, name, records, _repeated([r.id for r in records]), "id given twice")
+        refuse_rows(path, name, records, repeated([r.id for r in records]), "id given twice")
     try:
         images = sorted(file.images, key=lambda image: image.id)
     except TypeError:
@@ -222,7 +235,7 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
     annotations = [file.annotations[row] for row in rows]
 
     def refuse(bad: np.ndarray, what: str) -> None:
-        _refuse(path, "annotations", file.annotations, rows[bad], what)
+        refuse_rows(path, "annotations", file.annotations, rows[bad], what)
 
     areas = _values(annotations, "area", float)
     refuse(np.flatnonzero(~np.isfinite(areas)), "area is not finite")
@@ -300,13 +313,13 @@ def read_results(path: Path, truth: GroundTruth, iou_type: IouType) -> tuple[Det
         results = decode(path, list[_FullResult])
     image = _positions(results, truth.images)
     stray = np.flatnonzero(image < 0)
-    _refuse(path, "results", results, stray, "image_id is not in the annotations")
+    refuse_rows(path, "results", results, stray, "image_id is not in the annotations")
     rows, warnings = _known(path, "result", results, image, truth.categories)
     image = image[rows]
     kept = results if len(rows) == len(results) else [results[row] for row in rows]
 
     def refuse(bad: np.ndarray, what: str) -> None:
-        _refuse(path, "results", results, rows[bad], what)
+        refuse_rows(path, "results", results, rows[bad], what)
 
     scores = _values(kept, "score", float)
     refuse(np.flatnonzero(~np.isfinite(scores)), "score is not finite")

@@ -65,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     arguments = _arguments(argv)
     try:
+        cocojson.check_output(arguments.json)
+        if not 0 < arguments.iou <= 1:
+            raise FileError(f"--iou: {arguments.iou}, not above 0 and at most 1")
         figures = _EVALUATE[arguments.style](arguments)
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
