@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from eval.coco import IouType
-from eval.cocomasks import RunLengths, read_masks
+from eval.cocomasks import Int64, RunLengths, read_masks
 from eval.records import Detections, Objects
 from eval.rle import Masks
 
@@ -30,29 +30,29 @@ class FileError(ValueError):
 class Image(msgspec.Struct):
     """An entry of ``images``; the last two fields are LVIS's."""
 
-    id: int | str
-    file_name: str = ""
-    height: int = 0
-    width: int = 0
-    neg_category_ids: list[int] = []
-    not_exhaustive_category_ids: list[int] = []
+    id: int | float | str
+    file_name: str | None = None
+    height: Int64 = 0
+    width: Int64 = 0
+    neg_category_ids: list[Int64] = []
+    not_exhaustive_category_ids: list[Int64] = []
 
 
 class Category(msgspec.Struct):
     """An entry of ``categories``; `frequency` is LVIS's: r, c or f."""
 
-    id: int
+    id: Int64
     name: str
     frequency: str = ""
 
 
 class _Annotation(msgspec.Struct, kw_only=True, gc=False):
-    id: int
-    image_id: int | str
-    category_id: int
+    id: Int64
+    image_id: int | float | str
+    category_id: Int64
     area: float
-    iscrowd: int = 0
-    ignore: int = 0
+    iscrowd: Int64 | bool = 0
+    ignore: Int64 | bool = 0
 
 
 class _BoxAnnotation(_Annotation, kw_only=True, gc=False):
@@ -67,12 +67,12 @@ class _MaskAnnotation(_Annotation, kw_only=True, gc=False):
 class _KeypointAnnotation(_Annotation, kw_only=True, gc=False):
     bbox: tuple[float, ...]
     keypoints: list[float]
-    num_keypoints: int
+    num_keypoints: Int64
 
 
 class _Result(msgspec.Struct, kw_only=True, gc=False):
-    image_id: int | str
-    category_id: int
+    image_id: int | float | str
+    category_id: Int64
     score: float
     bbox: tuple[float, ...] = ()
 
@@ -162,9 +162,9 @@ def refuse_rows(path: Path, name: str, records: Sequence[Any], rows: np.ndarray,
     raise FileError(f"{path}: {what}: {'; '.join(shown)}{more}")
 
 
-def repeated(values: Sequence[int | str]) -> np.ndarray:
+def repeated(values: Sequence[int | float | str]) -> np.ndarray:
     """Positions of values that an earlier one equals."""
-    seen: set[int | str] = set()
+    seen: set[int | float | str] = set()
     rows = [i for i, value in enumerate(values) if value in seen or seen.add(value)]
     return np.array(rows, int)
 
@@ -324,6 +324,16 @@ def read_results(path: Path, truth: GroundTruth, iou_type: IouType) -> tuple[Det
     scores = _values(kept, "score", float)
     refuse(np.flatnonzero(~np.isfinite(scores)), "score is not finite")
     shape = _result_shapes(results, kept, truth, image, iou_type, refuse)
+    if iou_type == "segm" and shape[2] is not None:
+        sizes = _sizes(truth.images, image)
+        other = (sizes > 0).all(axis=1) & (shape[2].sizes != sizes).any(axis=1)
+        if other.any():
+            first = np.flatnonzero(other)[0]
+            warnings.append(
+                f"{path}: {other.sum()} masks of another size than their image match nothing,"
+                f" first results[{rows[first]}]: {shape[2].sizes[first].tolist()},"
+                f" image {sizes[first].tolist()}"
+            )
     return Detections(image, _values(kept, "category_id"), scores, *shape), warnings
 
 

@@ -198,7 +198,7 @@ def _plot(arguments: argparse.Namespace, truth: GroundTruth, evaluator: CocoEval
     labels = [*names.values(), "nothing"]
     pictures.draw_confusion_matrix(found.matrix, labels, folder / "confusion.png")
     if arguments.images:
-        files = [arguments.images / image.file_name for image in truth.images]
+        files = [arguments.images / (image.file_name or "") for image in truth.images]
         unreadable = plots.worst(folder / "worst.png", found, files, names)
         if unreadable:
             print(f"warning: {unreadable} images in {arguments.images} unreadable", file=sys.stderr)

@@ -28,7 +28,7 @@ class SegmentInfo(msgspec.Struct):
 class Annotation(msgspec.Struct):
     """An image: its file of segment ids and what they are."""
 
-    image_id: int | str
+    image_id: int | float | str
     file_name: str
     segments_info: list[SegmentInfo]
 
