@@ -191,20 +191,29 @@ class CocoEvaluator(Collected):
         most = self.max_detections[-1]
         return objects, detections, match(objects, detections, self.overlap, self.settings, most)
 
-    def curves(self) -> Curves:
-        """Precision, recall and scores as pycocotools' ``COCOeval.eval`` has them."""
-        objects, detections, matched = self.match()
+    def curves(self, matches: tuple[Objects, Detections, Matched] | None = None) -> Curves:
+        """Precision, recall and scores as pycocotools' ``COCOeval.eval`` has them.
+
+        Args:
+            matches: What `match` returned, if at hand.
+        """
+        objects, detections, matched = matches or self.match()
         ids = np.fromiter(self.categories, np.int64)
         return accumulate(objects, detections, matched, ids, self.settings, self.max_detections)
 
-    def compute(self) -> dict[str, object]:
+    def compute(
+        self, matches: tuple[Objects, Detections, Matched] | None = None
+    ) -> dict[str, object]:
         """Figures by name, each 0 to 1, or -1 where there is nothing to average.
 
         ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl`` (keypoints: ``AP AP50 AP75 APm APl
         AR AR50 AR75 ARm ARl``), and ``per_category``: the same of each category by its name, and
         ``AP_by_iou``, its AP at each threshold.
+
+        Args:
+            matches: What `match` returned, if at hand.
         """
-        curves = self.curves()
+        curves = self.curves(matches)
         every = slice(None)
         figures: dict[str, object] = {
             line.key: self._mean(curves, line, every) for line in self.lines

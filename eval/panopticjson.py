@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from eval.cocojson import FileError, decode, refuse_rows, repeated
+from eval.cocomasks import Int64
 
 
 class Category(msgspec.Struct):
@@ -22,7 +23,7 @@ class SegmentInfo(msgspec.Struct):
     id: int
     category_id: int
     iscrowd: int = 0
-    area: int | None = None
+    area: Int64 | None = None
 
 
 class Annotation(msgspec.Struct):

@@ -270,7 +270,7 @@ def test_masks_of_another_size_are_counted(tmp_path, capsys):
     assert "1 masks of another size than their image match nothing, first results[1]" in error
 
 
-@pytest.mark.parametrize("iou", ["0", "1.5", "nan"])
+@pytest.mark.parametrize("iou", ["0", "0.52", "1.5", "nan"])
 def test_impossible_options(tmp_path, capsys, iou):
     assert run(tmp_path, tiny(), [], f"--iou={iou}") == 2
     assert "--iou: " in capsys.readouterr().err
