@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+from eval.coco import unique_names
+
 
 class BoundaryF1:
     """Mean F1 of every class over the images whose target or prediction has it.
@@ -43,6 +45,8 @@ class BoundaryF1:
         edges = [_edges(labels, counts) for labels in (target, prediction)]
         scores = np.full(len(self.classes), np.nan)
         for k in range(len(self.classes)):
+            if k == self.ignore_label:
+                continue
             true, predicted = edges[0] & (target == k), edges[1] & (prediction == k)
             if true.any() or predicted.any():
                 near = _share_near(predicted, true, limit), _share_near(true, predicted, limit)
@@ -56,7 +60,7 @@ class BoundaryF1:
     def compute(self) -> dict[str, object]:
         """``boundary_F1``, the mean of ``per_class``; -1 for classes without any outline."""
         per_class = {}
-        for k, name in enumerate(self.classes):
+        for k, name in enumerate(unique_names(dict(enumerate(self.classes)))):
             known = [scores[k] for scores in self._scores if not np.isnan(scores[k])]
             per_class[name] = math.fsum(known) / len(known) if known else -1.0
         known = [score for score in per_class.values() if score >= 0]

@@ -6,6 +6,7 @@ it is an object like any other.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
@@ -190,20 +191,29 @@ class CocoEvaluator(Collected):
         most = self.max_detections[-1]
         return objects, detections, match(objects, detections, self.overlap, self.settings, most)
 
-    def curves(self) -> Curves:
-        """Precision, recall and scores as pycocotools' ``COCOeval.eval`` has them."""
-        objects, detections, matched = self.match()
+    def curves(self, matches: tuple[Objects, Detections, Matched] | None = None) -> Curves:
+        """Precision, recall and scores as pycocotools' ``COCOeval.eval`` has them.
+
+        Args:
+            matches: What `match` returned, if at hand.
+        """
+        objects, detections, matched = matches or self.match()
         ids = np.fromiter(self.categories, np.int64)
         return accumulate(objects, detections, matched, ids, self.settings, self.max_detections)
 
-    def compute(self) -> dict[str, object]:
+    def compute(
+        self, matches: tuple[Objects, Detections, Matched] | None = None
+    ) -> dict[str, object]:
         """Figures by name, each 0 to 1, or -1 where there is nothing to average.
 
         ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl`` (keypoints: ``AP AP50 AP75 APm APl
         AR AR50 AR75 ARm ARl``), and ``per_category``: the same of each category by its name, and
         ``AP_by_iou``, its AP at each threshold.
+
+        Args:
+            matches: What `match` returned, if at hand.
         """
-        curves = self.curves()
+        curves = self.curves(matches)
         every = slice(None)
         figures: dict[str, object] = {
             line.key: self._mean(curves, line, every) for line in self.lines
@@ -244,4 +254,10 @@ class CocoEvaluator(Collected):
 def unique_names(categories: Mapping[int, str]) -> list[str]:
     """Names of the categories in order; those that several share get their id added."""
     names = list(categories.values())
-    return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in categories.items()]
+    while len(set(names)) < len(names):
+        shared = Counter(names)
+        names = [
+            name if shared[name] == 1 else f"{name} ({i})"
+            for i, name in zip(categories, names, strict=True)
+        ]
+    return names

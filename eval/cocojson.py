@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from eval.coco import IouType
-from eval.cocomasks import RunLengths, read_masks
+from eval.cocomasks import Int64, RunLengths, read_masks
 from eval.records import Detections, Objects
 from eval.rle import Masks
 
@@ -30,29 +30,29 @@ class FileError(ValueError):
 class Image(msgspec.Struct):
     """An entry of ``images``; the last two fields are LVIS's."""
 
-    id: int | str
-    file_name: str = ""
-    height: int = 0
-    width: int = 0
-    neg_category_ids: list[int] = []
-    not_exhaustive_category_ids: list[int] = []
+    id: int | float | str
+    file_name: str | None = None
+    height: Int64 = 0
+    width: Int64 = 0
+    neg_category_ids: list[Int64] = []
+    not_exhaustive_category_ids: list[Int64] = []
 
 
 class Category(msgspec.Struct):
     """An entry of ``categories``; `frequency` is LVIS's: r, c or f."""
 
-    id: int
+    id: Int64
     name: str
     frequency: str = ""
 
 
 class _Annotation(msgspec.Struct, kw_only=True, gc=False):
-    id: int
-    image_id: int | str
-    category_id: int
+    id: Int64
+    image_id: int | float | str
+    category_id: Int64
     area: float
-    iscrowd: int = 0
-    ignore: int = 0
+    iscrowd: Int64 | bool = 0
+    ignore: Int64 | bool = 0
 
 
 class _BoxAnnotation(_Annotation, kw_only=True, gc=False):
@@ -67,12 +67,12 @@ class _MaskAnnotation(_Annotation, kw_only=True, gc=False):
 class _KeypointAnnotation(_Annotation, kw_only=True, gc=False):
     bbox: tuple[float, ...]
     keypoints: list[float]
-    num_keypoints: int
+    num_keypoints: Int64
 
 
 class _Result(msgspec.Struct, kw_only=True, gc=False):
-    image_id: int | str
-    category_id: int
+    image_id: int | float | str
+    category_id: Int64
     score: float
     bbox: tuple[float, ...] = ()
 
@@ -109,6 +109,18 @@ class GroundTruth:
         return {category.id: category.name for category in self.categories}
 
 
+def check_output(path: Path | None) -> None:
+    """Refuses a file to be written, if any, in a folder that does not exist.
+
+    Raises:
+        FileError: Names it.
+    """
+    if path and not path.parent.is_dir():
+        raise FileError(f"{path}: no folder {path.parent}")
+    if path and path.is_dir():
+        raise FileError(f"{path}: is a folder")
+
+
 T = TypeVar("T")
 
 
@@ -134,7 +146,7 @@ def decode(path: Path, kind: type[T]) -> T:
         raise FileError(f"{path}: {error}") from None
 
 
-def _refuse(path: Path, name: str, records: Sequence[Any], rows: np.ndarray, what: str) -> None:
+def refuse_rows(path: Path, name: str, records: Sequence[Any], rows: np.ndarray, what: str) -> None:
     """Raises an `FileError` that lists the first of the offending `rows`, if there are any."""
     if not len(rows):
         return
@@ -150,8 +162,9 @@ def _refuse(path: Path, name: str, records: Sequence[Any], rows: np.ndarray, wha
     raise FileError(f"{path}: {what}: {'; '.join(shown)}{more}")
 
 
-def _repeated(values: Sequence[int | str]) -> np.ndarray:
-    seen: set[int | str] = set()
+def repeated(values: Sequence[int | float | str]) -> np.ndarray:
+    """Positions of values that an earlier one equals."""
+    seen: set[int | float | str] = set()
     rows = [i for i, value in enumerate(values) if value in seen or seen.add(value)]
     return np.array(rows, int)
 
@@ -211,7 +224,7 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
     file: Any = decode(path, msgspec.defstruct("File", fields))
     for name in ("images", "categories", "annotations"):
         records = getattr(file, name)
-        _refuse(path, name, records, _repeated([r.id for r in records]), "id given twice")
+        refuse_rows(path, name, records, repeated([r.id for r in records]), "id given twice")
     try:
         images = sorted(file.images, key=lambda image: image.id)
     except TypeError:
@@ -222,7 +235,7 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
     annotations = [file.annotations[row] for row in rows]
 
     def refuse(bad: np.ndarray, what: str) -> None:
-        _refuse(path, "annotations", file.annotations, rows[bad], what)
+        refuse_rows(path, "annotations", file.annotations, rows[bad], what)
 
     areas = _values(annotations, "area", float)
     refuse(np.flatnonzero(~np.isfinite(areas)), "area is not finite")
@@ -300,17 +313,27 @@ def read_results(path: Path, truth: GroundTruth, iou_type: IouType) -> tuple[Det
         results = decode(path, list[_FullResult])
     image = _positions(results, truth.images)
     stray = np.flatnonzero(image < 0)
-    _refuse(path, "results", results, stray, "image_id is not in the annotations")
+    refuse_rows(path, "results", results, stray, "image_id is not in the annotations")
     rows, warnings = _known(path, "result", results, image, truth.categories)
     image = image[rows]
     kept = results if len(rows) == len(results) else [results[row] for row in rows]
 
     def refuse(bad: np.ndarray, what: str) -> None:
-        _refuse(path, "results", results, rows[bad], what)
+        refuse_rows(path, "results", results, rows[bad], what)
 
     scores = _values(kept, "score", float)
     refuse(np.flatnonzero(~np.isfinite(scores)), "score is not finite")
     shape = _result_shapes(results, kept, truth, image, iou_type, refuse)
+    if iou_type == "segm" and shape[2] is not None:
+        sizes = _sizes(truth.images, image)
+        other = (sizes > 0).all(axis=1) & (shape[2].sizes != sizes).any(axis=1)
+        if other.any():
+            first = np.flatnonzero(other)[0]
+            warnings.append(
+                f"{path}: {other.sum()} masks of another size than their image match nothing,"
+                f" first results[{rows[first]}]: {shape[2].sizes[first].tolist()},"
+                f" image {sizes[first].tolist()}"
+            )
     return Detections(image, _values(kept, "category_id"), scores, *shape), warnings
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -12,12 +12,14 @@ from eval import rle
 from eval.polygons import from_polygons
 from eval.rle import Masks
 
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
 
 class RunLengths(msgspec.Struct, gc=False):
     """A mask as COCO writes it: `size` is height and width; `counts` plain or compressed."""
 
-    size: tuple[int, int]
-    counts: str | list[int]
+    size: tuple[Int64, Int64]
+    counts: str | list[Int64]
 
 
 def read_masks(

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from jaxtyping import Int, Integer
 
+from eval.coco import unique_names
+
 _EXACT = 1 << 24  # counts that a float32 histogram holds exactly
 
 
@@ -56,7 +58,8 @@ class ConfusionMatrix:
         ``mIoU`` (over the classes that are in targets or predictions), ``fwIoU`` (weighted by true
         pixels), ``pixel_accuracy``, ``mean_accuracy`` (mean recall of the classes in targets),
         ``dice`` (mean as for mIoU), and ``per_class``: ``iou``, ``precision``, ``recall``, ``dice``
-        and true ``pixels`` by name. -1 where a denominator is zero.
+        and true ``pixels`` by name. -1 where a denominator is zero. A class that is the label to
+        ignore is in no mean; where it is predicted, the true class is missed.
         """
         right = np.diag(self.counts)
         true, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
@@ -67,6 +70,9 @@ class ConfusionMatrix:
             "recall": _ratio(right, true),
             "dice": _ratio(2 * right, true + predicted),
         }
+        if 0 <= self.ignore_label < len(self.classes):
+            for values in columns.values():
+                values[self.ignore_label] = -1.0
         total = true.sum()
         return {
             "mIoU": _mean(columns["iou"]),
@@ -79,7 +85,7 @@ class ConfusionMatrix:
                     **{key: float(values[i]) for key, values in columns.items()},
                     "pixels": int(true[i]),
                 }
-                for i, name in enumerate(self.classes)
+                for i, name in enumerate(unique_names(dict(enumerate(self.classes))))
             },
         }
 

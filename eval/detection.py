@@ -10,7 +10,7 @@ What cannot be right in the files is an error of one line, exit code 2.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from eval import cocojson, vocfiles
-from eval.coco import CocoEvaluator, Collected
+from eval.coco import THRESHOLDS, CocoEvaluator, Collected
 from eval.cocojson import FileError, GroundTruth
-from eval.diagnose import mistakes, raw_curves
+from eval.diagnose import Curve, mistakes, raw_curves
 from eval.lvis import FREQUENCIES, LvisEvaluator
 from eval.overlap import COCO_SIGMAS
 from eval.records import Detections
@@ -65,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     arguments = _arguments(argv)
     try:
+        cocojson.check_output(arguments.json)
+        if not 0 < arguments.iou <= 1:
+            raise FileError(f"--iou: {arguments.iou}, not above 0 and at most 1")
         figures = _EVALUATE[arguments.style](arguments)
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
@@ -104,16 +107,17 @@ def _sigmas(arguments: argparse.Namespace, truth: GroundTruth) -> np.ndarray:
 
 def _coco(arguments: argparse.Namespace) -> Figures:
     iou_type = arguments.iou_type
+    if not np.isclose(THRESHOLDS, arguments.iou).any():
+        known = ", ".join(f"{threshold:.2f}" for threshold in THRESHOLDS)
+        raise FileError(f"--iou: {arguments.iou}, not one of {known}")
     truth = cocojson.read_ground_truth(arguments.annotations, iou_type)
     sigmas = _sigmas(arguments, truth)
     evaluator = CocoEvaluator(truth.category_names, iou_type, sigmas)
     _update(evaluator, truth, cocojson.read_results(arguments.predictions, truth, iou_type))
-    figures = evaluator.compute()
+    matches = evaluator.match()
+    figures = evaluator.compute(matches)
     print("\n".join(evaluator.summary(figures)))
-    try:
-        curves = raw_curves(evaluator, arguments.iou)
-    except ValueError as error:
-        raise FileError(f"--iou: {error}") from None
+    curves = raw_curves(evaluator, arguments.iou, matches)
     per_category = figures["per_category"]
     assert isinstance(per_category, dict)
     for name, curve in curves.items():
@@ -124,7 +128,7 @@ def _coco(arguments: argparse.Namespace) -> Figures:
         f"precision, recall: score >= {arguments.score}, IoU {arguments.iou}", per_category, keys
     )
     if arguments.plots:
-        _plot(arguments, truth, evaluator)
+        _plot(arguments, truth, evaluator, curves)
     return figures
 
 
@@ -183,19 +187,23 @@ def _table(title: str, per_category: object, keys: Sequence[str]) -> None:
     Console().print(table)
 
 
-def _plot(arguments: argparse.Namespace, truth: GroundTruth, evaluator: CocoEvaluator) -> None:
+def _plot(
+    arguments: argparse.Namespace,
+    truth: GroundTruth,
+    evaluator: CocoEvaluator,
+    curves: Mapping[str, Curve],
+) -> None:
     from eval import pictures, plots  # matplotlib only where there is something to draw
 
     folder: Path = arguments.plots
     folder.mkdir(parents=True, exist_ok=True)
     names = truth.category_names
-    curves = raw_curves(evaluator, arguments.iou)
     plots.precision_recall(folder / "precision_recall.png", curves, f"IoU {arguments.iou}")
     found = mistakes(evaluator, arguments.score, arguments.iou)
     labels = [*names.values(), "nothing"]
     pictures.draw_confusion_matrix(found.matrix, labels, folder / "confusion.png")
     if arguments.images:
-        files = [arguments.images / image.file_name for image in truth.images]
+        files = [arguments.images / (image.file_name or "") for image in truth.images]
         unreadable = plots.worst(folder / "worst.png", found, files, names)
         if unreadable:
             print(f"warning: {unreadable} images in {arguments.images} unreadable", file=sys.stderr)

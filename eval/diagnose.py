@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from eval.average_precision import unpack
 from eval.coco import CocoEvaluator, unique_names
-from eval.matching import Settings, match
+from eval.matching import Matched, Settings, match
 from eval.records import Detections, Objects, take
 
 
@@ -32,8 +32,17 @@ class Curve(NamedTuple):
         }
 
 
-def raw_curves(evaluator: CocoEvaluator, iou: float = 0.5) -> dict[str, Curve]:
+def raw_curves(
+    evaluator: CocoEvaluator,
+    iou: float = 0.5,
+    matches: tuple[Objects, Detections, Matched] | None = None,
+) -> dict[str, Curve]:
     """Precision and recall of every category by name, not interpolated, all areas.
+
+    Args:
+        evaluator: What was gathered.
+        iou: One of its overlap thresholds.
+        matches: What its `match` returned, if at hand.
 
     Raises:
         ValueError: If the evaluator has no such overlap threshold.
@@ -44,7 +53,7 @@ def raw_curves(evaluator: CocoEvaluator, iou: float = 0.5) -> dict[str, Curve]:
         raise ValueError(
             f"no IoU threshold {iou}; there are {', '.join(f'{t:.2f}' for t in thresholds)}"
         )
-    objects, detections, matched = evaluator.match()
+    objects, detections, matched = matches or evaluator.match()
     bit = int(near[0])
     counts = unpack(~matched.ignored, bit + 1)[bit] == 1
     rows, right = matched.rows[counts], unpack(matched.matched, bit + 1)[bit][counts]

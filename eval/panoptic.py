@@ -8,6 +8,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Integer
 
+from eval.coco import unique_names
+
 VOID = 0  # segment id of pixels without label
 
 
@@ -153,12 +155,12 @@ class PanopticQuality:
 
         0 to 1; -1 where there is neither a true segment nor a wrong prediction.
         """
-        per_category = {}
-        for category, name in self.categories.items():
+        rows = {}
+        for category in self.categories:
             ious = self._ious[category]
             weight = len(ious) + 0.5 * (self._wrong[category] + self._missed[category])
             total = math.fsum(ious)
-            per_category[name] = {
+            rows[category] = {
                 "PQ": total / weight if weight else -1.0,
                 "SQ": (total / len(ious) if ious else 0.0) if weight else -1.0,
                 "RQ": len(ious) / weight if weight else -1.0,
@@ -169,12 +171,12 @@ class PanopticQuality:
             ("_things", self.things),
             ("_stuff", set(self.categories) - self.things),
         ):
-            rows = [per_category[name] for i, name in self.categories.items() if i in chosen]
-            rows = [row for row in rows if row["PQ"] >= 0]
+            known = [row for i, row in rows.items() if i in chosen and row["PQ"] >= 0]
             for key in ("PQ", "SQ", "RQ"):
-                mean = math.fsum(row[key] for row in rows) / len(rows) if rows else -1.0
+                mean = math.fsum(row[key] for row in known) / len(known) if known else -1.0
                 figures[key + suffix] = mean
-        return {**figures, "per_category": per_category}
+        names = unique_names(self.categories)
+        return {**figures, "per_category": dict(zip(names, rows.values(), strict=True))}
 
 
 def _index(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

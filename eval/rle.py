@@ -170,7 +170,7 @@ def from_strings(strings: Sequence[str | bytes], sizes: Int[np.ndarray, "n 2"]) 
     Raises:
         MaskError: If a string is damaged, or its runs do not cover its image.
     """
-    raw = [s.encode() if isinstance(s, str) else s for s in strings]
+    raw = [s.encode(errors="surrogatepass") if isinstance(s, str) else s for s in strings]
     offsets = lengths_to_offsets(np.array([len(s) for s in raw], int))
     parts = []
     for part in blocks(offsets, _TOGGLES_AT_ONCE):

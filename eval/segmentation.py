@@ -22,12 +22,14 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from eval import panopticjson
 from eval.boundary import BoundaryF1
-from eval.cocojson import FileError, decode
+from eval.cocojson import FileError, check_output, repeated
 from eval.confusion import ConfusionMatrix
 from eval.panoptic import PanopticQuality, Segment
-from eval.panopticjson import PanopticFile
 
+_MOST_CLASSES = 4096  # whose matrix of pairs is 128 MiB
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
 
 
@@ -60,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     arguments = _arguments(argv)
     try:
+        check_output(arguments.json)
         figures = _panoptic(arguments) if arguments.panoptic else _semantic(arguments)
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
@@ -70,27 +73,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _classes(given: str) -> list[str]:
+    """Names of the classes: numbers, or the lines of a file."""
     if given.isdecimal():
+        if not 0 < int(given[:9]) <= _MOST_CLASSES or len(given) > 9:
+            raise FileError(f"--classes: {given[:9]}, not 1 to {_MOST_CLASSES}")
         return [str(i) for i in range(int(given))]
     try:
-        return [line.strip() for line in Path(given).read_text().splitlines() if line.strip()]
-    except OSError as error:
-        raise FileError(f"--classes: {error}") from None
+        names = [line.strip() for line in Path(given).read_text("utf-8").rstrip().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"--classes: {given}: {error}") from None
+    if not 0 < len(names) <= _MOST_CLASSES:
+        raise FileError(f"--classes: {given}: {len(names)} names, not 1 to {_MOST_CLASSES}")
+    if "" in names:
+        raise FileError(f"--classes: {given}: line {names.index('') + 1} is blank")
+    for i in repeated(names)[:1]:
+        raise FileError(f"--classes: {given}: line {i + 1}: {names[i]!r} given twice")
+    return names
 
 
 def read_labels(path: Path) -> Integer[np.ndarray, "h w"]:
     """A label image; of a palette image the indices.
 
     Raises:
-        FileError: If the file is not an image of one channel.
+        FileError: If the file is not an image of one channel of whole numbers.
     """
     try:
         with Image.open(path) as image:
             labels = np.asarray(image)
-    except (OSError, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise FileError(f"{path}: {error}") from None
     if labels.ndim != 2:
         raise FileError(f"{path}: a label image has one channel, this one {image.mode}")
+    if labels.dtype.kind not in "biu":
+        raise FileError(f"{path}: labels are whole numbers, these are {labels.dtype}")
     return labels.astype(np.uint8) if labels.dtype == bool else labels
 
 
@@ -100,8 +115,13 @@ def _pairs(annotations: Path, predictions: Path) -> list[tuple[Path, Path]]:
     for folder in (annotations, predictions):
         if not folder.is_dir():
             raise FileError(f"{folder}: not a folder")
-        files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-        folders.append({path.relative_to(folder).with_suffix(""): path for path in files})
+        files = {}
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in _SUFFIXES:
+                other = files.setdefault(path.relative_to(folder).with_suffix(""), path)
+                if other != path:
+                    raise FileError(f"{path}: {other.name} beside it is of the same name")
+        folders.append(files)
     if not folders[0]:
         raise FileError(f"{annotations}: no label images")
     for here, there, folder in ((*folders, predictions), (*folders[::-1], annotations)):
@@ -115,9 +135,12 @@ def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
     matrix = ConfusionMatrix(classes, arguments.ignore_label)
     boundary = BoundaryF1(classes, arguments.ignore_label) if arguments.boundary else None
 
+    pairs = _pairs(arguments.annotations, arguments.predictions)
+    empty = copy.deepcopy((matrix, boundary))
+
     def score(pair: tuple[Path, Path]) -> tuple[ConfusionMatrix, BoundaryF1 | None]:
         labels = [read_labels(path) for path in pair]
-        own = copy.deepcopy((matrix, boundary))
+        own = copy.deepcopy(empty)
         try:
             for metric in own:
                 if metric:
@@ -127,11 +150,10 @@ def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
         return own
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        scored = list(pool.map(score, _pairs(arguments.annotations, arguments.predictions)))
-    for counted, outlined in scored:
-        matrix.merge(counted)
-        if boundary and outlined:
-            boundary.merge(outlined)
+        for counted, outlined in pool.map(score, pairs):
+            matrix.merge(counted)
+            if boundary and outlined:
+                boundary.merge(outlined)
     figures = matrix.compute()
     rows = figures["per_class"]
     assert isinstance(rows, dict)
@@ -153,17 +175,14 @@ def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _panoptic(arguments: argparse.Namespace) -> dict[str, object]:
-    truth = decode(arguments.annotations, PanopticFile)
-    found = decode(arguments.predictions, PanopticFile)
+    truth, found = panopticjson.read(arguments.annotations, arguments.predictions)
     quality = PanopticQuality(
         {category.id: category.name for category in truth.categories},
         [category.id for category in truth.categories if category.isthing],
     )
     predictions = {annotation.image_id: annotation for annotation in found.annotations}
     for image in truth.annotations:
-        predicted = predictions.get(image.image_id)
-        if predicted is None:
-            raise FileError(f"{arguments.predictions}: nothing for image {image.image_id}")
+        predicted = predictions[image.image_id]
         true = [Segment(s.id, s.category_id, s.iscrowd != 0, s.area) for s in image.segments_info]
         segments = [Segment(s.id, s.category_id) for s in predicted.segments_info]
         target = read_ids(arguments.annotations.with_suffix("") / image.file_name)
@@ -186,7 +205,7 @@ def read_ids(path: Path) -> UInt32[np.ndarray, "h w"]:
     try:
         with Image.open(path) as image:
             red, green, blue = np.asarray(image.convert("RGB")).astype(np.uint32).transpose(2, 0, 1)
-    except (OSError, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise FileError(f"{path}: {error}") from None
     return red + 256 * green + 65536 * blue
 

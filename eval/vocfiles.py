@@ -69,24 +69,36 @@ def _first_bad(boxes_xywh: np.ndarray) -> int | None:
 def read_results(folder: Path, truth: GroundTruth) -> tuple[Detections, list[str]]:
     """Reads ``..._CATEGORY.txt``: image, score, left, top, right, bottom a line.
 
+    A category is the longest name known from the annotations that the file's stem ends with.
+
     Returns:
         The detections, and warnings about files of unknown categories.
 
     Raises:
-        FileError: If there are none, or a line is damaged or about an unknown image; names it.
+        FileError: If there are none, two of one category, or a line that is damaged or about an
+            unknown image; names it.
     """
     paths = sorted(folder.glob("*.txt"))
     if not paths:
         raise FileError(f"{folder}: no .txt files")
     ids = {category.name: category.id for category in truth.categories}
     images = {image.id: i for i, image in enumerate(truth.images)}
-    rows, warnings = [], []
+    rows, warnings, read = [], [], {}
     for path in paths:
-        name = path.stem if path.stem in ids else path.stem.rpartition("_")[2]
-        if name not in ids:
+        endings = [name for name in ids if f"_{path.stem}".endswith(f"_{name}")]
+        if not endings:
+            name = path.stem.rpartition("_")[2]
             warnings.append(f"{path}: ignored, no object of category {name!r} is annotated")
             continue
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        name = max(endings, key=len)
+        if name in read:
+            raise FileError(f"{path}: category {name!r} was in {read[name].name} already")
+        read[name] = path
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise FileError(f"{path}: not text: {error}") from None
+        for number, line in enumerate(text.splitlines(), 1):
             try:
                 image, *numbers = line.split()
                 score, *corners = map(float, numbers)

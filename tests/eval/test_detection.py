@@ -216,6 +216,7 @@ def tiny():
         ({"bbox": [1, 1, float("nan"), 5]}, "bbox: numbers that are not finite: results[1]"),
         ({"bbox": [1, 1, 5]}, "bbox: not 4 numbers: results[1]"),
         ({"score": float("inf")}, "score is not finite: results[1]"),
+        ({"category_id": 10**30}, "Expected `int` <= 9223372036854775807"),
         ({"score": None}, "Expected `float`, got `null` - at `$[1].score`"),
     ],
 )
@@ -232,6 +233,7 @@ def test_bad_annotations_are_named(tmp_path, capsys):
         ({"images": tiny()["images"] * 2}, "id given twice: images[1]"),
         ({"categories": tiny()["categories"] * 2}, "id given twice: categories[1]"),
         ({"annotations": [{"id": 1}]}, "missing required field"),
+        ({"categories": [{"id": 10**30, "name": "cat"}]}, "Expected `int` <= 9223372036854775807"),
     ):
         assert run(tmp_path, tiny() | change, [BOX_RESULT]) == 2
         assert message in capsys.readouterr().err
@@ -246,6 +248,36 @@ def test_unknown_categories_are_counted(tmp_path, capsys):
     assert "ignored 1 results of unknown category, first category_id 7" in capsys.readouterr().err
 
 
+def test_what_pycocotools_takes_is_taken(tmp_path):
+    dataset = tiny()
+    dataset["images"][0]["file_name"] = None
+    dataset["annotations"].append(
+        dataset["annotations"][0]
+        | {"id": 6, "image_id": 1.0, "bbox": [9, 9, 5, 5], "iscrowd": True}
+    )
+    results = [BOX_RESULT | {"image_id": 1.0}, BOX_RESULT | {"bbox": [9, 9, 5, 5], "score": 0.9}]
+    assert run(tmp_path, dataset, results) == 0
+    assert json.loads((tmp_path / "o.json").read_text())["AP"] == pytest.approx(1)
+
+
+def test_masks_of_another_size_are_counted(tmp_path, capsys):
+    dataset = tiny()
+    dataset["annotations"][0]["segmentation"] = [[1, 1, 5, 1, 5, 5]]
+    masks = [{"size": size, "counts": [0, 600]} for size in ([20, 30], [30, 20])]
+    results = [BOX_RESULT | {"segmentation": mask} for mask in masks]
+    assert run(tmp_path, dataset, results, "--iou_type=segm") == 0
+    error = capsys.readouterr().err
+    assert "1 masks of another size than their image match nothing, first results[1]" in error
+
+
+@pytest.mark.parametrize("iou", ["0", "0.52", "1.5", "nan"])
+def test_impossible_options(tmp_path, capsys, iou):
+    assert run(tmp_path, tiny(), [], f"--iou={iou}") == 2
+    assert "--iou: " in capsys.readouterr().err
+    assert run(tmp_path, tiny(), [], f"--json={tmp_path}/none/o.json") == 2
+    assert "o.json: no folder" in capsys.readouterr().err
+
+
 def test_no_results_score_zero(tmp_path):
     assert run(tmp_path, tiny(), []) == 0
     assert json.loads((tmp_path / "o.json").read_text())["AP"] == 0
@@ -256,6 +288,7 @@ def test_no_results_score_zero(tmp_path):
     [
         ({"size": [20, 30], "counts": [5, 5]}, "mask: runs cover 10 pixels of an image of 20 x 30"),
         ({"size": [20, 30], "counts": "~~"}, "mask: compressed run lengths are damaged"),
+        ({"size": [20, 30], "counts": "\ud800"}, "mask: compressed run lengths are damaged"),
         ({"size": [20, 30], "counts": [-5, 605]}, "mask: a run of negative length"),
         ([[1, 1, 2, 2, 3, float("nan")]], "mask: a polygon with numbers that are not finite"),
         ([[1, 1, 2, 2]], "polygons need at least 3 points each"),

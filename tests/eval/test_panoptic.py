@@ -101,6 +101,18 @@ def test_perfect_and_empty():
     assert gather([]).compute()["PQ"] == -1
 
 
+def test_categories_of_one_name_are_averaged_apart():
+    images = [draw(seed) for seed in range(8)]
+    same = PanopticQuality(NAMES | {5: "person"}, THINGS)
+    for image in images:
+        same.update(*image)
+    figures, expected = same.compute(), gather(images).compute()
+    rows, expected_rows = figures.pop("per_category"), expected.pop("per_category")
+    assert figures == expected
+    assert rows["person (3)"] == expected_rows["person"]
+    assert rows["person (5)"] == expected_rows["car"]
+
+
 def test_batches_and_hosts_do_not_matter():
     images = [draw(seed) for seed in range(12)]
     whole = gather(images)
@@ -152,3 +164,25 @@ def test_command_line(tmp_path, capsys):
     write(tmp_path, "found", [(image[2] * 0, image[3]) for image in images], False)
     assert run(tmp_path) == 2
     assert "predicted segments without pixels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("true", lambda d: d["annotations"].append(d["annotations"][0]), "(image_id 0)"),
+        ("found", lambda d: d["annotations"].append(d["annotations"][0]), "image_id given twice"),
+        ("true", lambda d: d["annotations"].pop(), "image_id is not in the annotations"),
+        ("true", lambda d: d["categories"].append(d["categories"][0]), "categories[4] (id 3)"),
+        ("true", lambda d: d.pop("categories"), "true.json: no categories"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, capsys, file, change, message):
+    images = [draw(seed) for seed in range(2)]
+    write(tmp_path, "true", [image[:2] for image in images], True)
+    write(tmp_path, "found", [image[2:] for image in images], False)
+    content = json.loads((tmp_path / f"{file}.json").read_text())
+    change(content)
+    (tmp_path / f"{file}.json").write_text(json.dumps(content))
+    assert run(tmp_path) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

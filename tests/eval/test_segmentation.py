@@ -78,6 +78,30 @@ def test_labels_outside_the_classes(dtype):
     ConfusionMatrix(NAMES, ignore_label=7).update(bad, bad)
 
 
+def test_a_class_to_ignore_is_in_no_mean():
+    """As label 0 of ADE20K: its predicted pixels are misses of the true class."""
+    target, prediction = np.array([[0, 1, 1, 2]]), np.array([[1, 1, 0, 2]])
+    matrix, boundary = (
+        metric(NAMES[:3], ignore_label=0) for metric in (ConfusionMatrix, BoundaryF1)
+    )
+    matrix.update(target, prediction)
+    figures = matrix.compute()
+    assert figures["mIoU"] == pytest.approx((1 / 2 + 1) / 2)
+    assert figures["dice"] == pytest.approx((2 / 3 + 1) / 2)
+    assert figures["pixel_accuracy"] == pytest.approx(2 / 3)
+    assert figures["per_class"]["road"]["iou"] == -1
+    boundary.update(target, prediction)
+    assert boundary.compute()["per_class"]["road"] == -1
+
+
+def test_classes_of_one_name_are_told_apart():
+    target, prediction = draw(4)
+    names = ["road", "road", "road (1)", "car"]
+    for metric in (ConfusionMatrix(names), BoundaryF1(names)):
+        metric.update(target[0], prediction[0])
+        assert len(metric.compute()["per_class"]) == 4
+
+
 def test_labels_below_zero():
     """As in data sets that ignore -1."""
     target, prediction = draw(2, dtype=np.int16)
@@ -163,11 +187,14 @@ def test_command_line(folders, capsys):
 
 
 def test_palette_images_are_indices(folders):
+    assert run(folders) == 0
+    expected = (folders / "o.json").read_text()
     for path in (folders / "true/town").iterdir():
         image = Image.open(path)
         image.putpalette(np.random.default_rng(0).integers(0, 255, 768).tolist())
         image.save(path)
     assert run(folders) == 0
+    assert (folders / "o.json").read_text() == expected
 
 
 def test_bad_folders_are_named(folders, capsys):
@@ -187,3 +214,51 @@ def test_bad_folders_are_named(folders, capsys):
     path.unlink()
     assert run(folders) == 2
     assert "lacks 1 of 3 images, first town/1" in capsys.readouterr().err
+
+
+def test_labels_that_are_no_whole_numbers(folders, capsys):
+    for name in ("true", "found"):
+        (folders / name / "town/1.png").unlink()
+        Image.fromarray(np.full((40, 50), 0.5, np.float32)).save(folders / name / "town/1.tif")
+    assert run(folders) == 2
+    assert "labels are whole numbers, these are float32" in capsys.readouterr().err
+
+
+def test_two_files_of_one_name(folders, capsys):
+    Image.new("L", (50, 40)).save(folders / "true/town/1.bmp")
+    assert run(folders) == 2
+    assert "1.png: 1.bmp beside it is of the same name" in capsys.readouterr().err
+
+
+def test_an_image_too_large_to_open(folders, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    assert run(folders) == 2
+    error = capsys.readouterr().err
+    assert "0.png: Image size (2000 pixels) exceeds limit" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (b"\xff\xfe\x00", "names.txt: 'utf-8' codec can't decode"),
+        (b"\n", "names.txt: 0 names"),
+        (b"road\n\nsky\n", "names.txt: line 2 is blank"),
+        (b"road\nsky\nroad\n", "names.txt: line 3: 'road' given twice"),
+        (b"\n".join(b"%d" % i for i in range(5000)), "names.txt: 5000 names, not 1 to 4096"),
+    ],
+)
+def test_bad_names_are_errors(folders, capsys, names, message):
+    (folders / "names.txt").write_bytes(names)
+    assert run(folders) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_impossible_options(folders, capsys):
+    for option, message in (
+        ("--classes=0", "--classes: 0, not 1 to 4096"),
+        (f"--classes={'9' * 5000}", "--classes: 999999999, not 1 to 4096"),
+        (f"--json={folders}/none/o.json", "o.json: no folder"),
+    ):
+        assert run(folders, option) == 2
+        assert message in capsys.readouterr().err

@@ -154,6 +154,26 @@ def test_bad_files_are_named(folders, capsys, file, text, message):
     assert message in capsys.readouterr().err
 
 
+def test_names_with_an_underscore(folders):
+    for path in (folders / "xml").iterdir():
+        text = path.read_text()
+        path.write_text(text.replace("cat<", "big_cat<").replace("dog<", "cat<"))
+    (folders / "txt/comp4_det_test_cat.txt").rename(folders / "txt/comp4_det_test_big_cat.txt")
+    assert run(folders) == 0
+    figures = json.loads((folders / "o.json").read_text())
+    assert figures["per_category"]["big_cat"]["AP"] == 0.5
+    assert figures["per_category"]["cat"]["AP"] == 0
+
+
+def test_files_that_are_not_text_or_of_one_category(folders, capsys):
+    (folders / "txt/comp5_det_test_cat.txt").write_text("000001 0.9 10 10 19 29\n")
+    assert run(folders) == 2
+    assert "category 'cat' was in comp4_det_test_cat.txt already" in capsys.readouterr().err
+    (folders / "txt/comp4_det_test_cat.txt").write_bytes(b"\xff\xfe")
+    assert run(folders) == 2
+    assert "comp4_det_test_cat.txt: not text" in capsys.readouterr().err
+
+
 def test_unknown_category_is_a_warning(folders, capsys):
     (folders / "txt/comp4_det_test_bird.txt").write_text("000001 0.9 10 10 19 29\n")
     assert run(folders) == 0

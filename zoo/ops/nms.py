@@ -9,7 +9,7 @@ boxes that suppress one another; all images of a batch go through the rounds tog
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
 
 from zoo.ops import boxes as box_ops
 
@@ -17,9 +17,9 @@ _WORD = 32
 
 
 def nms(
-    boxes: Float[Array, "*b n 4"],
+    boxes: Float[Array, "*b n 4"] | Integer[Array, "*b n 4"],
     scores: Float[Array, "*b n"],
-    iou_threshold: float,
+    iou_threshold: float | Float[Array, ""],
     classes: Int[Array, "*b n"] | None = None,
     valid: Bool[Array, "*b n"] | None = None,
 ) -> Bool[Array, "*b n"]:
@@ -29,9 +29,10 @@ def nms(
     kept box is above the threshold.
 
     Args:
-        boxes: xyxy, any unit.
+        boxes: xyxy, any unit; whole numbers are taken as float32.
         scores: Higher is better.
-        iou_threshold: 0 to 1; an IoU equal to it does not suppress.
+        iou_threshold: 0 to 1; an IoU equal to it does not suppress. A number is compared in double
+            precision, as torchvision does; an array, traced ones too, in that of the boxes.
         classes: Boxes of different classes do not suppress each other; all do by default.
         valid: False for padding, which is never kept and suppresses nothing.
 
@@ -39,6 +40,8 @@ def nms(
         True for the boxes to keep. `select` makes arrays of fixed length of them.
     """
     n = scores.shape[-1]
+    if not jnp.issubdtype(boxes.dtype, jnp.floating):
+        boxes = jnp.asarray(boxes, jnp.float32)
     boxes, scores, classes, valid = _fill_words(boxes, scores, classes, valid)
     order = jnp.argsort(-scores, axis=-1, stable=True)
     ranked = jnp.take_along_axis(boxes, order[..., None], axis=-2)
@@ -69,13 +72,24 @@ def _fill_words(
     )
 
 
-def _better_overlaps(boxes: Float[Array, "*b n 4"], iou_threshold: float) -> Bool[Array, "*b n n"]:
+def _better_overlaps(
+    boxes: Float[Array, "*b n 4"], iou_threshold: float | Float[Array, ""]
+) -> Bool[Array, "*b n n"]:
     """Whether box i (rows) is better than box j and overlaps it above the threshold."""
     rank = jnp.arange(boxes.shape[-2])
-    limit = np.asarray(iou_threshold, boxes.dtype)
+    return (box_ops.iou(boxes, boxes) > _limit(iou_threshold, boxes.dtype)) & (rank[:, None] < rank)
+
+
+def _limit(
+    iou_threshold: float | Float[Array, ""], dtype: np.dtype
+) -> Array | np.ndarray | np.floating:
+    """The threshold in the dtype of the IoU."""
+    if isinstance(iou_threshold, jax.Array):
+        return iou_threshold.astype(dtype)
+    limit = np.asarray(iou_threshold, dtype)
     if float(limit) > iou_threshold:  # as if the IoU were compared in double precision
-        limit = np.nextafter(limit, np.asarray(0, boxes.dtype))
-    return (box_ops.iou(boxes, boxes) > limit) & (rank[:, None] < rank)
+        limit = np.nextafter(limit, np.asarray(0, dtype))
+    return limit
 
 
 def _pack(bits: Bool[Array, "*b n m"]) -> UInt32[Array, "*b w m"]:

@@ -94,6 +94,24 @@ def test_threshold_is_exclusive_and_compared_in_double_precision():
     assert ops.nms(boxes, scores, 0.5).tolist() == [True, True]
 
 
+def test_traced_threshold_is_compared_in_the_precision_of_the_boxes():
+    boxes, scores, _ = draw(3, 45)
+    kept = jax.jit(ops.nms)(boxes, scores, 0.5)
+    np.testing.assert_array_equal(kept, ops.nms(boxes, scores, 0.5))
+    np.testing.assert_array_equal(kept, ops.nms(boxes, scores, jnp.float32(0.5)))
+    each = jax.vmap(lambda t: ops.nms(boxes, scores, t))(jnp.array([0.25, 0.5]))
+    np.testing.assert_array_equal(each[0], ops.nms(boxes, scores, 0.25))
+    np.testing.assert_array_equal(each[1], kept)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_whole_numbers_are_boxes_too(dtype):
+    boxes, scores, _ = draw(4, 45, coarse=True)
+    kept = ops.nms(boxes.astype(dtype), scores, 0.4)
+    np.testing.assert_array_equal(kept, ops.nms(boxes, scores, 0.4))
+    assert kept.sum() > 1
+
+
 def test_select():
     scores = jnp.array([0.1, 0.9, 0.5, 0.7])
     rows, filled = ops.select(jnp.array([True, False, True, True]), scores, 4)
