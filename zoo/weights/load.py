@@ -14,14 +14,16 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from safetensors.numpy import save_file
 
-from zoo.ops.patches import grid_size
-from zoo.registry import create
 from zoo.types import InputError
 from zoo.weights.convert import LoadReport, convert
 from zoo.weights.files import Checkpoint, open_checkpoint
 from zoo.weights.maps import plan
 from zoo.weights.sources import best_map, name_maps
 from zoo.weights.tree import abstract_leaves, example_images, flatten, unflatten
+
+# The entry of a file's metadata with the rows and columns of its positions, as 14x14: other
+# layouts hold them flat.
+GRID = "jax-vision-zoo.grid"
 
 
 def load_variables(
@@ -84,15 +86,10 @@ def _convert(
 
 
 def _grid(checkpoint: Checkpoint) -> tuple[int, int] | None:
-    """Rows and columns of the positions in a file that says which model of ours it holds."""
-    description = checkpoint.description
-    if description is None:
-        return None
-    try:
-        model = create(description.name, **description.fields)
-        return grid_size(model.image_size, model.patch_size)
-    except (InputError, TypeError, ValueError, AttributeError):  # no such model, or no patches
-        return None
+    """Rows and columns of the positions in a file that `save_variables` wrote."""
+    text = checkpoint.metadata.get(GRID, "")
+    rows, _, columns = text.partition("x")
+    return (int(rows), int(columns)) if rows.isdecimal() and columns.isdecimal() else None
 
 
 def _to_device(dtype: DTypeLike | None, array: np.ndarray) -> jax.Array:
@@ -135,6 +132,9 @@ def save_variables(
         steps = plan(name_map.rules(model), flat)
     except ValueError as error:
         raise InputError(f"{source} cannot hold this {type(model).__name__}: {error}") from error
+    metadata = dict(metadata)
+    if (positions := flat.get("params/pos_embed")) is not None:
+        metadata[GRID] = f"{positions.shape[0]}x{positions.shape[1]}"
     tensors = {
         step.theirs: np.ascontiguousarray(step.layout.write(*(flat[name] for name in step.ours)))
         for step in steps
@@ -144,7 +144,7 @@ def save_variables(
     try:
         part.touch()
         mode = part.stat().st_mode  # save_file makes a file for its owner alone
-        save_file(tensors, part, metadata=dict(metadata))
+        save_file(tensors, part, metadata=metadata)
         part.chmod(mode)
         os.replace(part, path)
     finally:
