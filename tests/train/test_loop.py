@@ -93,8 +93,8 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_checkpoint_and_batch(run
     message = str(error.value)
     step = int(message.split("at step ")[1].split(";")[0])
     workdir = Path(message.split("its batch: ")[1].split("/bad_batch")[0])
-    batch = np.load(workdir / f"bad_batch_step{step}.npz")
-    assert batch["image"].shape == (16, 8, 8, 3)
+    with np.load(workdir / f"bad_batch_step{step}.npz") as batch:
+        assert batch["image"].shape == (16, 8, 8, 3)
     good = Path(message.split("last good checkpoint: ")[1])
     assert good.is_dir() and int(good.name) < step
     assert max(int(path.name) for path in good.parent.iterdir()) == int(good.name)
