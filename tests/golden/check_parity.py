@@ -45,13 +45,13 @@ def peer(source: str, name: str, side: int):
 
         dynamic = {"dynamic_img_size": True} if "vit" in name else {}
         model = timm.create_model(name, **dynamic)
-        save = lambda path: save_file(model.state_dict(), path / "model.safetensors")  # noqa: E731
+        save = lambda path: save_file(model.state_dict(), path / "model.safetensors")  # noqa: E731  (one line for each peer)
     elif source == "torchvision":
         import torchvision
 
         names = {"vit_base_patch16_224": "vit_b_16"}
         model = torchvision.models.get_model(names.get(name, name))
-        save = lambda path: torch.save(model.state_dict(), path / "model.pth")  # noqa: E731
+        save = lambda path: torch.save(model.state_dict(), path / "model.pth")  # noqa: E731  (one line for each peer)
     else:
         import transformers
 

@@ -3,14 +3,12 @@
 import hashlib
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-huggingface_hub = pytest.importorskip("huggingface_hub")
-
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: E402
-
-from zoo.types import InputError  # noqa: E402
-from zoo.weights import fetch  # noqa: E402
+from zoo.types import InputError
+from zoo.weights import fetch
 
 
 @pytest.fixture
