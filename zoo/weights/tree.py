@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -52,7 +53,7 @@ def abstract_leaves(model: nn.Module) -> dict[str, Any]:
         return outputs
 
     with nn.intercept_methods(trace_once):
-        init = lambda images: model.init(jax.random.key(0), images)  # noqa: E731
+        init = partial(model.init, jax.random.key(0))
         leaves = flatten(jax.eval_shape(init, example_images(model)))
     for first, path in copies:
         for name, leaf in list(leaves.items()):
