@@ -18,14 +18,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import msgspec
 import numpy as np
 from flax import linen as nn
 from rich.console import Console
 from rich.table import Table
 
-import zoo
 from eval.pictures import draw_attention_maps, draw_confusion_matrix
+from eval.runs import Put, add_run_arguments, open_run
 from zoo.data import (
     ClassificationData,
     Dataset,
@@ -34,13 +33,9 @@ from zoo.data import (
     open_classification,
     prefetch,
 )
-from zoo.data.devices import data_mesh, put_batch, replicate
 from zoo.losses.classification import LOSSES
 from zoo.predict import predict_classes
 from zoo.types import InputError
-from zoo.weights.run import choose_step
-
-Put = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,51 +224,19 @@ def draw_attention(
     return True
 
 
-def open_run(
-    arguments: argparse.Namespace, step: int
-) -> tuple[nn.Module, Mapping[str, Any], ClassificationData, Dataset, str]:
-    """The model, its variables, data, examples and loss of a run's step.
-
-    Raises:
-        InputError: If the run, its data, or what the arguments change of them is not usable.
-    """
-    workdir = arguments.workdir
-    model, variables = zoo.load(workdir / "checkpoints" / str(step))
-    run = json.loads((workdir / "config.json").read_text())
-    changed = {
-        "eval_split": arguments.split,
-        "source": arguments.source,
-        "data_dir": arguments.data_dir,
-    }
-    changed = {name: value for name, value in changed.items() if value is not None}
-    try:
-        data = msgspec.convert({**run["data"], **changed}, ClassificationData)
-        class_names, loss_name = tuple(run["class_names"]), run["task"]["loss_name"]
-    except (KeyError, msgspec.ValidationError) as error:
-        raise InputError(f"{workdir}/config.json: not of a classification run: {error}") from error
-    examples = open_classification(data, "eval", class_names=class_names)
-    return model, variables, data, examples, loss_name
-
-
 def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
     """Evaluates a checkpoint of a run, and writes what was asked for."""
     workdir = arguments.workdir
-    if arguments.batch_size < 1:
-        raise InputError(f"--batch_size is {arguments.batch_size}, but must be at least 1")
-    if arguments.json and not arguments.json.parent.is_dir():
-        raise InputError(f"--json: there is no folder {arguments.json.parent}")
-    step = choose_step(workdir, arguments.checkpoint)
-    model, variables, data, examples, loss_name = open_run(arguments, step)
-    mesh = data_mesh()
-    variables = replicate(variables, mesh)
-    devices = jax.device_count()
-    batch_size = -(-arguments.batch_size // devices) * devices
-    evaluate = evaluator(
-        model, data, examples, batch_size, lambda batch: put_batch(batch, mesh), loss_name
-    )
-    result = evaluate(variables)
+    run = open_run(arguments, ClassificationData)
+    model, data = run.model, run.data
+    examples = open_classification(data, "eval", class_names=run.class_names)
+    if (loss_name := run.task.get("loss_name")) not in LOSSES:
+        raise InputError(f"{workdir}/config.json: not of a classification run")
+    evaluate = evaluator(model, data, examples, run.batch_size, run.put, loss_name)
+    result = evaluate(run.variables)
 
-    figures = {**report(result, examples.class_names), "step": step, "skipped": examples.skipped}
+    figures = {**report(result, examples.class_names), "step": run.step}
+    figures |= {"skipped": examples.skipped}
     print_table(figures, console)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
@@ -282,15 +245,8 @@ def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
     draw_confusion_matrix(result.confusion(), examples.class_names, path)
     console.print(f"confusion matrix: {path}", soft_wrap=True)
     path = workdir / "attention_maps.png"
-    if draw_attention(model, variables, data, examples, path):
+    if draw_attention(model, run.variables, data, examples, path):
         console.print(f"attention maps: {path}", soft_wrap=True)
-
-
-def _path(text: str) -> Path:
-    """A path that may begin with ~, which a shell leaves alone in --workdir=~/runs."""
-    if not text:
-        raise argparse.ArgumentTypeError("is empty")
-    return Path(text).expanduser()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -298,13 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m eval.classification", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--workdir", type=_path, required=True, help="folder of a run")
-    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
-    parser.add_argument("--json", type=_path, help="file for every figure")
-    parser.add_argument("--split", help="split to evaluate, instead of the run's own")
-    parser.add_argument("--source", help="data to evaluate on, instead of the run's own")
-    parser.add_argument("--data_dir", help="where TFDS has them, instead of the run's own")
-    parser.add_argument("--batch_size", type=int, default=256, help="examples at a time")
+    add_run_arguments(parser, batch_size=256)
     try:
         evaluate_run(parser.parse_args(arguments), Console(markup=False, highlight=False))
     except InputError as error:

@@ -11,7 +11,6 @@ import msgspec
 
 from train.optim import OptimConfig
 from train.tasks import Task
-from zoo.data import ClassificationData
 from zoo.registry import MODELS, unknown
 from zoo.types import InputError
 
@@ -35,7 +34,7 @@ class Config:
     Attributes:
         recipe: Name of the recipe that it came from.
         model: What is trained.
-        data: What it is trained and evaluated on.
+        data: What it is trained and evaluated on: the frozen dataclass that `task` opens.
         task: How a batch becomes losses, and a model figures.
         optim: Optimiser and schedule.
         steps: Optimiser steps.
@@ -53,7 +52,7 @@ class Config:
 
     recipe: str
     model: ModelConfig
-    data: ClassificationData
+    data: Any
     task: Task
     optim: OptimConfig
     steps: int
@@ -171,6 +170,8 @@ def _describe(kind: Any) -> str:
         return " or ".join(_describe(arg) for arg in args)
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, args))}"
+    if typing.get_origin(kind) is tuple and Ellipsis in args:
+        return f"values, as 1,2,...: each {_describe(args[0])}"
     if typing.get_origin(kind) is tuple:
         return f"{len(args)} values, as 1,2: " + ", ".join(_describe(arg) for arg in args)
     names = {int: "an integer", float: "a number", bool: "true or false", str: "text"}

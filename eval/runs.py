@@ -1,0 +1,110 @@
+"""A run of `train`, opened again for evaluation from its folder alone."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import jax
+import msgspec
+import numpy as np
+from flax import linen as nn
+
+import zoo
+from zoo.data.devices import data_mesh, put_batch, replicate
+from zoo.types import InputError
+from zoo.weights.run import choose_step
+
+Data = TypeVar("Data")
+Put = Callable[[dict[str, np.ndarray]], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Generic[Data]):
+    """What an evaluation needs of a run.
+
+    Attributes:
+        model: The trained model.
+        variables: Its variables after `step`, on every device.
+        data: The run's data, with what the command line changes of it.
+        task: The fields of the run's task, as JSON has them.
+        class_names: Name of each class that the model knows, by label.
+        step: Step of the checkpoint.
+        batch_size: Examples at a time, a multiple of the number of devices.
+        put: Moves a batch to the devices.
+    """
+
+    model: nn.Module
+    variables: Mapping[str, Any]
+    data: Data
+    task: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    step: int
+    batch_size: int
+    put: Put
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, batch_size: int) -> None:
+    """Adds the options of every script that evaluates a run, ``--json`` included."""
+    parser.add_argument("--workdir", type=path, required=True, help="folder of a run")
+    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
+    parser.add_argument("--json", type=path, help="file for every figure")
+    parser.add_argument("--split", help="split to evaluate, instead of the run's own")
+    parser.add_argument("--source", help="data to evaluate on, instead of the run's own")
+    parser.add_argument("--data_dir", help="where TFDS has them, instead of the run's own")
+    parser.add_argument("--batch_size", type=int, default=batch_size, help="examples at a time")
+
+
+def path(text: str) -> Path:
+    """A path that may begin with ~, which a shell leaves alone in --workdir=~/runs."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return Path(text).expanduser()
+
+
+def open_run(arguments: argparse.Namespace, data_type: type[Data]) -> Run[Data]:
+    """Opens the run, at the step, that the options of `add_run_arguments` choose.
+
+    Args:
+        arguments: The parsed options.
+        data_type: The dataclass of the data of such runs.
+
+    Raises:
+        InputError: If an option is unusable, or the folder is not a run with data of that type.
+    """
+    workdir = arguments.workdir
+    if arguments.batch_size < 1:
+        raise InputError(f"--batch_size is {arguments.batch_size}, but must be at least 1")
+    if arguments.json and not arguments.json.parent.is_dir():
+        raise InputError(f"--json: there is no folder {arguments.json.parent}")
+    step = choose_step(workdir, arguments.checkpoint)
+    model, variables = zoo.load(workdir / "checkpoints" / str(step))
+    run = json.loads((workdir / "config.json").read_text())
+    changed = {
+        "eval_split": arguments.split,
+        "source": arguments.source,
+        "data_dir": arguments.data_dir,
+    }
+    changed = {name: value for name, value in changed.items() if value is not None}
+    try:
+        known = {field.name for field in dataclasses.fields(cast(Any, data_type))}
+        if foreign := sorted(set(run["data"]) - known):
+            raise KeyError(f"its data have {foreign[0]!r}")
+        data = msgspec.convert({**run["data"], **changed}, data_type)
+        class_names, task = tuple(run["class_names"]), run["task"]
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        kind = data_type.__name__.removesuffix("Data").lower()
+        raise InputError(f"{workdir}/config.json: not of a {kind} run: {error}") from error
+    mesh, devices = data_mesh(), jax.device_count()
+    return Run(
+        model,
+        replicate(variables, mesh),
+        data,
+        task,
+        class_names,
+        step,
+        -(-arguments.batch_size // devices) * devices,
+        lambda batch: put_batch(batch, mesh),
+    )
