@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from zoo.layers import DropPath
+from zoo.ops.pool import max_pool
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
 
 Norm = Literal["batch", "frozen", "group"]
@@ -172,7 +173,7 @@ class ResNet(nn.Module):
         norm = _norm(self.norm, self.axis_name, self.dtype, train=train)
         x = _conv(self.stem_dim, 7, 2, self.dtype, name="stem_conv")(images.astype(self.dtype))
         x = nn.relu(norm(name="stem_norm")(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])  # pyright: ignore[reportArgumentType]
+        x = max_pool(x, 3, 2, padding=1)
 
         maps, count, last = [], 0, max(sum(self.num_blocks) - 1, 1)
         for i, (depth, dim) in enumerate(zip(self.num_blocks, self.stage_dims, strict=True)):
