@@ -1,6 +1,7 @@
 """Data: sources, transforms and one loader for every task."""
 
 from zoo.data.classification import ClassificationData, open_classification
+from zoo.data.detection import DetectionData, open_detection
 from zoo.data.errors import DataError
 from zoo.data.loader import Dataset, eval_batches, prefetch, train_batches
 from zoo.data.mix import mix_batch
@@ -10,10 +11,12 @@ __all__ = [
     "ClassificationData",
     "DataError",
     "Dataset",
+    "DetectionData",
     "eval_batches",
     "mix_batch",
     "normalize",
     "open_classification",
+    "open_detection",
     "prefetch",
     "train_batches",
 ]

@@ -37,6 +37,13 @@ def resize(image: HostImage, size: tuple[int, int], interpolation: Interpolation
     return np.asarray(Image.fromarray(image).resize((width, height), PIL_FILTERS[interpolation]))
 
 
+def fast_resize(image: HostImage, size: tuple[int, int], interpolation: Interpolation) -> HostImage:
+    """Resizes to (height, width) with OpenCV, as training does; see the module."""
+    averages = image.shape[0] >= 2 * size[0] and image.shape[1] >= 2 * size[1]
+    how = cv2.INTER_AREA if averages else _CV2_FILTERS[interpolation]
+    return cv2.resize(image, (size[1], size[0]), interpolation=how)
+
+
 def center_crop(image: HostImage, size: tuple[int, int]) -> HostImage:
     """The central (height, width), padded with black where the image is smaller.
 
@@ -104,12 +111,7 @@ def random_resized_crop(
 ) -> HostImage:
     """A random box of the image (see `random_box`), resized to (height, width)."""
     top, left, h, w = random_box(image.shape[0], image.shape[1], scale, ratio, rng)
-    averages = h >= 2 * size[0] and w >= 2 * size[1]
-    return cv2.resize(
-        image[top : top + h, left : left + w],
-        (size[1], size[0]),
-        interpolation=cv2.INTER_AREA if averages else _CV2_FILTERS[interpolation],
-    )
+    return fast_resize(image[top : top + h, left : left + w], size, interpolation)
 
 
 def random_flip(image: HostImage, rng: np.random.Generator) -> HostImage:
