@@ -37,8 +37,7 @@ _LINEAR_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 _FUSED_INIT = nn.initializers.variance_scaling(0.5, "fan_avg", "uniform")
 
 
-@struct.dataclass
-class DetrOutput:
+class DetrOutput(struct.PyTreeNode):
     """What DETR predicts for its queries.
 
     Attributes:
