@@ -201,6 +201,7 @@ class MaskHead(nn.Module):
             dtype=self.dtype,
             kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
         )
+        norm = partial(nn.GroupNorm, epsilon=1e-5, dtype=self.dtype, use_fast_variance=False)
         x = jnp.broadcast_to(x[:, None], (b, q, *x.shape[1:]))
         x = jnp.concatenate([x, attention], axis=-1)
         x = x.reshape(b * q, *x.shape[2:])
@@ -211,8 +212,7 @@ class MaskHead(nn.Module):
                 x = x.reshape(b, q, *x.shape[1:]) + detail[:, None]
                 x = x.reshape(b * q, *x.shape[2:])
             x = conv(dim, (3, 3), padding=1, name=f"conv{i + 1}")(x)
-            norm = nn.GroupNorm(8, epsilon=1e-5, dtype=self.dtype, use_fast_variance=False)
-            x = nn.relu(norm.copy(name=f"norm{i + 1}")(x))
+            x = nn.relu(norm(min(8, dim), name=f"norm{i + 1}")(x))
         x = nn.Conv(1, (3, 3), padding=1, kernel_init=_LINEAR_INIT, name="out")(x)
         return x.reshape(b, q, *x.shape[1:3])
 
@@ -267,7 +267,7 @@ class Detr(nn.Module):
         """Makes the submodules."""
         d = self.hidden_dim
         sizes = (self.num_heads, self.mlp_dim, self.dropout, self.pre_norm, self.dtype)
-        self.body = make_backbone(self.backbone, self.backbone_fields, self.dtype)
+        self.body = self.make_body()
         self.input_proj = nn.Dense(d, dtype=self.dtype, kernel_init=_LINEAR_INIT)
         self.encoder = [EncoderLayer(*sizes) for _ in range(self.num_encoder_layers)]
         self.decoder = [DecoderLayer(*sizes) for _ in range(self.num_decoder_layers)]
@@ -282,6 +282,24 @@ class Detr(nn.Module):
         if self.masks:
             self.mask_attention = MaskAttention(self.num_heads, self.dtype)
             self.mask_head = MaskHead(self.dtype)
+
+    @nn.nowrap
+    def make_body(self) -> nn.Module:
+        """The backbone, without its head.
+
+        Raises:
+            InputError: If there is no such backbone, or it has no such field.
+        """
+        name, fields = self.backbone, self.backbone_fields
+        if name not in BACKBONES:
+            raise InputError(f"no backbone {name!r}; there are {', '.join(sorted(BACKBONES))}")
+        try:
+            body = BACKBONES[name].build(**{"num_classes": 0, "dtype": self.dtype, **fields})
+        except TypeError as error:
+            raise InputError(f"backbone {name}: {error}") from error
+        if getattr(body, "norm", None) == "batch" and "norm" not in fields:
+            return body.clone(norm="frozen")
+        return body
 
     def __call__(
         self,
@@ -336,23 +354,6 @@ class Detr(nn.Module):
 
 def _key_mask(cells: Bool[Array, "b h w"]) -> Bool[Array, "b 1 1 n"]:
     return cells.reshape(len(cells), 1, 1, -1)
-
-
-def make_backbone(name: str, fields: Mapping[str, Any], dtype: DTypeLike) -> nn.Module:
-    """A registered ResNet or ViT without its head.
-
-    Raises:
-        InputError: If there is no such backbone, or it has no such field.
-    """
-    if name not in BACKBONES:
-        raise InputError(f"no backbone {name!r}; there are {', '.join(sorted(BACKBONES))}")
-    try:
-        backbone = BACKBONES[name].build(**{"num_classes": 0, "dtype": dtype, **fields})
-    except TypeError as error:
-        raise InputError(f"backbone {name}: {error}") from error
-    if getattr(backbone, "norm", None) == "batch" and "norm" not in fields:
-        return backbone.clone(norm="frozen")
-    return backbone
 
 
 def _variant(size: tuple[int, int] = (800, 1333), **fields: Any) -> Variant:

@@ -209,6 +209,7 @@ class ResNet(nn.Module):
             before = dilation
         return tuple(maps)
 
+    @nn.nowrap
     def _dilation(self, stage: int) -> int:
         return 2 ** max(0, stage + 1 - (len(self.num_blocks) - self.dilated_stages))
 
