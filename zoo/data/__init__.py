@@ -5,7 +5,7 @@ from zoo.data.detection import DetectionData, open_detection
 from zoo.data.errors import DataError
 from zoo.data.loader import Dataset, eval_batches, prefetch, train_batches
 from zoo.data.mix import mix_batch
-from zoo.data.transforms import normalize
+from zoo.data.transforms import normalize, valid_pixels
 
 __all__ = [
     "ClassificationData",
@@ -19,4 +19,5 @@ __all__ = [
     "open_detection",
     "prefetch",
     "train_batches",
+    "valid_pixels",
 ]

@@ -11,7 +11,7 @@ import math
 import cv2
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image
 
 from zoo.types import Interpolation
@@ -27,6 +27,14 @@ def normalize(
 ) -> Float[Array, "b h w c"]:
     """``(images / 255 - mean) / std`` in float32, on the device; mean and std one a channel."""
     return (images.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
+
+
+def valid_pixels(
+    sizes: Int[Array, "b 2"], canvas: tuple[int, int]
+) -> Bool[Array, "b height width"]:
+    """True where a padded image has pixels: its top left (height, width) of the canvas."""
+    rows, columns = (jnp.arange(side) for side in canvas)
+    return (rows[:, None] < sizes[:, :1, None]) & (columns < sizes[:, 1:, None])
 
 
 def resize(image: HostImage, size: tuple[int, int], interpolation: Interpolation) -> HostImage:
