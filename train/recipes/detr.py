@@ -48,7 +48,7 @@ def detr_digit_scenes() -> Config:
     """
     return Config(
         recipe="detr_digit_scenes",
-        model=ModelConfig("detr_nano", {"pre_norm": True}),
+        model=ModelConfig("detr_nano"),
         data=DetectionData(threads=2),
         task=Detection(),
         optim=OptimConfig(
