@@ -167,7 +167,7 @@ def _perfect(batch: dict[str, Any], num_classes: int) -> Detections:
     logits = 20 * jax.nn.one_hot(labels, num_classes + 1)
     boxes = xyxy_to_cxcywh(batch["boxes"]) / scale
     nothing: dict[str, Any] = {
-        "auxiliary_logits": logits[None, :0],
-        "auxiliary_boxes_cxcywh": boxes[None, :0],
+        "auxiliary_logits": logits[None][:0],
+        "auxiliary_boxes_cxcywh": boxes[None][:0],
     }
     return predict_detections(DetrOutput(logits, boxes, **nothing), batch["original_size"])
