@@ -9,7 +9,8 @@ where DETR is a checkout of facebookresearch/detr, whose own code makes its gold
 
 Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`,
 `tokens` (the encoded tokens, or a ResNet's last map), and `config`, a JSON of our model's name and
-fields; a DETR's instead `images` and `valid`, and every output. `parameter_counts.json` has the number of parameters of every model that the zoo registers.
+fields; those of a DETR have `valid` beside the images, and every output under its name in ours.
+`parameter_counts.json` has the number of parameters of every model that the zoo registers.
 """
 
 import argparse
@@ -220,6 +221,17 @@ def padded_batch(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     return x, valid
 
 
+def randomise_detr(model: torch.nn.Module) -> torch.nn.Module:
+    """As `randomise`, with norms around the identity, so that images and queries still differ."""
+    with torch.no_grad():
+        for name, tensor in randomise(model).state_dict().items():
+            if name.endswith("weight") and tensor.ndim == 1:
+                tensor.add_(1)
+            elif "query" in name:
+                tensor.mul_(5)
+    return model
+
+
 def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | None = None) -> None:
     """Writes the golden of a DETR of either peer."""
     x, valid = padded_batch(34, 41)
@@ -290,7 +302,7 @@ def fair_detr() -> None:
             return_intermediate_dec=True,
             **layers,
         )
-        model = randomise(Detr(joiner, transformer, 4, 6, aux_loss=True))
+        model = randomise_detr(Detr(joiner, transformer, 4, 6, aux_loss=True))
         dims = narrow["channels"][:stages]
         body = {"block": "basic" if block is BasicBlock else "bottleneck", "norm": "frozen"}
         body |= {"num_blocks": depths, "stage_dims": dims, "stem_dim": 64}
@@ -306,7 +318,7 @@ def huggingface_detr() -> None:
         "huggingface_detr_panoptic": (
             transformers.DetrForSegmentation,
             8,
-            ([4, 8, 4, 8], [1, 1, 1, 1]),
+            ([4, 4, 4, 8], [1, 1, 1, 1]),
         ),
     }
     for case, (kind, heads, (dims, depths)) in cases.items():
@@ -331,7 +343,7 @@ def huggingface_detr() -> None:
             decoder_layers=num_layers,
             **widths,
         )
-        model = randomise(kind(config))
+        model = randomise_detr(kind(config))
         weights = None
         if not masks:
             with tempfile.TemporaryDirectory() as folder:
@@ -396,8 +408,51 @@ def parameter_counts() -> None:
         models["mixer_nano_patch4_32"] = MlpMixer(**nano, num_blocks=4)
         models["resnet_nano"] = ResNet(BasicBlock, (1, 1, 1, 1), channels=(16, 32, 64, 128))
         models["mixer_h14_224"] = MlpMixer(patch_size=14, num_blocks=32, embed_dim=1280)
-    counts = {name: sum(p.numel() for p in m.parameters()) for name, m in sorted(models.items())}
+        models |= detr_models()
+    counts = {name: count(model) for name, model in sorted(models.items())}
     (HERE / "parameter_counts.json").write_text(json.dumps(counts, indent=2) + "\n")
+
+
+def count(model: torch.nn.Module) -> int:
+    """Parameters; the scales and biases of frozen norms, which torch has as buffers, too."""
+    frozen = [x for name, x in model.named_buffers() if name.endswith(("weight", "bias"))]
+    return sum(x.numel() for x in (*model.parameters(), *frozen))
+
+
+def detr_models() -> dict[str, torch.nn.Module]:
+    """The authors' own, and a small one of Hugging Face's."""
+    fair_modules()
+    from models.backbone import BackboneBase, FrozenBatchNorm2d, Joiner
+    from models.detr import DETR as Detr
+    from models.position_encoding import PositionEmbeddingSine
+    from models.segmentation import DETRsegm
+    from models.transformer import Transformer
+
+    def build(name: str, num_classes: int = 91, *, dilation: bool = False) -> torch.nn.Module:
+        dilated = [False, False, dilation]
+        resnet = torchvision.models.get_model(
+            name, replace_stride_with_dilation=dilated, norm_layer=FrozenBatchNorm2d
+        )
+        backbone = Joiner(
+            BackboneBase(resnet, True, 2048, True), PositionEmbeddingSine(128, normalize=True)
+        )
+        backbone.num_channels = 2048
+        transformer = Transformer(256, return_intermediate_dec=True)
+        return Detr(backbone, transformer, num_classes, 100)
+
+    body = {"embedding_size": 48, "hidden_sizes": [48, 96], "depths": [2, 2]}
+    body |= {"layer_type": "basic", "out_features": ["stage2"]}
+    sizes = {"encoder_layers": 3, "decoder_layers": 3, "d_model": 128, "num_queries": 20}
+    sizes |= {"encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "num_labels": 91}
+    nano = transformers.DetrConfig(backbone_config=transformers.ResNetConfig(**body), **sizes)
+    return {
+        "detr_resnet50": build("resnet50"),
+        "detr_resnet50_dc5": build("resnet50", dilation=True),
+        "detr_resnet50_panoptic": DETRsegm(build("resnet50", 250)),
+        "detr_resnet101": build("resnet101"),
+        "detr_resnet101_dc5": build("resnet101", dilation=True),
+        "detr_nano": transformers.DetrForObjectDetection(nano),
+    }
 
 
 def data_transforms() -> None:

@@ -14,7 +14,7 @@ stand in for the ResNet, and any of its maps for the last.
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ _LINEAR_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 _FUSED_INIT = nn.initializers.variance_scaling(0.5, "fan_avg", "uniform")
 
 
+@no_type_check  # JAX makes trees of anything of it
 class DetrOutput(struct.PyTreeNode):
     """What DETR predicts for its queries.
 
@@ -332,6 +333,8 @@ class Detr(nn.Module):
         logits, boxes = self.head(states), self.box_head(states)
         masks = None
         if self.masks:
+            if level < 3:
+                raise InputError(f"masks need 4 feature maps; {self.backbone} has {level + 1}")
             attention = self.mask_attention(states[-1], memory, _key_mask(cells))
             attention = attention.reshape(*attention.shape[:2], *x.shape[1:3], -1)
             masks = self.mask_head(x, attention, tuple(maps[level - i] for i in (1, 2, 3)))
