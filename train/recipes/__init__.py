@@ -5,6 +5,7 @@ from collections.abc import Callable
 from train.config import Config
 from train.recipes.detr import (
     detr_digit_scenes,
+    detr_digit_scenes_short,
     detr_finetune,
     detr_resnet50_coco,
     detr_resnet50_coco_500,
@@ -15,6 +16,7 @@ from train.recipes.imagenet import mixer_b16_imagenet, vit_s16_imagenet
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "detr_digit_scenes": detr_digit_scenes,
+    "detr_digit_scenes_short": detr_digit_scenes_short,
     "detr_finetune": detr_finetune,
     "detr_resnet50_coco": detr_resnet50_coco,
     "detr_resnet50_coco_500": detr_resnet50_coco_500,
