@@ -201,3 +201,15 @@ def test_mixed_sizes_compile_a_program_a_bucket(coco, tmp_path, monkeypatch):
     monkeypatch.setattr(_Run, "__init__", remember)
     run(tmp_path / "run", *own_data(coco()), "--steps=12", "--eval_every=12", "--log_every=12")
     assert runs[0].step._cache_size() == 2
+
+
+def test_masks_are_trained_on_too(tmp_path):
+    backbone = '{"num_blocks": [1, 1, 1, 1], "stage_dims": [8, 8, 8, 16], "stem_dim": 8}'
+    masks = ("--data.masks=true", f"--model.backbone_fields={backbone}", "--model.hidden_dim=128")
+    steps = ("--steps=2", "--log_every=1", "--eval_every=2", "--checkpoint_every=2")
+    run(tmp_path / "run", *SCENES, *steps, *masks)
+    first, last = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    parts = ("class", "l1", "giou", "focal", "dice")
+    total = sum(first[f"train/{part}"] for part in parts)
+    assert first["train/loss"] == pytest.approx(total, rel=1e-5)
+    assert 0 < last["train/dice"] < 1.0

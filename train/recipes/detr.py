@@ -66,7 +66,7 @@ def detr_digit_scenes() -> Config:
 def detr_digit_scenes_short() -> Config:
     """The small DETR on digit scenes, for as long as a demonstration may take.
 
-        python -m train detr_digit_scenes_short --workdir=DIR
+    python -m train detr_digit_scenes_short --workdir=DIR
     """
     return dataclasses.replace(
         detr_digit_scenes(), recipe="detr_digit_scenes_short", steps=8_000, eval_every=2_000
