@@ -193,7 +193,7 @@ def test_fine_tuning_a_detr_makes_a_new_class_head_alone(golden, tmp_path):
     peer = golden("fair_detr")
     np.savez(tmp_path / "weights.npz", **peer.weights)
     fields = {**peer.fields, "num_classes": 9}
-    model, variables, report = zoo.load_with_report(peer.name, tmp_path / "weights.npz", **fields)
+    _, variables, report = zoo.load_with_report(peer.name, tmp_path / "weights.npz", **fields)
     assert set(report.reinitialised) == {"params/head/kernel", "params/head/bias"}
     assert variables["params"]["head"]["kernel"].shape == (32, 10)
     before = {**peer.variables["params"], "head": None}
