@@ -2,5 +2,14 @@
 
 from zoo.loading import load, load_with_report, save
 from zoo.registry import create, list_models, preprocessing
+from zoo.translator import translate
 
-__all__ = ["create", "list_models", "load", "load_with_report", "preprocessing", "save"]
+__all__ = [
+    "create",
+    "list_models",
+    "load",
+    "load_with_report",
+    "preprocessing",
+    "save",
+    "translate",
+]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from flax import linen as nn
 
-from zoo.models import detr, mlp_mixer, resnet, vit
+from zoo.models import detr, mlp_mixer, resnet, transformer, vit
 from zoo.types import InputError, Preprocessing, Variant
 
 MODELS: dict[str, Variant] = {
@@ -15,6 +15,7 @@ MODELS: dict[str, Variant] = {
     **mlp_mixer.VARIANTS,
     **resnet.VARIANTS,
     **detr.VARIANTS,
+    **transformer.VARIANTS,
 }
 
 
@@ -67,6 +68,9 @@ def preprocessing(name: str) -> Preprocessing:
     """The size, mean, std, interpolation and crop of the images that a named model expects.
 
     Raises:
-        InputError: If there is no such model; near names are listed.
+        InputError: If there is no such model, near names are listed; or if it is not for images.
     """
-    return _variant(name).preprocessing
+    found = _variant(name).preprocessing
+    if found is None:
+        raise InputError(f"{name} is not for images: there is nothing to prepare them for")
+    return found

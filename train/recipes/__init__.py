@@ -13,6 +13,7 @@ from train.recipes.detr import (
 from train.recipes.digits import mixer_digits, vit_digits
 from train.recipes.finetune import vit_b16_finetune
 from train.recipes.imagenet import mixer_b16_imagenet, vit_s16_imagenet
+from train.recipes.translation import transformer_number_words
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "detr_digit_scenes": detr_digit_scenes,
@@ -22,6 +23,7 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "detr_resnet50_coco_500": detr_resnet50_coco_500,
     "mixer_b16_imagenet": mixer_b16_imagenet,
     "mixer_digits": mixer_digits,
+    "transformer_number_words": transformer_number_words,
     "vit_b16_finetune": vit_b16_finetune,
     "vit_digits": vit_digits,
     "vit_s16_imagenet": vit_s16_imagenet,

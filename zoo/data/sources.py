@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import difflib
 import hashlib
+import importlib
 import io
 import os
 import re
@@ -224,6 +225,7 @@ def tfds_builder(
             f"unknown data {source!r}; use {', '.join(others)}, or a TFDS set as NAME,"
             " NAME/CONFIG or NAME:VERSION"
         )
+    importlib.import_module("tensorflow_datasets.translate")  # tfds.builder does not find these
     try:
         with _quiet():
             return tfds.builder(source, data_dir=data_dir, file_format="array_record")
@@ -280,7 +282,7 @@ def features_of(builder: Any, source: str) -> dict[str, Any]:
 
 def records_of(builder: Any, source: str, split: str) -> Sequence[Any]:
     """The records of a split of a prepared set, images encoded."""
-    undecoded = {"image": tfds.decode.SkipDecoding()}
+    undecoded = {"image": tfds.decode.SkipDecoding()} if "image" in builder.info.features else None
     try:
         return builder.as_data_source(split=split, decoders=undecoded)
     except NotImplementedError as error:

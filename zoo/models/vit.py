@@ -19,34 +19,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from zoo.layers import DropPath, Mlp, MultiHeadAttention, PatchEmbed, resize_positions, sincos_2d
+from zoo.layers import EncoderBlock, PatchEmbed, resize_positions, sincos_2d
 from zoo.ops.patches import grid_size
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
-
-
-class EncoderBlock(nn.Module):
-    """Pre-norm attention and MLP, each with a residual (arXiv 2010.11929, figure 1 right)."""
-
-    num_heads: int
-    mlp_dim: int
-    dropout: float = 0.0
-    drop_path: float = 0.0
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
-        """The next tokens; training with any dropping needs the ``dropout`` stream."""
-        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
-        dropout = nn.Dropout(self.dropout, deterministic=not train)
-        drop_path = DropPath(self.drop_path)
-
-        y = norm(name="norm1")(x)
-        y = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="attn")(y, train=train)
-        x = x + drop_path(dropout(y), train=train)
-
-        y = norm(name="norm2")(x)
-        y = Mlp(self.mlp_dim, self.dropout, dtype=self.dtype, name="mlp")(y, train=train)
-        return x + drop_path(dropout(y), train=train)
 
 
 class ViT(nn.Module):
@@ -103,7 +78,9 @@ class ViT(nn.Module):
         self.embed_dropout = nn.Dropout(self.dropout)
         rates = [self.drop_path * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
         self.blocks = [
-            EncoderBlock(self.num_heads, self.mlp_dim, self.dropout, rate, self.dtype)
+            EncoderBlock(
+                self.num_heads, self.mlp_dim, self.dropout, drop_path=rate, dtype=self.dtype
+            )
             for rate in rates
         ]
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
