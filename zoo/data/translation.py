@@ -1,8 +1,8 @@
 """Translation data: pairs of texts as tokens, in bundles of one length and one size.
 
-A bundle is an example of the loader: as many pairs of one length bucket as fill the longest one, so
-that every batch has the same number of tokens, padding included. Which pairs are bundled is drawn
-once; the order of the bundles is another in each epoch.
+A bundle is an example of the loader: as many pairs of one length bucket as it has room for tokens,
+so that every batch has the same number of tokens, padding included. Which pairs are bundled is
+drawn once; the order of the bundles is another in each epoch.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ from zoo.data.text import BytePairs, Tokenizer, open_tokenizer
 class TranslationData:
     """What to train and evaluate on; the defaults are the embedded number words.
 
-    A batch of the loader is `batch_size` bundles, each of ``buckets[-1]`` tokens a side: 32 bundles
-    with buckets up to 256 are 8,192 tokens of the sources and as many of the targets.
+    A batch of a run is `batch_size` bundles, each of `bundle_tokens` tokens a side: 96 bundles of
+    256 are 24,576 tokens of sources and as many of targets.
 
     Attributes:
         source: ``number_words``; ``pairs:FILE`` with lines ``text TAB translation``, of which one
@@ -41,6 +41,7 @@ class TranslationData:
         vocab_size: Tokens of ``bpe``, at least 259.
         buckets: Lengths that sequences are padded to, ascending. Longer pairs are left out of
             training, counted; for evaluation there are further buckets, each twice as long.
+        bundle_tokens: Room of a bundle, at least the longest bucket.
         threads: Threads that pad.
         workers: Processes with that many threads each; 0 is none but this one.
     """
@@ -51,8 +52,9 @@ class TranslationData:
     eval_split: str = "test"
     languages: tuple[str, str] = ("en", "de")
     tokenizer: str = "bpe"
-    vocab_size: int = 320
-    buckets: tuple[int, ...] = (16, 32)
+    vocab_size: int = 384
+    buckets: tuple[int, ...] = (12, 16)
+    bundle_tokens: int = 48
     threads: int = 2
     workers: int = 0
 
@@ -60,6 +62,11 @@ class TranslationData:
         ascending = all(a < b for a, b in zip(self.buckets, self.buckets[1:], strict=False))
         if not self.buckets or self.buckets[0] < 2 or not ascending:
             raise DataError(f"data.buckets is {self.buckets}, but must be ascending from 2 or more")
+        if self.bundle_tokens < self.buckets[-1]:
+            raise DataError(
+                f"data.bundle_tokens is {self.bundle_tokens}, but must be at least the longest"
+                f" bucket, {self.buckets[-1]}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,12 +184,12 @@ def open_translation(
     buckets = list(config.buckets)
     while split == "eval" and buckets[-1] < lengths.max():
         buckets.append(2 * buckets[-1])
-    bundles, groups = bundle(lengths, buckets, config.buckets[-1], shuffle=split == "train")
+    bundles, groups = bundle(lengths, buckets, config.bundle_tokens, shuffle=split == "train")
     if left_out := int((lengths > buckets[-1]).sum()):
         logging.getLogger(__name__).warning(
             "left out: %d of %d pairs, longer than %d tokens", left_out, len(pairs), buckets[-1]
         )
-    shapes = tuple((max(1, config.buckets[-1] // length), length) for length in buckets)
+    shapes = tuple((max(1, config.bundle_tokens // length), length) for length in buckets)
     return Dataset(
         source=BundleSource(pairs, tokenizer, sources, targets, bundles),
         transform=PadBundle(shapes, tokenizer.pad_id, tokenizer.start_id),

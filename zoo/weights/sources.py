@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from flax import linen as nn
 
 from zoo.types import InputError
-from zoo.weights import big_vision, fair, huggingface, timm, torchvision
+from zoo.weights import big_vision, fair, huggingface, marian, timm, torch, torchvision
 from zoo.weights.maps import SAME, NameMap, Rule, plan
 
 # Our own names, for any model.
@@ -15,8 +15,9 @@ ZOO = NameMap("zoo", lambda model: (Rule("{path}", ("{path}",), SAME),))
 SOURCES = {
     "timm": timm.MAPS,
     "torchvision": torchvision.MAPS,
-    "huggingface": huggingface.MAPS,
+    "huggingface": {**huggingface.MAPS, **marian.MAPS},
     "fair": fair.MAPS,
+    "torch": torch.MAPS,
     "big_vision": big_vision.MAPS,
 }
 

@@ -45,9 +45,9 @@ def abstract_leaves(model: nn.Module) -> dict[str, Any]:
     copies: list[tuple[str, str]] = []
 
     def trace_once(run: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
-        module, path = context.module, "/".join(context.module.path)
-        if context.method_name != "__call__" or not path:
+        if context.method_name != "__call__" or not context.module.path:
             return run(*args, **kwargs)
+        module, path = context.module, "/".join(context.module.path)
         values = (getattr(module, f.name) for f in dataclasses.fields(module))
         fields = tuple(v for v in values if v is not module.name and v is not module.parent)
         key = (type(module), fields, repr(jax.tree.map(_shape, (args, kwargs))))
