@@ -217,7 +217,6 @@ def text_models() -> dict[str, torch.nn.Module]:
     """The zoo's text models, without the fixed positions that Marian's counts as parameters."""
     marian = marian_model(58_101, 512, 8, 6, 2048)
     del marian.model.encoder.embed_positions, marian.model.decoder.embed_positions
-    marian.bias = torch.nn.Parameter(marian.final_logits_bias)  # theirs is a buffer
     return {
         "transformer_nano": TextTransformer(256, 128, 4, 2, 512),
         "transformer_base": TextTransformer(37_000, 512, 8, 6, 2048),

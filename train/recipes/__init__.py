@@ -13,7 +13,12 @@ from train.recipes.detr import (
 from train.recipes.digits import mixer_digits, vit_digits
 from train.recipes.finetune import vit_b16_finetune
 from train.recipes.imagenet import mixer_b16_imagenet, vit_s16_imagenet
-from train.recipes.translation import transformer_number_words
+from train.recipes.translation import (
+    marian_finetune,
+    transformer_number_words,
+    transformer_pairs,
+    transformer_wmt14_en_de,
+)
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "detr_digit_scenes": detr_digit_scenes,
@@ -21,9 +26,12 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "detr_finetune": detr_finetune,
     "detr_resnet50_coco": detr_resnet50_coco,
     "detr_resnet50_coco_500": detr_resnet50_coco_500,
+    "marian_finetune": marian_finetune,
     "mixer_b16_imagenet": mixer_b16_imagenet,
     "mixer_digits": mixer_digits,
     "transformer_number_words": transformer_number_words,
+    "transformer_pairs": transformer_pairs,
+    "transformer_wmt14_en_de": transformer_wmt14_en_de,
     "vit_b16_finetune": vit_b16_finetune,
     "vit_digits": vit_digits,
     "vit_s16_imagenet": vit_s16_imagenet,
