@@ -64,7 +64,8 @@ def marian(tmp_path_factory):
         sentencepiece.SentencePieceTrainer.train(
             input=str(folder / "text"),
             model_prefix=str(folder / side),
-            vocab_size=40,
+            vocab_size=28,
+            hard_vocab_limit=False,
             minloglevel=2,
         )
         (folder / f"{side}.model").rename(folder / f"{side}.spm")
