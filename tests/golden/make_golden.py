@@ -236,69 +236,79 @@ def texts(vocab: int) -> dict[str, torch.Tensor]:
 
 
 def text_transformers() -> None:
-    """Logits of `torch.nn.Transformer`, post- and pre-norm, and of Marian with what it generates.
-
-    The eos of Marian's searches is likely enough that sequences end at different lengths.
-    """
+    """Logits and searches of Marian; logits of `torch.nn.Transformer`, post- and pre-norm."""
     sizes = {"vocab_size": 24, "hidden_dim": 16, "num_heads": 2, "mlp_dim": 32}
     sizes |= {"num_encoder_layers": 2, "num_decoder_layers": 2}
+    model = marian_model(24, 16, 2, 2, 32, attn_implementation="eager")
+    torch.manual_seed(2)  # whose sequences differ much
     batch = texts(24)
+    with torch.no_grad():
+        arrays = marian_outputs(model, batch)
 
-    def write(case: str, fields: dict, weights: dict, logits: torch.Tensor, **more) -> None:
+    def write(case: str, fields: dict, arrays: dict) -> None:
         np.savez_compressed(
             HERE / f"{case}.npz",
             config=json.dumps({**sizes, **fields}),
-            logits=logits.detach().numpy(),
-            **{name: np.asarray(x) for name, x in {**batch, **more}.items()},
-            **{f"weights/{name}": np.asarray(x) for name, x in weights.items()},
+            **{name: np.asarray(x) for name, x in {**batch, **arrays}.items()},
         )
 
+    fields = {"activation": "silu", "positions": "halves", "logits_bias": True}
+    write("huggingface_marian", fields, arrays)
     for case, options, fields in (
         ("post_norm", {}, {}),
         ("pre_norm", {"norm_first": True, "activation": "gelu"}, {"activation": "gelu"}),
     ):
         model = TextTransformer(24, 16, 2, 2, 32, **options)
         if options:
-            last = (model.transformer.encoder, model.transformer.decoder)
-            last[0].norm, last[1].norm = torch.nn.LayerNorm(16), torch.nn.LayerNorm(16)
+            for side in (model.transformer.encoder, model.transformer.decoder):
+                side.norm = torch.nn.LayerNorm(16)
         randomise(model)
-        logits = model(**batch)
+        weights = {f"weights/{name}": x for name, x in model.state_dict().items()}
+        with torch.no_grad():
+            logits = model(**batch)
         fields = {**fields, "pre_norm": bool(options)}
-        write(f"torch_transformer_{case}", fields, model.state_dict(), logits)
+        write(f"torch_transformer_{case}", fields, {"logits": logits, **weights})
 
-    model = randomise(marian_model(24, 16, 2, 2, 32, attn_implementation="eager"))
-    with torch.no_grad():  # so that a token is not followed by itself for ever
-        for name, tensor in model.named_parameters():
-            if "layer_norm.weight" in name:
-                tensor.add_(1)
-            elif ".layers." in name and tensor.ndim == 2:
-                tensor.mul_(3)
-        model.model.shared.weight.mul_(0.125)
-        model.model.decoder.layers[-1].final_layer_norm.weight.mul_(4)
-        model.final_logits_bias[0, 0] = 0.75
+
+def marian_outputs(model, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Draws a model's weights; the weights as its file has them, logits, and searches.
+
+    The weights are such that a token is not followed by itself for ever, as random ones are.
+    """
+    randomise(model)
+    for side in (model.model.encoder, model.model.decoder):
+        side.embed_positions.weight.copy_(side.embed_positions.create_weight())
+    last = model.model.decoder.layers[-1].final_layer_norm.weight
+    for name, tensor in model.named_parameters():
+        if "layer_norm.weight" in name and tensor is not last:
+            tensor.add_(1)
+        elif ".layers." in name and tensor.ndim == 2:
+            tensor.mul_(2)
+    last.mul_(24)
+    model.final_logits_bias[0, 0] = 2.0  # of the end
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        weights = load_file(f"{folder}/model.safetensors")
+    sources = {"attention_mask": batch["sources_valid"].long()}
     logits = model(
         input_ids=batch["sources"],
-        attention_mask=batch["sources_valid"].long(),
         decoder_input_ids=batch["targets"],
         decoder_attention_mask=batch["targets_valid"].long(),
+        **sources,
     ).logits
     found = {}
     for beams, penalty, early in SEARCHES:
         found[f"search/{beams},{penalty},{early}"] = model.generate(
             batch["sources"],
-            attention_mask=batch["sources_valid"].long(),
             num_beams=beams,
             length_penalty=penalty,
             early_stopping=early,
             max_length=13,  # theirs counts the start
             bad_words_ids=[[23]],
             forced_eos_token_id=0,
+            **sources,
         )
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        weights = load_file(f"{folder}/model.safetensors")
-    fields = {"activation": "silu", "positions": "halves", "logits_bias": True}
-    write("huggingface_marian", fields, weights, logits, **found)
+    return {"logits": logits, **found, **{f"weights/{name}": x for name, x in weights.items()}}
 
 
 # Beams, length penalty, early stopping.
@@ -696,5 +706,4 @@ if __name__ == "__main__":
     fair_names()
     parameter_counts()
     preprocessing()
-    torch.manual_seed(5)
     text_transformers()

@@ -16,14 +16,12 @@ def transformer_number_words() -> Config:
         model=ModelConfig("transformer_nano"),
         data=TranslationData(),
         task=Translation(),
-        optim=OptimConfig(
-            learning_rate=2e-3, schedule="rsqrt", warmup_steps=150, b2=0.98, eps=1e-9
-        ),
-        steps=1_000,
-        batch_size=32,
+        optim=OptimConfig(learning_rate=2e-3, warmup_steps=150, b2=0.98, eps=1e-9),
+        steps=800,
+        batch_size=32,  # 1,536 tokens a side
         keep=5,
         log_every=50,
-        eval_every=500,
+        eval_every=400,
         checkpoint_every=50,
     )
 
