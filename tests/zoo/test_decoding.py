@@ -163,7 +163,7 @@ def test_cached_equals_uncached(case, beams):
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
     assert (np.asarray(found.tokens[3]) == 23).all()
     if case == "huggingface_marian":  # its tokens differ much
-        assert len(set(np.asarray(found.tokens).ravel().tolist())) > 5
+        assert len(set(np.asarray(found.tokens).ravel().tolist())) > 4
 
 
 def test_one_program_for_sources_of_one_shape():
