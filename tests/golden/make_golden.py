@@ -242,11 +242,11 @@ def masked_autoencoders() -> None:
 
     np.float = float  # what its positions are made with; numpy has dropped it
     sys.path.insert(0, os.environ["FAIR_MAE"])
-    theirs = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith("util")}
     import models_mae
 
-    sys.modules.update(theirs)  # DETR's package `util`, if it was imported before
     sys.path.pop(0)
+    for module in ("util", "util.pos_embed"):  # DETR has a package of that name as well
+        del sys.modules[module]
 
     block = models_mae.Block
     models_mae.Block = lambda *args, qk_scale=None, **kwargs: block(*args, **kwargs)

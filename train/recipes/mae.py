@@ -205,8 +205,8 @@ def mae_digits() -> Config:
         data=_digits(),
         task=MaskedAutoencoding(knn_neighbours=20),
         optim=OptimConfig(learning_rate=2e-3, warmup_steps=200, weight_decay=0.05, b2=0.95),
-        steps=4_000,
-        batch_size=256,
+        steps=3_000,
+        batch_size=128,
         eval_every=1_000,
         checkpoint_every=1_000,
     )
@@ -221,7 +221,7 @@ def mae_finetune_digits() -> Config:
     return Config(
         recipe="mae_finetune_digits",
         model=ModelConfig("vit_nano_patch4_32", fields),
-        data=_digits(mixup=0.2),
+        data=_digits(),
         task=Classification(label_smoothing=0.1),
         optim=OptimConfig(
             learning_rate=2e-3, warmup_steps=50, weight_decay=0.05, layer_decay=0.75, clip_norm=1.0

@@ -1,5 +1,3 @@
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,8 +136,12 @@ def test_images_of_another_size(tiny):
 @pytest.mark.parametrize("name", ["mae_vit_base_patch16", "mae_vit_huge_patch14"])
 def test_full_sizes(name):
     model = zoo.create(name)
-    init = partial(model.init_with_output, jax.random.key(0))
-    output, _ = jax.eval_shape(init, jnp.zeros((2, 224, 224, 3)))
+
+    def outputs(images):
+        output, _ = model.init_with_output(jax.random.key(0), images)
+        return output.patches, output.visible
+
+    patches, visible = jax.eval_shape(outputs, jnp.zeros((2, 224, 224, 3)))
     count = (224 // model.patch_size) ** 2
-    assert output.patches.shape == (2, count, 3 * model.patch_size**2)
-    assert output.visible.shape == (2, count)
+    assert patches.shape == (2, count, 3 * model.patch_size**2)
+    assert visible.shape == (2, count)
