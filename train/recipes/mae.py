@@ -205,7 +205,7 @@ def mae_digits() -> Config:
         data=_digits(),
         task=MaskedAutoencoding(knn_neighbours=20),
         optim=OptimConfig(learning_rate=2e-3, warmup_steps=200, weight_decay=0.05, b2=0.95),
-        steps=3_000,
+        steps=2_000,
         batch_size=128,
         eval_every=1_000,
         checkpoint_every=1_000,
@@ -226,10 +226,10 @@ def mae_finetune_digits() -> Config:
         optim=OptimConfig(
             learning_rate=2e-3, warmup_steps=50, weight_decay=0.05, layer_decay=0.75, clip_norm=1.0
         ),
-        steps=1_000,
+        steps=800,
         batch_size=64,
-        eval_every=500,
-        checkpoint_every=500,
+        eval_every=400,
+        checkpoint_every=400,
     )
 
 

@@ -20,6 +20,7 @@ class EncoderBlock(nn.Module):
         mlp_dim: Hidden features of the MLP.
         dropout: Rate after the MLP's activation and each branch.
         drop_path: Rate of drop path of each branch.
+        norm_epsilon: What is added to the norms' variance.
         dtype: Of the computation; parameters are float32.
     """
 
@@ -27,12 +28,13 @@ class EncoderBlock(nn.Module):
     mlp_dim: int
     dropout: float = 0.0
     drop_path: float = 0.0
+    norm_epsilon: float = 1e-6
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
         """The next tokens; training with any dropping needs the ``dropout`` stream."""
-        norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
+        norm = partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         drop_path = DropPath(self.drop_path)
 

@@ -50,6 +50,7 @@ class Decoder(nn.Module):
         mlp_dim: Hidden features of the blocks' MLP.
         patch_values: Numbers of a patch, p * p * c.
         grid: Rows and columns of patches that the positions are for.
+        norm_epsilon: What is added to the norms' variance.
         dtype: Of the computation; parameters, and the head, are float32.
     """
 
@@ -59,6 +60,7 @@ class Decoder(nn.Module):
     mlp_dim: int
     patch_values: int
     grid: tuple[int, int]
+    norm_epsilon: float = 1e-6
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -87,9 +89,15 @@ class Decoder(nn.Module):
         x = jnp.concatenate([class_token, patches + positions], axis=1)
 
         for i in range(self.num_layers):
-            block = EncoderBlock(self.num_heads, self.mlp_dim, dtype=self.dtype, name=f"blocks_{i}")
+            block = EncoderBlock(
+                self.num_heads,
+                self.mlp_dim,
+                norm_epsilon=self.norm_epsilon,
+                dtype=self.dtype,
+                name=f"blocks_{i}",
+            )
             x = block(x, train=train)
-        x = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="norm")(x[:, 1:])
+        x = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x[:, 1:])
         return dense(self.patch_values, name="head")(x)
 
 
@@ -112,6 +120,7 @@ class MAE(nn.Module):
         decoder_num_heads: Heads of attention of the decoder.
         decoder_mlp_dim: Hidden features of the MLP of the decoder's blocks.
         mask_ratio: Share of the patches that is hidden; ``int(n * (1 - mask_ratio))`` are visible.
+        norm_epsilon: What is added to the norms' variance; Hugging Face's models have 1e-12.
         dtype: Of the computation; parameters, and the reconstruction, are float32.
     """
 
@@ -126,6 +135,7 @@ class MAE(nn.Module):
     decoder_num_heads: int = 16
     decoder_mlp_dim: int = 2048
     mask_ratio: float = 0.75
+    norm_epsilon: float = 1e-6
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -142,6 +152,7 @@ class MAE(nn.Module):
             mlp_dim=self.mlp_dim,
             pool="mean",
             positions="fixed",
+            norm_epsilon=self.norm_epsilon,
             dtype=self.dtype,
         )
         self.decoder = Decoder(
@@ -151,6 +162,7 @@ class MAE(nn.Module):
             self.decoder_mlp_dim,
             patch_values=3 * self.patch_size**2,
             grid=grid_size(self.image_size, self.patch_size),
+            norm_epsilon=self.norm_epsilon,
             dtype=self.dtype,
         )
 

@@ -46,6 +46,7 @@ class ViT(nn.Module):
             MAE's linear probing; the head then starts from a normal distribution of 0.01.
         dropout: Rate after the positions, the MLP's activation and each branch.
         drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
+        norm_epsilon: What is added to the norms' variance; Hugging Face's models have 1e-12.
         dtype: Of the computation; parameters, and the head, are float32.
     """
 
@@ -64,6 +65,7 @@ class ViT(nn.Module):
     head_batch_norm: bool = False
     dropout: float = 0.0
     drop_path: float = 0.0
+    norm_epsilon: float = 1e-6
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -87,10 +89,12 @@ class ViT(nn.Module):
         self.embed_dropout = nn.Dropout(self.dropout)
         rates = [self.drop_path * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
         self.blocks = [
-            EncoderBlock(self.num_heads, self.mlp_dim, self.dropout, rate, self.dtype)
+            EncoderBlock(
+                self.num_heads, self.mlp_dim, self.dropout, rate, self.norm_epsilon, self.dtype
+            )
             for rate in rates
         ]
-        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+        self.norm = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype)
         if self.representation_dim:
             self.representation = nn.Dense(self.representation_dim, dtype=self.dtype)
         if self.num_classes:

@@ -28,6 +28,7 @@ class LoadReport:
         missing: Leaves that the file does not have, with the names that were looked for.
         mismatched: Leaves whose tensor in the file has another shape, with the shapes.
         unexpected: Tensors of the file that no leaf corresponds to.
+        fields: Fields that the source's own models have and a file does not tell.
     """
 
     file: str
@@ -40,6 +41,7 @@ class LoadReport:
     missing: dict[str, str]
     mismatched: dict[str, str]
     unexpected: tuple[str, ...]
+    fields: dict[str, Any]
 
     @property
     def problems(self) -> int:
@@ -62,6 +64,7 @@ class LoadReport:
         for what in ("implied", "resized", "reinitialised", "dropped", "missing", "mismatched"):
             for why, names in _by_reason(getattr(self, what)).items():
                 lines.append(f"  {what}: {_first(names, 6)}: {why}")
+        lines += [f"  {self.source} has {name}={value}" for name, value in self.fields.items()]
         return "\n".join([*lines, *(f"  unexpected: {name}" for name in self.unexpected)])
 
 
@@ -175,5 +178,6 @@ def convert(
         missing=missing,
         mismatched=mismatched,
         unexpected=tuple(name for name in rest if name not in dropped),
+        fields=dict(name_map.fields),
     )
     return flat, report

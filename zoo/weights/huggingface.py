@@ -184,12 +184,14 @@ def _state_mask_head() -> tuple[Rule, ...]:
 
 _POOLER = {"*pooler.dense.*": "the pooler; a model with representation_dim has it"}
 
+_EPSILON = {"norm_epsilon": 1e-12}  # the default of their ViT and MAE
+
 _ENCODER = {prefix: reasons(f"{prefix}layernorm.*", "decoder.*") for prefix in ("vit.", "")}
 
 MAPS = {
     "ViT": (
         *(
-            NameMap("huggingface", partial(vit, prefix=prefix, names=names), _POOLER)
+            NameMap("huggingface", partial(vit, prefix=prefix, names=names), _POOLER, _EPSILON)
             for names in (_FILE, _STATE)
             for prefix in ("vit.", "")
         ),
@@ -198,7 +200,8 @@ MAPS = {
                 "huggingface",
                 partial(mae_encoder, prefix=prefix, names=names),
                 _ENCODER[prefix],
-                implied=implied,
+                _EPSILON,
+                implied,
             )
             for names in (_FILE, _STATE)
             for prefix in ("vit.", "")
@@ -206,7 +209,7 @@ MAPS = {
     ),
     # Files of transformers 4, of 5, and a state dict of 5.
     "MAE": tuple(
-        NameMap("huggingface", partial(mae, decoder=decoder, names=names))
+        NameMap("huggingface", partial(mae, decoder=decoder, names=names), fields=_EPSILON)
         for decoder, names in (
             ("decoder_layers", _FILE),
             ("decoder_encoder.layer", _FILE),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax import linen as nn
@@ -46,6 +46,8 @@ class NameMap(NamedTuple):
         source: ``timm``, ``torchvision``, ...
         rules: The table for a model.
         ignored: Shell-style patterns of their tensors that a model has no use for, and why.
+        fields: Fields of the model that this source's models have and a file does not tell: those
+            of a model loaded from another program's file, unless the caller gives others.
         implied: A function of a model to the leaves of ours that follow from what the file is: they
             are not looked for.
     """
@@ -53,6 +55,7 @@ class NameMap(NamedTuple):
     source: str
     rules: Callable[[nn.Module], tuple[Rule, ...]]
     ignored: Mapping[str, str] = MappingProxyType({})
+    fields: Mapping[str, Any] = MappingProxyType({})
     implied: Callable[[nn.Module], dict[str, "Implied"]] = lambda _: {}
 
 
