@@ -180,7 +180,7 @@ def drawer(
         shown = [(i, example) for i, example in shown if example["valid"]]
         if not shown:
             return
-        pictures = np.stack([example["image"] for _, example in shown])
+        pictures = np.stack([np.asarray(example["image"], np.uint8) for _, example in shown])
         positions = np.asarray([i for i, _ in shown], np.int32)
         restored, seen = jax.device_get(restore(variables, pictures, positions))
         draw_reconstructions(pictures / 255.0, seen, restored, caption, path)

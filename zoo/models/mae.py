@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import struct
+from jax.core import Tracer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -219,7 +220,7 @@ class MAE(nn.Module):
 
     def _count(self, visible: Bool[Array, "b n"]) -> int:
         """The number of visible patches of every row."""
-        if isinstance(visible, jax.core.Tracer):
+        if isinstance(visible, Tracer):
             return self.num_visible(visible.shape[1])
         counts = np.unique(np.asarray(visible).sum(axis=1))
         if len(counts) > 1 or not counts.all():
