@@ -14,8 +14,10 @@ $(READY): pyproject.toml
 	touch $@
 
 demo: $(READY)
-	$(BIN)/python -m train vit_digits --workdir=runs/demo
-	$(BIN)/python -m eval.classification --workdir=runs/demo --checkpoint=last
+	$(BIN)/python -m train mae_digits --workdir=runs/demo/pretrained
+	$(BIN)/python -m train mae_finetune_digits --workdir=runs/demo/tuned --init=runs/demo/pretrained
+	$(BIN)/python -m eval.classification --workdir=runs/demo/tuned --checkpoint=last
+	$(BIN)/python -m eval.reconstruction --workdir=runs/demo/pretrained --checkpoint=last
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses=auto

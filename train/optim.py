@@ -16,8 +16,9 @@ class OptimConfig:
     """An optimiser and its schedule.
 
     Attributes:
-        name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962; what does not
-            decay is not scaled by the trust ratio either) or adafactor (1804.04235).
+        name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962), lars
+            (1708.03888, as in MoCo v3 and MAE: trust coefficient 0.001, plain momentum; of both,
+            what does not decay is not scaled by the trust ratio either) or adafactor (1804.04235).
         learning_rate: At the end of the warm-up. Never scaled by the batch size.
         schedule: Way from there to the end: a half cosine, a line, constant, rsqrt: the inverse
             square root of the step over the warm-up (arXiv 1706.03762), or step: constant, and a
@@ -26,20 +27,21 @@ class OptimConfig:
         final_fraction: Where cosine and linear end, as a share of `learning_rate`.
         drop_at: Share of all steps after which the step schedule drops.
         weight_decay: Decoupled and multiplied by the learning rate, as in torch's AdamW; for sgd
-            added to the gradient. Kernels and embeddings decay; norms, biases, positions and tokens
-            do not.
-        b1: Decay of the first moment; sgd's and adafactor's momentum, 0 for none.
+            and lars added to the gradient. Kernels and embeddings decay; norms, biases, positions
+            and tokens do not.
+        b1: Decay of the first moment; sgd's, lars' and adafactor's momentum, 0 for none.
         b2: Decay of the second moment; adafactor has a schedule of its own.
         eps: Added to the root of the second moment, by adamw and lamb.
         clip_norm: Largest global norm of the gradient; None for any.
         layer_decay: The rate's factor from one block to the one below (arXiv 2106.08254); 1 for
             the same everywhere.
         multipliers: Factors of the rate, and so of the decay, by the beginning of a parameter's
-            path, ``{"body/stem": 0.0, "body": 0.1}``: the first that fits counts, 0 freezes.
+            path, ``{"body/stem": 0.0, "body": 0.1}``: the first that fits counts. 0 freezes:
+            no gradient is computed; ``{"head": 1.0, "": 0.0}`` trains the head alone.
         moment_dtype: Of the first moment, the momentum; None for the parameters' own.
     """
 
-    name: Literal["adamw", "sgd", "lamb", "adafactor"] = "adamw"
+    name: Literal["adamw", "sgd", "lamb", "lars", "adafactor"] = "adamw"
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "linear", "constant", "rsqrt", "step"] = "cosine"
     warmup_steps: int = 0
@@ -141,6 +143,15 @@ def path_multipliers(params: Any, multipliers: dict[str, float]) -> Any:
     return tree
 
 
+def freeze(params: Any, multipliers: dict[str, float]) -> Any:
+    """The parameters, with no gradient through those whose factor of the rate is 0."""
+    return jax.tree.map(
+        lambda x, factor: x if factor else jax.lax.stop_gradient(x),
+        params,
+        path_multipliers(params, multipliers),
+    )
+
+
 def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.GradientTransformation:
     """The optimiser for parameters of the shape of `params`."""
     rate = make_schedule(config, steps)
@@ -153,6 +164,13 @@ def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.Gradie
             optax.scale_by_adam(**moments, mu_dtype=config.moment_dtype),
             optax.add_decayed_weights(**decay),
             optax.masked(optax.scale_by_trust_ratio(), decay_mask),
+            optax.scale_by_learning_rate(rate),
+        )
+    elif config.name == "lars":
+        optimizer = optax.chain(
+            optax.add_decayed_weights(**decay),
+            optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.001), decay_mask),
+            optax.trace(config.b1, accumulator_dtype=config.moment_dtype),
             optax.scale_by_learning_rate(rate),
         )
     elif config.name == "sgd":

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from train.config import Config
+from train.optim import freeze
 from train.tasks import Batch, Mean
 
 
@@ -161,7 +162,7 @@ def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
         weights: dict[str, Array] | None = None,
     ) -> tuple[Array, tuple]:
         """The sum of the losses, each divided by `weights`, or by its own weight if absent."""
-        variables = {"params": params, **model_state}
+        variables = {"params": freeze(params, config.optim.multipliers), **model_state}
         losses, means, model_state = config.task.loss(model, variables, key, batch)
         if weights is None:
             weights = {name: loss.weight for name, loss in losses.items()}

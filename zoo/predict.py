@@ -1,12 +1,16 @@
 """Outputs of models to predictions, by task: once, for training, evaluation and users."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
 from zoo.ops.boxes import cxcywh_to_xyxy
+from zoo.ops.patches import patchify, unpatchify
 
 
 class ClassPredictions(struct.PyTreeNode):
@@ -58,3 +62,37 @@ def predict_detections(output: DetrOutput, sizes: Int[Array, "b 2"]) -> Detectio
         scores=probabilities.max(axis=-1),
         labels=probabilities.argmax(axis=-1),
     )
+
+
+def reconstruct(
+    predicted: Float[Array, "b n ppc"],
+    visible: Bool[Array, "b n"],
+    images: Float[Array, "b h w c"],
+    *,
+    norm_pix_loss: bool,
+    statistics: Literal["patch", "visible"] = "patch",
+) -> Float[Array, "b h w c"]:
+    """A masked autoencoder's prediction as images, on the scale of the `images` it was given.
+
+    A model that was trained on normalised patches (`norm_pix_loss`) predicts neither a patch's
+    brightness nor its contrast. To be seen, they have to come from somewhere: with ``patch`` from
+    the original of each patch, which a hidden patch does not show, so that the picture is better
+    than what the model knows; with ``visible`` from the visible patches alone, their average.
+
+    Args:
+        predicted: The model's patches.
+        visible: True for the patches that the model saw.
+        images: The normalised images.
+        norm_pix_loss: Whether the model predicts normalised patches.
+        statistics: Where mean and deviation of the patches come from; used by `norm_pix_loss` only.
+    """
+    height, width, channels = images.shape[1:]
+    patch_size = round((predicted.shape[-1] // channels) ** 0.5)
+    if norm_pix_loss:
+        mean, deviation = patch_statistics(patchify(images, patch_size))
+        if statistics == "visible":
+            seen = visible[:, :, None]
+            mean = jnp.mean(mean, axis=1, keepdims=True, where=seen)
+            deviation = jnp.mean(deviation, axis=1, keepdims=True, where=seen)
+        predicted = predicted * deviation + mean
+    return unpatchify(predicted, patch_size, (height, width))

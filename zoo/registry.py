@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from flax import linen as nn
 
-from zoo.models import detr, mlp_mixer, resnet, vit
+from zoo.models import detr, mae, mlp_mixer, resnet, vit
 from zoo.types import InputError, Preprocessing, Variant
 
 MODELS: dict[str, Variant] = {
@@ -15,6 +15,7 @@ MODELS: dict[str, Variant] = {
     **mlp_mixer.VARIANTS,
     **resnet.VARIANTS,
     **detr.VARIANTS,
+    **mae.VARIANTS,
 }
 
 

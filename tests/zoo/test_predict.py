@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
+from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
-from zoo.predict import predict_classes, predict_detections
+from zoo.ops.patches import patchify
+from zoo.predict import predict_classes, predict_detections, reconstruct
 
 
 def test_the_likeliest_classes_with_their_probabilities():
@@ -40,3 +42,29 @@ def test_detections_are_pixels_of_the_sizes_and_never_no_object():
     np.testing.assert_allclose(found.scores, [[0.3, 0.7]], rtol=1e-6)
     np.testing.assert_array_equal(found.labels, [[1, 0]])
     assert found.labels.dtype == jnp.int32
+
+
+def test_a_perfect_prediction_is_the_image():
+    images = jax.random.normal(jax.random.key(0), (2, 8, 12, 3)) + 1
+    patches = patchify(images, 4)
+    visible = jnp.arange(6) < jnp.array([[2], [2]])
+    found = reconstruct(patches, visible, images, norm_pix_loss=False)
+    np.testing.assert_array_equal(found, images)
+    mean, deviation = patch_statistics(patches)
+    normalised = (patches - mean) / deviation
+    found = reconstruct(normalised, visible, images, norm_pix_loss=True)
+    np.testing.assert_allclose(found, images, atol=1e-5)
+
+
+def test_brightness_and_contrast_can_come_from_what_is_visible_alone():
+    images = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
+    images = images.at[:, 4:].multiply(7).at[:, 4:].add(30)  # the two hidden patches
+    visible = jnp.array([[True, True, False, False]])
+    shown = [
+        reconstruct(jnp.ones((1, 4, 48)), visible, x, norm_pix_loss=True, statistics="visible")
+        for x in (images, images.at[:, 4:].set(0))
+    ]
+    np.testing.assert_array_equal(*shown)
+    mean, deviation = patch_statistics(patchify(images, 4))
+    expected = mean[0, :2].mean() + deviation[0, :2].mean()
+    np.testing.assert_allclose(shown[0], expected, rtol=1e-5)

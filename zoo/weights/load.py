@@ -133,8 +133,9 @@ def save_variables(
     except ValueError as error:
         raise InputError(f"{source} cannot hold this {type(model).__name__}: {error}") from error
     metadata = dict(metadata)
-    if (positions := flat.get("params/pos_embed")) is not None:
-        metadata[GRID] = f"{positions.shape[0]}x{positions.shape[1]}"
+    positions = (leaf for name, leaf in flat.items() if name.endswith("/pos_embed"))
+    if (table := next(positions, None)) is not None:
+        metadata[GRID] = f"{table.shape[0]}x{table.shape[1]}"
     tensors = {
         step.theirs: np.ascontiguousarray(step.layout.write(*(flat[name] for name in step.ours)))
         for step in steps
