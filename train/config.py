@@ -27,6 +27,25 @@ class ModelConfig:
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How many devices there are along each axis of the mesh; None is as many as are left.
+
+    Attributes:
+        data: Each has its own rows of the batch, and the same parameters.
+        fsdp: Each has its own rows of the batch and, with ``parallel=fsdp``, its own part of the
+            parameters; by default all devices then.
+    """
+
+    data: int | None = None
+    fsdp: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("data", "fsdp"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(f"mesh.{name} is {getattr(self, name)}, but must be at least 1")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that decides what a run computes.
@@ -47,7 +66,9 @@ class Config:
         init: A checkpoint whose parameters to start from, as for `zoo.load`.
         accumulate: Parts that a batch is computed in, to fit a large one into memory.
         ema: Decay of the moving average of all variables that is evaluated; None for none.
-        parallel: How a step is spread over devices: ``data``, the batch in equal parts.
+        parallel: How a step is spread over devices: ``data``, the batch in equal parts; ``fsdp``,
+            the state in equal parts too; ``pmap``, one replica a device.
+        mesh: How many devices share the batch, and how many the state.
     """
 
     recipe: str
@@ -65,7 +86,8 @@ class Config:
     init: str | None = None
     accumulate: int = 1
     ema: float | None = None
-    parallel: Literal["data"] = "data"
+    parallel: Literal["data", "fsdp", "pmap"] = "data"
+    mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep"):

@@ -103,10 +103,10 @@ class _Run:
         batch = next(self.batches)  # for its shapes
         model, variables = build(config, batch)
         optimizer = make_optimizer(config.optim, config.steps, variables["params"])
-        step = make_step(config, model, optimizer)
+        step = make_step(config, model, optimizer, parallel.replicas)
         schedule = make_schedule(config.optim, config.steps)
-        self.step = parallel.compile(make_logged(step, schedule, config.log_every))
         self.state: TrainState = parallel.init(make_init(config, model, optimizer), batch)
+        self.step = parallel.compile(make_logged(step, schedule, config.log_every))
         self.metrics: Metrics = parallel.replicate(first_metrics(step, self.state, batch))
         self.evaluate = config.task.evaluator(
             model, config.data, held_out, config.batch_size, parallel.put
@@ -161,7 +161,7 @@ class _Run:
         name, fields = self.config.model.name, self.config.model.fields
         _, variables, report = zoo.load_with_report(name, checkpoint, **fields)
         self.console.print(str(report), soft_wrap=True)
-        variables = self.parallel.replicate(dict(variables))
+        variables = self.parallel.place(dict(variables))
         ema = None if self.config.ema is None else jax.tree.map(jnp.copy, variables)
         params = variables.pop("params")
         self.state = self.state.replace(params=params, model_state=variables, ema=ema)

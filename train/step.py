@@ -1,6 +1,8 @@
-"""One pure training step."""
+"""One pure training step, of a whole batch or of one replica a device."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from train.config import Config
@@ -79,9 +82,25 @@ def make_init(
     return init
 
 
-def make_step(config: Config, model: nn.Module, optimizer: optax.GradientTransformation) -> Step:
-    """The step of a run: a pure function of the state and a batch as the loader gives it."""
-    gradients = _make_gradients(config, model)
+def make_step(
+    config: Config,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    replicas: Mesh | None = None,
+) -> Step:
+    """The step of a run: a pure function of the state and a batch as the loader gives it.
+
+    Args:
+        config: The run's settings.
+        model: Its model.
+        optimizer: Its optimiser.
+        replicas: Devices each of which computes the gradients of its rows of the batch, with sums
+            over all of them; None computes them for the batch as one.
+    """
+    if replicas is None:
+        gradients = _make_gradients(config, model, _alone)
+    else:
+        gradients = _on_replicas(config, model, replicas)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Mean]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -131,8 +150,53 @@ def first_metrics(step: Step, state: TrainState, batch: Batch) -> Metrics:
     return Metrics(zeros, jnp.zeros(()), jnp.int32(-1))
 
 
-def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
-    """A function to gradients, means by name, and the new collections, of a prepared batch."""
+def _alone(tree: PyTree) -> PyTree:
+    """The sum over one replica."""
+    return tree
+
+
+def _on_replicas(config: Config, model: nn.Module, mesh: Mesh) -> Callable[..., tuple]:
+    """The gradients as sums over one replica a device, each with its rows of the batch."""
+    axis = mesh.axis_names[0]
+    total = partial(jax.lax.psum, axis_name=axis)
+    gradients = _make_gradients(config, _with_axis(model, axis), total)
+
+    def replica(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis))
+        grads, means, model_state = gradients(params, model_state, key, batch)
+        # Those that BatchNorm took over all rows are equal already.
+        return grads, means, jax.lax.pmean(model_state, axis)
+
+    everywhere, rows = PartitionSpec(), PartitionSpec(axis)
+    # Without varying types: a task's loops may mix what is and what is not the same everywhere.
+    return jax.shard_map(
+        replica,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, everywhere, rows),
+        out_specs=everywhere,
+        check_vma=False,
+    )
+
+
+def _with_axis(model: nn.Module, axis: str) -> nn.Module:
+    """The model, and the models that it is made of, with batch statistics over all replicas."""
+    changed = {}
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        if field.name == "axis_name":
+            changed[field.name] = axis
+        elif isinstance(value, nn.Module) and field.name != "parent":
+            changed[field.name] = _with_axis(value, axis)
+    return model.clone(**changed) if changed else model
+
+
+def _make_gradients(
+    config: Config, model: nn.Module, total: Callable[[PyTree], PyTree]
+) -> Callable[..., tuple]:
+    """A function to gradients, means by name, and the new collections, of a prepared batch.
+
+    `total` is the sum over the replicas, each of which sees its rows of the batch.
+    """
 
     def objective(
         params: PyTree,
@@ -145,17 +209,17 @@ def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
         variables = {"params": params, **model_state}
         losses, means, model_state = config.task.loss(model, variables, key, batch)
         if weights is None:
-            weights = {name: loss.weight for name, loss in losses.items()}
+            weights = total({name: loss.weight for name, loss in losses.items()})
         shares = [Mean(loss.total, weights[name]).value() for name, loss in losses.items()]
-        total = jnp.sum(jnp.stack(shares))
         if len(losses) > 1:
             means = {**losses, **means}
-        return total, (means, model_state, losses)
+        return jnp.sum(jnp.stack(shares)), (means, model_state, losses)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
 
     def whole(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
         (loss, (means, model_state, _)), grads = gradient(params, model_state, key, batch)
+        loss, means, grads = total((loss, means, grads))
         return grads, {"loss": Mean(loss, jnp.ones(())), **means}, model_state
 
     def in_parts(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
@@ -171,7 +235,7 @@ def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
             _, (_, _, losses) = objective(params, model_state, *key_and_part)
             return {name: loss.weight for name, loss in losses.items()}
 
-        weights = jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(weigh, (keys, parts)))
+        weights = total(jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(weigh, (keys, parts))))
 
         def add(carry: tuple, key_and_part: tuple) -> tuple:
             grads, model_state = carry
@@ -185,6 +249,7 @@ def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
             add, (zeros, model_state), (keys, parts)
         )
         means = jax.tree.map(lambda x: x.sum(axis=0), means)
-        return grads, {"loss": Mean(losses.sum(), jnp.ones(())), **means}, model_state
+        loss, means, grads = total((losses.sum(), means, grads))
+        return grads, {"loss": Mean(loss, jnp.ones(())), **means}, model_state
 
     return whole if config.accumulate == 1 else in_parts

@@ -19,7 +19,8 @@ from zoo.data import Dataset
 
 # Settings that a resumed run may change, since they do not change what it computes.
 _FREE = (
-    *("log_every", "eval_every", "checkpoint_every", "keep", "parallel"),
+    *("log_every", "eval_every", "checkpoint_every", "keep"),
+    *("parallel", "mesh.data", "mesh.fsdp"),
     *("data.data_dir", "data.threads", "data.workers", "data.on_error"),
 )
 
