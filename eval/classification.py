@@ -33,6 +33,7 @@ from zoo.data import (
     open_classification,
     prefetch,
 )
+from zoo.data.devices import fetch_rows, gather, this_process
 from zoo.losses.classification import LOSSES
 from zoo.predict import predict_classes
 from zoo.types import InputError
@@ -136,10 +137,11 @@ def evaluator(
 
     def evaluate(variables: Mapping[str, Any]) -> ClassificationResult:
         results = []
-        batches = prefetch(eval_batches(examples, batch_size), lambda host: (host, put(host)))
+        shares = eval_batches(examples, batch_size, **this_process())
+        batches = prefetch(shares, lambda host: (host, put(host)))
         with closing(batches):
             for host, batch in batches:
-                found = jax.device_get(predict(variables, batch))
+                found = fetch_rows(predict(variables, batch))
                 valid = host["valid"]
                 results.append(
                     ClassificationResult(
@@ -149,7 +151,7 @@ def evaluator(
                         examples.num_classes,
                     )
                 )
-        result = ClassificationResult.merge(results)
+        result = ClassificationResult.merge(gather(ClassificationResult.merge(results)))
         if not len(result.labels):
             raise InputError(f"none of the {len(examples)} images can be read")
         return result

@@ -208,9 +208,8 @@ def _make_gradients(
         """The sum of the losses, each divided by `weights`, or by its own weight if absent."""
         variables = {"params": params, **model_state}
         losses, means, model_state = config.task.loss(model, variables, key, batch)
-        if weights is None:
-            weights = total({name: loss.weight for name, loss in losses.items()})
-        shares = [Mean(loss.total, weights[name]).value() for name, loss in losses.items()]
+        over = weights or total({name: loss.weight for name, loss in losses.items()})
+        shares = [Mean(loss.total, over[name]).value() for name, loss in losses.items()]
         if len(losses) > 1:
             means = {**losses, **means}
         return jnp.sum(jnp.stack(shares)), (means, model_state, losses)

@@ -1,15 +1,14 @@
-"""Tiny runs of several recipes in one process: python -m tests.train.modes WORKDIR RECIPE MODE..."""
+"""Tiny runs in one process: python -m tests.train.modes WORKDIR RUN MODE ..."""
 
 import dataclasses
 import sys
 from pathlib import Path
 
-import jax
 from rich.console import Console
 
 from tests.train.conftest import TINY
 from train.config import Config, ModelConfig, override
-from train.loop import _Run, train
+from train.loop import train
 from train.recipes import RECIPES
 
 STEPS = ("--steps=20", "--log_every=1", "--eval_every=10", "--checkpoint_every=10")
@@ -26,11 +25,6 @@ RUNS = {
 
 def config_of(name: str, *overrides: str) -> Config:
     return override(RUNS[name](), [*STEPS, *overrides])
-
-
-def largest_share() -> dict[str, float]:
-    """Share of the bytes of the state that the fullest device holds, of each run's last state."""
-    return {}
 
 
 def main(workdir: Path, name: str, modes: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import pickle
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -82,9 +82,7 @@ def gather(value: T) -> list[T]:
     padded = np.zeros(int(lengths.max()), np.uint8)
     padded[: len(data)] = data
     rows = multihost_utils.process_allgather(padded)
-    return [
-        pickle.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)
-    ]
+    return [pickle.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]
 
 
 def everywhere(action: Callable[[], T], error: type[Exception]) -> T:
@@ -92,12 +90,11 @@ def everywhere(action: Callable[[], T], error: type[Exception]) -> T:
 
     A host that went on alone would wait for ever for those that stopped.
     """
-    result, reason = None, None
     try:
-        result = action()
+        result, reason = action(), None
     except error as caught:
-        reason = caught
-    for found in gather(None if reason is None else str(reason)):
+        result, reason = cast(T, None), caught
+    for found in gather(reason):
         if found is not None:
-            raise reason or error(found)
-    return result  # pyright: ignore[reportReturnType]
+            raise reason or found
+    return result
