@@ -211,8 +211,11 @@ def draw_attention(
     images = normalize(jnp.asarray(pictures), data.mean, data.std)
     outputs: Any = model.apply(variables, images, mutable=["intermediates"])
     logits, sown = outputs
-    blocks = [sown.get("intermediates", {}).get(f"blocks_{i}", {}) for i in range(model.num_layers)]
+    sown = sown.get("intermediates", {})
+    blocks = [sown.get(f"blocks_{i}", {}) for i in range(model.num_layers)]
     attention = [np.asarray(block["attn"]["attention"][0]) for block in blocks if "attn" in block]
+    if "blocks" in sown:  # scanned
+        attention = [*np.asarray(sown["blocks"]["attn"]["attention"][0])]
     if not attention:
         return False
     names = examples.class_names

@@ -1,6 +1,5 @@
 """One pure training step, of a whole batch or of one replica a device."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from train.config import Config
 from train.tasks import Batch, Mean
+from zoo.layers.stack import with_fields
 
 
 class TrainState(struct.PyTreeNode):
@@ -159,7 +159,8 @@ def _on_replicas(config: Config, model: nn.Module, mesh: Mesh) -> Callable[..., 
     """The gradients as sums over one replica a device, each with its rows of the batch."""
     axis = mesh.axis_names[0]
     total = partial(jax.lax.psum, axis_name=axis)
-    gradients = _make_gradients(config, _with_axis(model, axis), total)
+    # Batch statistics are over the rows of all replicas.
+    gradients = _make_gradients(config, with_fields(model, axis_name=axis), total)
 
     def replica(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis))
@@ -176,18 +177,6 @@ def _on_replicas(config: Config, model: nn.Module, mesh: Mesh) -> Callable[..., 
         out_specs=everywhere,
         check_vma=False,
     )
-
-
-def _with_axis(model: nn.Module, axis: str) -> nn.Module:
-    """The model, and the models that it is made of, with batch statistics over all replicas."""
-    changed = {}
-    for field in dataclasses.fields(model):
-        value = getattr(model, field.name)
-        if field.name == "axis_name":
-            changed[field.name] = axis
-        elif isinstance(value, nn.Module) and field.name != "parent":
-            changed[field.name] = _with_axis(value, axis)
-    return model.clone(**changed) if changed else model
 
 
 def _make_gradients(

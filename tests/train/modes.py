@@ -1,6 +1,8 @@
-"""Tiny runs in one process: python -m tests.train.modes WORKDIR RUN MODE ..."""
+"""Tiny runs in one process: python -m tests.train.modes WORKDIR RUN MODE ... [--field=value ...]"""
 
 import dataclasses
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,13 +10,15 @@ from rich.console import Console
 
 from tests.train.conftest import TINY
 from train.config import Config, ModelConfig, override
+from train.hosts import join
 from train.loop import train
 from train.recipes import RECIPES
 
-STEPS = ("--steps=20", "--log_every=1", "--eval_every=10", "--checkpoint_every=10")
+ROOT = Path(__file__).parents[2]
+STEPS = ("--steps=20", "--log_every=1", "--eval_every=20", "--checkpoint_every=10")
 RESNET = {"num_blocks": (1, 1), "stage_dims": (8, 16), "stem_dim": 8}
 
-# A tiny run of each family, with nothing that the model draws, without its overrides.
+# A tiny run of each family, of which the model draws nothing: add one to have it in every test.
 RUNS = {
     "vit": lambda: override(RECIPES["vit_digits"](), [*TINY, "--accumulate=2", "--ema=0.9"]),
     "resnet": lambda: dataclasses.replace(
@@ -27,10 +31,34 @@ def config_of(name: str, *overrides: str) -> Config:
     return override(RUNS[name](), [*STEPS, *overrides])
 
 
-def main(workdir: Path, name: str, modes: list[str]) -> None:
+def start(*arguments: object, devices: int) -> subprocess.Popen[bytes]:
+    """A process with so many simulated devices; `arguments` are those of python -m."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def finish(*processes: subprocess.Popen[bytes]) -> list[str]:
+    """What the processes say; they must end well."""
+    outputs = [process.communicate(timeout=600)[0].decode() for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output
+    return outputs
+
+
+def main(arguments: list[str]) -> None:
+    overrides = [text for text in arguments if text.startswith("--")]
+    workdir, name, *modes = (text for text in arguments if text not in overrides)
+    join(config_of(name, *overrides).distributed)
     for mode in modes:
-        train(config_of(name, f"--parallel={mode}"), workdir / mode, Console(quiet=True))
+        config = config_of(name, *overrides, f"--parallel={mode}")
+        train(config, Path(workdir) / (mode if len(modes) > 1 else ""), Console(quiet=True))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(sys.argv[1:])

@@ -5,13 +5,16 @@ from zoo.layers.drop_path import DropPath
 from zoo.layers.mlp import Mlp
 from zoo.layers.patch_embed import PatchEmbed
 from zoo.layers.position import resize_positions, sincos_1d, sincos_2d
+from zoo.layers.stack import drop_path_rates, run_layers
 
 __all__ = [
     "DropPath",
     "Mlp",
     "MultiHeadAttention",
     "PatchEmbed",
+    "drop_path_rates",
     "resize_positions",
+    "run_layers",
     "sincos_1d",
     "sincos_2d",
 ]

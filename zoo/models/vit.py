@@ -19,7 +19,16 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from zoo.layers import DropPath, Mlp, MultiHeadAttention, PatchEmbed, resize_positions, sincos_2d
+from zoo.layers import (
+    DropPath,
+    Mlp,
+    MultiHeadAttention,
+    PatchEmbed,
+    drop_path_rates,
+    resize_positions,
+    run_layers,
+    sincos_2d,
+)
 from zoo.ops.patches import grid_size
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
 
@@ -34,19 +43,28 @@ class EncoderBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
-        """The next tokens; training with any dropping needs the ``dropout`` stream."""
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        rate: Float[Array, ""] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b n d"]:
+        """The next tokens; training with any dropping needs the ``dropout`` stream.
+
+        `rate`, if there is one, stands for `drop_path`.
+        """
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
-        drop_path = DropPath(self.drop_path)
+        drop_path = partial(DropPath(self.drop_path), rate=rate, train=train)
 
         y = norm(name="norm1")(x)
         y = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="attn")(y, train=train)
-        x = x + drop_path(dropout(y), train=train)
+        x = x + drop_path(dropout(y))
 
         y = norm(name="norm2")(x)
         y = Mlp(self.mlp_dim, self.dropout, dtype=self.dtype, name="mlp")(y, train=train)
-        return x + drop_path(dropout(y), train=train)
+        return x + drop_path(dropout(y))
 
 
 class ViT(nn.Module):
@@ -67,6 +85,9 @@ class ViT(nn.Module):
         representation_dim: Width of a tanh layer before the head; None for no such layer.
         dropout: Rate after the positions, the MLP's activation and each branch.
         drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
+        scan_layers: Whether the blocks are compiled as one; their parameters are then ``blocks``
+            with a leading axis, instead of ``blocks_0``, ``blocks_1``, ...
+        remat: Whether blocks are computed again in the backward pass, which saves memory.
         dtype: Of the computation; parameters, and the head, are float32.
     """
 
@@ -84,6 +105,8 @@ class ViT(nn.Module):
     representation_dim: int | None = None
     dropout: float = 0.0
     drop_path: float = 0.0
+    scan_layers: bool = False
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -101,11 +124,9 @@ class ViT(nn.Module):
             if self.positions == "learned":
                 self.cls_pos_embed = self.param("cls_pos_embed", init, (d,))
         self.embed_dropout = nn.Dropout(self.dropout)
-        rates = [self.drop_path * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
-        self.blocks = [
-            EncoderBlock(self.num_heads, self.mlp_dim, self.dropout, rate, self.dtype)
-            for rate in rates
-        ]
+        block = partial(EncoderBlock, self.num_heads, self.mlp_dim, self.dropout, dtype=self.dtype)
+        self.rates = drop_path_rates(self.drop_path, self.num_layers)
+        self.blocks = block() if self.scan_layers else [block(rate) for rate in self.rates]
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         if self.representation_dim:
             self.representation = nn.Dense(self.representation_dim, dtype=self.dtype)
@@ -132,8 +153,11 @@ class ViT(nn.Module):
     def encode(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
         """The blocks and, unless it comes after the pooling, the last norm."""
         x = self.embed_dropout(x, deterministic=not train)
-        for block in self.blocks:
-            x = block(x, train=train)
+
+        def call(block: nn.Module, x: Array, rate: Array | None) -> Array:
+            return block(x, rate, train=train)
+
+        x = run_layers(self.blocks, call, x, self.rates, remat=self.remat and train)
         return x if self.norm_after_pool else self.norm(x)
 
     def tokens(
