@@ -1,17 +1,19 @@
-"""Tiny runs in one process: python -m tests.train.modes WORKDIR RUN MODE ... [--field=value ...]"""
+"""Tiny runs: python -m tests.train.modes WORKDIR RUN MODE ... [--stop=STEP] [--field=value ...]"""
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from tests.train.conftest import TINY
 from train.config import Config, ModelConfig, override
 from train.hosts import join
-from train.loop import train
+from train.loop import _Run, train
 from train.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -51,9 +53,25 @@ def finish(*processes: subprocess.Popen[bytes]) -> list[str]:
     return outputs
 
 
+def _stop_at(step: int) -> None:
+    """Has the first process told to stop once that step is logged."""
+    report = _Run.report
+
+    def report_and_stop(self: _Run, number: int, *rest: Any) -> None:
+        report(self, number, *rest)
+        if number == step and self.first:
+            signal.raise_signal(signal.SIGTERM)
+
+    _Run.report = report_and_stop
+
+
 def main(arguments: list[str]) -> None:
     overrides = [text for text in arguments if text.startswith("--")]
-    workdir, name, *modes = (text for text in arguments if text not in overrides)
+    workdir, name, *modes = (text for text in arguments if not text.startswith("--"))
+    stop = [int(text[7:]) for text in overrides if text.startswith("--stop=")]
+    overrides = [text for text in overrides if not text.startswith("--stop=")]
+    if stop:
+        _stop_at(*stop)
     join(config_of(name, *overrides).distributed)
     for mode in modes:
         config = config_of(name, *overrides, f"--parallel={mode}")

@@ -1,3 +1,4 @@
+import copy
 import re
 import shutil
 
@@ -5,29 +6,42 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from rich.console import Console
 
 import zoo
+from tests.train.conftest import TINY
 from train.checkpoint import Checkpointer
-from train.loop import _Run
+from train.config import override
+from train.loop import _Run, train
+from train.recipes import RECIPES
 from zoo.types import InputError
 from zoo.weights.checksums import MANIFEST, DamagedError, check_arrays, check_files
 
 STEPS = ("--steps=20", "--log_every=10", "--eval_every=20", "--checkpoint_every=10", "--ema=0.9")
 
 
-@pytest.fixture
-def saved(run, monkeypatch):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     """A run's folder, and what its checkpoints of the steps 10 and 20 hold."""
-    states = {}
-    save = _Run.save
+    workdir, states, save = tmp_path_factory.mktemp("finished") / "run", {}, _Run.save
 
     def remember(self, step, score):
         states[step] = jax.device_get((self.state, self.metrics))
         save(self, step, score)
 
-    monkeypatch.setattr(_Run, "save", remember)
-    workdir, *_ = run(*STEPS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Run, "save", remember)
+        config = override(RECIPES["vit_digits"](), [*TINY, *STEPS])
+        train(config, workdir, Console(quiet=True))
     return workdir, states
+
+
+@pytest.fixture
+def saved(finished, tmp_path):
+    """A copy of them, where the fixture `run` goes on."""
+    workdir, states = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    return tmp_path / "run", copy.deepcopy(states)
 
 
 def restore(workdir, like):
@@ -52,18 +66,18 @@ def check_flips(saved, tmp_path, count):
     files = [path for path in files if (workdir / path).stat().st_size]
     rng, found = np.random.default_rng(0), 0
     for i in range(count):
-        copy = tmp_path / f"copy{i}"
-        shutil.copytree(workdir / "checkpoints", copy / "checkpoints")
-        path = copy / files[rng.integers(len(files))]
+        damaged = tmp_path / f"copy{i}"
+        shutil.copytree(workdir / "checkpoints", damaged / "checkpoints")
+        path = damaged / files[rng.integers(len(files))]
         data = bytearray(path.read_bytes())
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
         path.write_bytes(data)
-        (state, metrics, position, step), warnings = restore(copy, states[20])
+        (state, metrics, position, step), warnings = restore(damaged, states[20])
         assert_same((state, metrics), states[step])
         assert position == {"batch": step}
         assert bool(warnings) == (step == 10), path
         found += step == 10
-        shutil.rmtree(copy)
+        shutil.rmtree(damaged)
     return found
 
 
