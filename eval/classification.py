@@ -23,8 +23,9 @@ from flax import linen as nn
 from rich.console import Console
 from rich.table import Table
 
+from eval.arguments import add_run_arguments
 from eval.pictures import draw_attention_maps, draw_confusion_matrix
-from eval.runs import Put, add_run_arguments, open_run
+from eval.runs import Put, open_run
 from zoo.data import (
     ClassificationData,
     Dataset,

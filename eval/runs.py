@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import jax
@@ -46,29 +45,11 @@ class Run(Generic[Data]):
     put: Put
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, *, batch_size: int) -> None:
-    """Adds the options of every script that evaluates a run, ``--json`` included."""
-    parser.add_argument("--workdir", type=path, required=True, help="folder of a run")
-    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a step")
-    parser.add_argument("--json", type=path, help="file for every figure")
-    parser.add_argument("--split", help="split to evaluate, instead of the run's own")
-    parser.add_argument("--source", help="data to evaluate on, instead of the run's own")
-    parser.add_argument("--data_dir", help="where TFDS has them, instead of the run's own")
-    parser.add_argument("--batch_size", type=int, default=batch_size, help="examples at a time")
-
-
-def path(text: str) -> Path:
-    """A path that may begin with ~, which a shell leaves alone in --workdir=~/runs."""
-    if not text:
-        raise argparse.ArgumentTypeError("is empty")
-    return Path(text).expanduser()
-
-
 def open_run(arguments: argparse.Namespace, data_type: type[Data]) -> Run[Data]:
-    """Opens the run, at the step, that the options of `add_run_arguments` choose.
+    """Opens the run, at the step, that the options of `eval.arguments` choose.
 
     Args:
-        arguments: The parsed options.
+        arguments: The parsed options of `eval.arguments.add_run_arguments`.
         data_type: The dataclass of the data of such runs.
 
     Raises:

@@ -2,16 +2,18 @@
 
 import dataclasses
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from flax import linen as nn
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,7 +24,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-import zoo
 from train.checkpoint import Checkpointer
 from train.clock import Clock, Trace
 from train.config import Config
@@ -30,8 +31,23 @@ from train.hosts import caught_signals
 from train.log import MetricsLog, draw_learning_curve
 from train.optim import make_optimizer, make_schedule
 from train.parallel import Parallel
-from train.step import Metrics, TrainState, first_metrics, make_init, make_logged, make_step
-from train.workdir import build, check_same, complete, locked, write_config
+from train.step import (
+    Metrics,
+    TrainState,
+    first_metrics,
+    make_init,
+    make_logged,
+    make_step,
+    with_initial,
+)
+from train.workdir import (
+    build,
+    check_same,
+    complete,
+    initial_variables,
+    locked,
+    write_config,
+)
 from zoo.data import Dataset, prefetch, train_batches
 from zoo.data.devices import everywhere, gather, this_process
 from zoo.types import InputError
@@ -98,13 +114,14 @@ class _Run:
         self.evaluate = config.task.evaluator(
             model, config.data, held_out, config.batch_size, parallel.put
         )
+        self.draw = config.task.pictures(model, config.data, held_out, parallel.put)
 
         if config.optim.warmup_steps >= config.steps:
             console.print(f"note: all {config.steps} steps are in the warm-up of the learning rate")
         everywhere(lambda: resources.enter_context(self.claim()), InputError)
         self.checkpoints = Checkpointer(workdir / "checkpoints", config.keep, self.warn)
         resources.callback(self.checkpoints.close)
-        self.resume()
+        self.resume(model)
         self.batches.set_state(self.saved[1])
         if self.first:
             write_config(workdir, config, self.examples)
@@ -137,27 +154,20 @@ class _Run:
         """Says what went wrong without stopping the run."""
         self.console.print(f"warning: {text}", soft_wrap=True)
 
-    def resume(self) -> None:
+    def resume(self, model: nn.Module) -> None:
         """Goes back to the newest checkpoint, if there is one; else to where the settings start."""
         if self.checkpoints.latest is None:
-            if self.config.init is not None:
-                self.start_from(self.config.init)
+            initial = everywhere(
+                lambda: initial_variables(self.config, model, self.console), InputError
+            )
+            if initial is not None:
+                self.state = with_initial(self.state, initial, self.parallel.place)
             return
         everywhere(lambda: check_same(self.workdir, self.config), InputError)
         if (restored := self.checkpoints.restore_latest(self.state, self.metrics)) is not None:
             self.state, self.metrics, position, step = restored
             self.saved = (step, position)
             self.console.print(f"resuming {self.workdir} after step {step}", soft_wrap=True)
-
-    def start_from(self, checkpoint: str) -> None:
-        """Takes the variables of a public checkpoint, or of another run."""
-        name, fields = self.config.model.name, self.config.model.fields
-        _, variables, report = zoo.load_with_report(name, checkpoint, **fields)
-        self.console.print(str(report), soft_wrap=True)
-        variables = self.parallel.place(dict(variables))
-        ema = None if self.config.ema is None else jax.tree.map(jnp.copy, variables)
-        params = variables.pop("params")
-        self.state = self.state.replace(params=params, model_state=variables, ema=ema)
 
     def go(self, stops: Callable[[int], signal.Signals | None]) -> Result:
         """Takes the steps that are left, or as many as there are before a signal."""
@@ -198,6 +208,9 @@ class _Run:
                         self.report(step, self.metrics if logs else None, figures)
                     with times.part("checkpoint"):
                         self.save(step, figures.get(config.task.best))
+                    if evaluates:
+                        with times.part("evaluation"):
+                            self.draw_pictures(step)
                 elif logs:
                     pending = (step, self.metrics)
                 self.progress.update(self.bar, completed=step)
@@ -265,6 +278,19 @@ class _Run:
         position = self.batches.get_state()
         self.checkpoints.save(self.state, self.metrics, position, step=step, score=score)
         self.saved = (step, position)
+        self.clock = time.monotonic(), step
+
+    def draw_pictures(self, step: int) -> None:
+        """The task's pictures of this step, in ``DIR/pictures/STEP``; those of other steps stay."""
+        if self.draw is None:
+            return
+        with tempfile.TemporaryDirectory() as drawn:  # every host computes them, the first keeps
+            self.draw(self.state.evaluated(), Path(drawn))
+            if self.first:
+                folder = self.workdir / "pictures" / str(step)
+                folder.mkdir(parents=True, exist_ok=True)
+                for path in Path(drawn).iterdir():
+                    (folder / path.name).write_bytes(path.read_bytes())
         self.clock = time.monotonic(), step
 
 

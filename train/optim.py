@@ -20,10 +20,12 @@ class OptimConfig:
         name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962; what does not
             decay is not scaled by the trust ratio either) or adafactor (1804.04235).
         learning_rate: At the end of the warm-up. Never scaled by the batch size.
-        schedule: Way from there to the end: a half cosine, a line, constant, or rsqrt: the inverse
-            square root of the step over the warm-up (arXiv 1706.03762).
+        schedule: Way from there to the end: a half cosine, a line, constant, rsqrt: the inverse
+            square root of the step over the warm-up (arXiv 1706.03762), or step: constant, and a
+            tenth of that from `drop_at` on.
         warmup_steps: Steps in which the rate rises linearly from 0.
         final_fraction: Where cosine and linear end, as a share of `learning_rate`.
+        drop_at: Share of all steps after which the step schedule drops.
         weight_decay: Decoupled and multiplied by the learning rate, as in torch's AdamW; for sgd
             added to the gradient. Kernels and embeddings decay; norms, biases, positions and tokens
             do not.
@@ -33,20 +35,24 @@ class OptimConfig:
         clip_norm: Largest global norm of the gradient; None for any.
         layer_decay: The rate's factor from one block to the one below (arXiv 2106.08254); 1 for
             the same everywhere.
+        multipliers: Factors of the rate, and so of the decay, by the beginning of a parameter's
+            path, ``{"body/stem": 0.0, "body": 0.1}``: the first that fits counts, 0 freezes.
         moment_dtype: Of the first moment, the momentum; None for the parameters' own.
     """
 
     name: Literal["adamw", "sgd", "lamb", "adafactor"] = "adamw"
     learning_rate: float = 1e-3
-    schedule: Literal["cosine", "linear", "constant", "rsqrt"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "rsqrt", "step"] = "cosine"
     warmup_steps: int = 0
     final_fraction: float = 0.0
+    drop_at: float = 2 / 3
     weight_decay: float = 0.0
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
     clip_norm: float | None = None
     layer_decay: float = 1.0
+    multipliers: dict[str, float] = dataclasses.field(default_factory=dict)
     moment_dtype: Literal["bfloat16", "float32"] | None = None
 
     def __post_init__(self) -> None:
@@ -58,6 +64,10 @@ class OptimConfig:
                 raise InputError(f"optim.{name} is {getattr(self, name)}, but must be in 0..1")
         if not 0 < self.layer_decay <= 1:
             raise InputError(f"optim.layer_decay is {self.layer_decay}, but must be in 0..1")
+        if not 0 < self.drop_at <= 1:
+            raise InputError(f"optim.drop_at is {self.drop_at}, but must be in 0..1")
+        if any(factor < 0 for factor in self.multipliers.values()):
+            raise InputError(f"optim.multipliers are {self.multipliers}, but must be at least 0")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise InputError(f"optim.clip_norm is {self.clip_norm}, but must be above 0, or none")
 
@@ -71,6 +81,9 @@ def make_schedule(config: OptimConfig, steps: int) -> optax.Schedule:
         "linear": optax.linear_schedule(peak, peak * config.final_fraction, rest),
         "constant": optax.constant_schedule(peak),
         "rsqrt": lambda count: peak * (1 + count / max(warmup, 1)) ** -0.5,
+        "step": optax.piecewise_constant_schedule(
+            peak, {max(round(steps * config.drop_at) - warmup, 0): 0.1}
+        ),
     }[config.schedule]
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
@@ -117,6 +130,29 @@ def layer_multipliers(params: Any, decay: float) -> Any:
     return jax.tree_util.tree_map_with_path(multiplier, params)
 
 
+def path_multipliers(params: Any, multipliers: dict[str, float]) -> Any:
+    """Each parameter's factor of the rate: that of the first beginning that its path has, else 1.
+
+    Raises:
+        InputError: If no parameter's path begins so.
+    """
+    seen = set()
+
+    def multiplier(path: tuple[Any, ...], _: Any) -> float:
+        text = "/".join(key.key for key in path)
+        found = next((start for start in multipliers if text.startswith(start)), None)
+        seen.add(found)
+        return 1.0 if found is None else multipliers[found]
+
+    tree = jax.tree_util.tree_map_with_path(multiplier, params)
+    if unseen := [start for start in multipliers if start not in seen]:
+        raise InputError(
+            f"optim.multipliers: no parameter of its own begins with {unseen[0]!r}; they begin with"
+            f" {', '.join(sorted(params))}"
+        )
+    return tree
+
+
 def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.GradientTransformation:
     """The optimiser for parameters of the shape of `params`."""
     rate = make_schedule(config, steps)
@@ -150,8 +186,12 @@ def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.Gradie
     clip = scale = optax.identity()
     if config.clip_norm is not None:
         clip = optax.clip_by_global_norm(config.clip_norm)
-    if config.layer_decay != 1:
-        multipliers = layer_multipliers(params, config.layer_decay)
+    if config.layer_decay != 1 or config.multipliers:
+        multipliers = jax.tree.map(
+            lambda a, b: a * b,
+            layer_multipliers(params, config.layer_decay),
+            path_multipliers(params, config.multipliers),
+        )
         scale = optax.stateless(
             lambda updates, _: jax.tree.map(lambda x, by: x * by, updates, multipliers)
         )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree, UInt32
 
@@ -80,6 +81,24 @@ def make_init(
         )
 
     return init
+
+
+def with_initial(
+    state: TrainState, initial: Mapping[str, Any], place: Callable[[PyTree], PyTree]
+) -> TrainState:
+    """The state with given variables, of all or a part of the model, for those drawn at random.
+
+    Args:
+        state: The first state.
+        initial: Variables by collection.
+        place: Puts a tree on the devices, as the state is.
+    """
+    variables = {"params": state.params, **state.model_state}
+    flat = {**flatten_dict(variables), **flatten_dict(place(initial))}
+    variables = unflatten_dict(flat)
+    ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)
+    params = variables.pop("params")
+    return state.replace(params=params, model_state=variables, ema=ema)
 
 
 def make_step(

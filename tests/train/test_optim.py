@@ -12,6 +12,7 @@ from train.optim import (
     make_optimizer,
     make_schedule,
 )
+from zoo.types import InputError
 
 
 def test_cosine_rises_and_falls():
@@ -128,3 +129,27 @@ def test_lambs_decay_turns_the_update_towards_the_origin():
     update = _one_update(config, params, grads)["head"]["kernel"]
     # (1, 0.5 * 1), scaled to the parameters' length of 1.
     np.testing.assert_allclose(update[0], -np.array([1, 0.5]) / 1.25**0.5, rtol=1e-5)
+
+
+def test_step_schedule_drops_once():
+    config = OptimConfig(learning_rate=2.0, schedule="step", warmup_steps=10, drop_at=0.5)
+    schedule = make_schedule(config, 100)
+    rates = [float(schedule(step)) for step in (5, 10, 49, 50, 99)]
+    np.testing.assert_allclose(rates, [1, 2, 2, 0.2, 0.2], rtol=1e-6)
+
+
+def test_multipliers_are_of_the_first_beginning_and_freeze():
+    config = OptimConfig(
+        learning_rate=1.0,
+        schedule="constant",
+        weight_decay=0.1,
+        multipliers={"body/stem": 0.0, "body": 0.1},
+    )
+    one = {"kernel": jnp.ones((1, 1))}
+    params = {"body": {"stem_conv": one, "stages": one}, "head": one}
+    updates = _one_update(config, params, params)
+    assert updates["body"]["stem_conv"]["kernel"] == 0  # nor does it decay
+    np.testing.assert_allclose(updates["head"]["kernel"], -1.1, rtol=1e-5)
+    np.testing.assert_allclose(updates["body"]["stages"]["kernel"], -0.11, rtol=1e-5)
+    with pytest.raises(InputError, match="begins with 'backbone'; they begin with body, head"):
+        make_optimizer(OptimConfig(multipliers={"backbone": 0.1}), 10, params)

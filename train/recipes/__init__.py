@@ -3,11 +3,23 @@
 from collections.abc import Callable
 
 from train.config import Config
+from train.recipes.detr import (
+    detr_digit_scenes,
+    detr_digit_scenes_short,
+    detr_finetune,
+    detr_resnet50_coco,
+    detr_resnet50_coco_500,
+)
 from train.recipes.digits import mixer_digits, vit_digits
 from train.recipes.finetune import vit_b16_finetune
 from train.recipes.imagenet import mixer_b16_imagenet, vit_s16_imagenet
 
 RECIPES: dict[str, Callable[[], Config]] = {
+    "detr_digit_scenes": detr_digit_scenes,
+    "detr_digit_scenes_short": detr_digit_scenes_short,
+    "detr_finetune": detr_finetune,
+    "detr_resnet50_coco": detr_resnet50_coco,
+    "detr_resnet50_coco_500": detr_resnet50_coco_500,
     "mixer_b16_imagenet": mixer_b16_imagenet,
     "mixer_digits": mixer_digits,
     "vit_b16_finetune": vit_b16_finetune,

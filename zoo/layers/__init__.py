@@ -4,7 +4,7 @@ from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.drop_path import DropPath
 from zoo.layers.mlp import Mlp
 from zoo.layers.patch_embed import PatchEmbed
-from zoo.layers.position import resize_positions, sincos_1d, sincos_2d
+from zoo.layers.position import resize_positions, sincos_1d, sincos_2d, sine_2d
 from zoo.layers.stack import drop_path_rates, run_layers
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "run_layers",
     "sincos_1d",
     "sincos_2d",
+    "sine_2d",
 ]
