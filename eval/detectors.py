@@ -152,7 +152,10 @@ class RunDetections:
             return None
 
     def write_results(self, path: Path) -> None:
-        """Writes the detections as COCO's results json, with the data's own ids."""
+        """Writes the detections as COCO's results json, with the data's own ids.
+
+        Classes that the data does not have are left out.
+        """
         _, detections = self.evaluator.gathered()
         source = _source(self.examples)
         found = np.unique(detections.images).tolist()
@@ -171,6 +174,7 @@ class RunDetections:
                 detections.scores.tolist(),
                 strict=True,
             )
+            if source.category_ids[label] is not None
         ]
         path.write_text(json.dumps(entries) + "\n")
 

@@ -15,6 +15,7 @@ fields; those of a DETR have `valid` beside the images, and every output under i
 
 import argparse
 import collections
+import gzip
 import json
 import random
 import re
@@ -215,7 +216,7 @@ DETR |= {"num_encoder_layers": 2, "num_decoder_layers": 2}
 def padded_batch(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Two images of different sizes, NCHW with zeros around them, and True on their pixels."""
     x, valid = torch.zeros(2, 3, height, width), torch.zeros(2, height, width, dtype=torch.bool)
-    for i, (rows, columns) in enumerate([(height - 9, width), (height, width - 13)]):
+    for i, (rows, columns) in enumerate([(height * 3 // 4, width), (height, width * 2 // 3)]):
         x[i, :, :rows, :columns] = images(rows, columns)[0]
         valid[i, :rows, :columns] = True
     return x, valid
@@ -455,6 +456,19 @@ def detr_models() -> dict[str, torch.nn.Module]:
     }
 
 
+def fair_names() -> None:
+    """Names and shapes of the tensors in the authors' own checkpoints of DETR."""
+    with torch.device("meta"):
+        models = detr_models()
+    del models["detr_nano"]
+    names = {
+        model: {name: list(tensor.shape) for name, tensor in state.state_dict().items()}
+        for model, state in models.items()
+    }
+    text = json.dumps(names, separators=(",", ":"))
+    (HERE / "fair_detr_names.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
 def data_transforms() -> None:
     """timm's and torchvision's image transforms on one small picture, and boxes they draw."""
     rough = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -534,5 +548,6 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     fair_detr()
     huggingface_detr()
+    fair_names()
     parameter_counts()
     preprocessing()

@@ -204,8 +204,9 @@ def test_mixed_sizes_compile_a_program_a_bucket(coco, tmp_path, monkeypatch):
 
 
 def test_masks_are_trained_on_too(tmp_path):
-    backbone = '{"num_blocks": [1, 1, 1, 1], "stage_dims": [8, 8, 8, 16], "stem_dim": 8}'
-    masks = ("--data.masks=true", f"--model.backbone_fields={backbone}", "--model.hidden_dim=128")
+    backbone = '{"num_blocks": [1, 1, 1, 1], "stage_dims": [8, 8, 8, 8], "stem_dim": 8}'
+    sizes = ("--model.hidden_dim=64", "--model.num_heads=8")  # the head's norms have 8 groups
+    masks = ("--data.masks=true", f"--model.backbone_fields={backbone}", *sizes)
     steps = ("--steps=2", "--log_every=1", "--eval_every=2", "--checkpoint_every=2")
     run(tmp_path / "run", *SCENES, *steps, *masks)
     first, last = read_metrics(tmp_path / "run" / "metrics.jsonl")

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from zoo.predict import predict_classes
+from zoo.models.detr import DetrOutput
+from zoo.predict import predict_classes, predict_detections
 
 
 def test_the_likeliest_classes_with_their_probabilities():
@@ -27,3 +28,15 @@ def test_fewer_classes_than_asked_for_and_ties():
 def test_unlikely_classes_are_ranked_though_their_probabilities_are_zero():
     found = predict_classes(jnp.array([[0.0, -104.5, -100.0, -99.0, -98.5, -97.0, -96.0]]))
     np.testing.assert_array_equal(found.classes, [[0, 6, 5, 4, 3]])
+
+
+def test_detections_are_pixels_of_the_sizes_and_never_no_object():
+    logits = jnp.log(jnp.array([[[0.1, 0.3, 0.6], [0.7, 0.2, 0.1]]]))
+    boxes = jnp.array([[[0.5, 0.5, 1.0, 0.5], [0.25, 0.75, 0.5, 0.25]]])
+    nothing = jnp.zeros((0, 1, 2, 3))
+    output = DetrOutput(logits, boxes, nothing, jnp.zeros((0, 1, 2, 4)))
+    found = jax.jit(predict_detections)(output, jnp.array([[480, 640]]))
+    np.testing.assert_allclose(found.boxes, [[[0, 120, 640, 360], [0, 300, 320, 420]]], rtol=1e-6)
+    np.testing.assert_allclose(found.scores, [[0.3, 0.7]], rtol=1e-6)
+    np.testing.assert_array_equal(found.labels, [[1, 0]])
+    assert found.labels.dtype == jnp.int32
