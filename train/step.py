@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from train.config import Config
 from train.tasks import Batch, Mean
-from zoo.layers.stack import with_fields
 
 
 class TrainState(struct.PyTreeNode):
@@ -178,13 +177,18 @@ def _on_replicas(config: Config, model: nn.Module, mesh: Mesh) -> Callable[..., 
     """The gradients as sums over one replica a device, each with its rows of the batch."""
     axis = mesh.axis_names[0]
     total = partial(jax.lax.psum, axis_name=axis)
-    # Batch statistics are over the rows of all replicas.
-    gradients = _make_gradients(config, with_fields(model, axis_name=axis), total)
+    gradients = _make_gradients(config, model, total)
+
+    def with_axis(run: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+        """Batch statistics over the rows of all replicas, wherever in a model they are."""
+        if isinstance(context.module, nn.BatchNorm):
+            object.__setattr__(context.module, "axis_name", axis)
+        return run(*args, **kwargs)
 
     def replica(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis))
-        grads, means, model_state = gradients(params, model_state, key, batch)
-        # Those that BatchNorm took over all rows are equal already.
+        with nn.intercept_methods(with_axis):
+            grads, means, model_state = gradients(params, model_state, key, batch)
         return grads, means, jax.lax.pmean(model_state, axis)
 
     everywhere, rows = PartitionSpec(), PartitionSpec(axis)

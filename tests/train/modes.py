@@ -18,6 +18,19 @@ from train.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("--steps=20", "--log_every=1", "--eval_every=20", "--checkpoint_every=10")
+DETR = (
+    "--model.hidden_dim=16",
+    "--model.num_heads=2",
+    "--model.mlp_dim=16",
+    "--model.num_encoder_layers=1",
+    "--model.num_decoder_layers=2",
+    '--model.backbone_fields={"num_blocks": [1], "stage_dims": [8], "norm": "batch"}',
+    "--batch_size=16",
+    "--optim.warmup_steps=5",
+    "--data.threads=2",
+    "--data.train_split=train[:50]",
+    "--data.eval_split=test[:12]",
+)
 RESNET = {"num_blocks": (1, 1), "stage_dims": (8, 16), "stem_dim": 8}
 
 # A tiny run of each family, of which the model draws nothing: add one to have it in every test.
@@ -26,6 +39,7 @@ RUNS = {
     "resnet": lambda: dataclasses.replace(
         override(RECIPES["vit_digits"](), TINY), model=ModelConfig("resnet_nano", RESNET)
     ),
+    "detr": lambda: override(RECIPES["detr_digit_scenes"](), DETR),
 }
 
 

@@ -4,9 +4,9 @@ Neither Orbax nor TensorStore notices every flipped byte. So a checkpoint's fold
 with a checksum of each of its arrays, taken on the devices that hold it and the same however it is
 spread over them, and, on a local disk, of each of its files: a bucket keeps those by itself.
 
-A checksum of an array is the sum of its 32-bit words, each times an odd number that its place in
-the array decides, modulo 2**32: a change of one word always changes it, any other all but once in
-2**32, and sums of parts, in whatever order, add up to that of the whole.
+A checksum of an array is the sum modulo 2**32 of its words, each mixed, one to one, in a way that its
+place in the array decides: a change of one word always changes it, any other all but once in 2**32,
+and sums of parts, in whatever order, add up to that of the whole.
 """
 
 import json
@@ -79,7 +79,9 @@ def _sum(x: Array) -> UInt32[Array, ""]:
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):  # MurmurHash3's last mixing
         place = (place ^ (place >> shift)) * jnp.uint32(factor)
     odd = (place ^ (place >> 16)) | 1
-    return (words * odd).sum(dtype=jnp.uint32)
+    mixed = words * odd  # one to one, as all that follows
+    mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x9E3779B1)
+    return (mixed ^ (mixed >> 15)).sum(dtype=jnp.uint32)
 
 
 def sums_on_host(tree: Any) -> list[int]:
