@@ -256,7 +256,7 @@ def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | N
     weights = model.state_dict() if weights is None else weights
     np.savez_compressed(
         HERE / f"{case}.npz",
-        config=json.dumps({"name": "detr_nano", "fields": {**DETR, **fields}}),
+        config=json.dumps({"name": "detr_resnet50", "fields": {**DETR, **fields}}),
         images=x.permute(0, 2, 3, 1).numpy(),
         valid=valid.numpy(),
         **{k: v.numpy() for k, v in arrays.items()},
@@ -421,7 +421,7 @@ def count(model: torch.nn.Module) -> int:
 
 
 def detr_models() -> dict[str, torch.nn.Module]:
-    """The authors' own, and a small one of Hugging Face's."""
+    """The authors' own models, and their code around a small ResNet of Hugging Face's."""
     fair_modules()
     from models.backbone import BackboneBase, FrozenBatchNorm2d, Joiner
     from models.detr import DETR as Detr
@@ -441,18 +441,19 @@ def detr_models() -> dict[str, torch.nn.Module]:
         transformer = Transformer(256, return_intermediate_dec=True)
         return Detr(backbone, transformer, num_classes, 100)
 
-    body = {"embedding_size": 48, "hidden_sizes": [48, 96], "depths": [2, 2]}
-    body |= {"layer_type": "basic", "out_features": ["stage2"]}
-    sizes = {"encoder_layers": 3, "decoder_layers": 3, "d_model": 128, "num_queries": 20}
-    sizes |= {"encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "num_labels": 91}
-    nano = transformers.DetrConfig(backbone_config=transformers.ResNetConfig(**body), **sizes)
+    small = {"embedding_size": 48, "hidden_sizes": [48, 96], "depths": [2, 2]}
+    small |= {"layer_type": "basic", "out_features": ["stage2"]}
+    body = transformers.ResNetBackbone(transformers.ResNetConfig(**small))
+    backbone = Joiner(body, PositionEmbeddingSine(64, normalize=True))
+    backbone.num_channels = 96
+    transformer = Transformer(128, 8, 3, 3, 256, normalize_before=True)
     return {
         "detr_resnet50": build("resnet50"),
         "detr_resnet50_dc5": build("resnet50", dilation=True),
         "detr_resnet50_panoptic": DETRsegm(build("resnet50", 250)),
         "detr_resnet101": build("resnet101"),
         "detr_resnet101_dc5": build("resnet101", dilation=True),
-        "detr_nano": transformers.DetrForObjectDetection(nano),
+        "detr_nano": Detr(backbone, transformer, 91, 20),
     }
 
 

@@ -4,9 +4,9 @@ Neither Orbax nor TensorStore notices every flipped byte. So a checkpoint's fold
 with a checksum of each of its arrays, taken on the devices that hold it and the same however it is
 spread over them, and, on a local disk, of each of its files: a bucket keeps those by itself.
 
-A checksum of an array is the sum modulo 2**32 of its words, each mixed, one to one, in a way that its
-place in the array decides: a change of one word always changes it, any other all but once in 2**32,
-and sums of parts, in whatever order, add up to that of the whole.
+A checksum of an array is the sum modulo 2**32 of its words, each mixed, one to one, in a way that
+its place in the array decides: a change of one word always changes it, any other all but once in
+2**32, and sums of parts, in whatever order, add up to that of the whole.
 """
 
 import json

@@ -32,10 +32,10 @@ INPUTS: dict[str, Callable[[str, Any, int], tuple]] = {
 }
 
 
-# Parameters that cannot learn, by module class. DETR's decoder starts with zeros, and attends to
-# them.
+# Parameters that cannot learn, by module class. DETR's decoder starts with zeros, which the scale
+# of the first norm multiplies.
 WITHOUT_GRADIENT: dict[str, list[str]] = {
-    "Detr": ["['params']['decoder_0']['self_attn']['value']['kernel']"],
+    "Detr": ["['params']['decoder_0']['norm1']['scale']"],
 }
 
 
