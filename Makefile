@@ -1,11 +1,11 @@
-# make demo | test | test-all | lint        PYTHON=python3.13 chooses the interpreter
+# make demo | test | test-all | pod-test | lint        PYTHON=python3.13 chooses the interpreter
 PYTHON ?= python3
 # One environment for each interpreter that is asked for; .venv for the default one.
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint
+.PHONY: demo test test-all pod-test lint
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest --numprocesses=auto -m 'slow or not slow'
+
+pod-test: $(READY)
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/train/test_hosts.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

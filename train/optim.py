@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from zoo.types import InputError
@@ -102,20 +103,31 @@ def layer_multipliers(params: Any, decay: float) -> Any:
     The head and the last norm have 1, the last block `decay`, the embeddings the least; as in
     BEiT (arXiv 2106.08254) and MAE.
     """
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    scanned = [leaf.shape[0] for path, leaf in leaves if path[0].key == "blocks"]
 
-    def depth(path: tuple[Any, ...]) -> int | None:
-        """Number of the block, from 1; 0 for what comes before the blocks, None after them."""
+    def depth(path: tuple[Any, ...]) -> Any:
+        """Number of the block, from 1; 0 for what comes before the blocks, None after them.
+
+        Of scanned blocks the numbers of all of them.
+        """
+        if path[0].key == "blocks":
+            return np.arange(1, scanned[0] + 1)
         if match := re.fullmatch(r"blocks_(\d+)", path[0].key):
             return int(match[1]) + 1
         before = ("patch_embed", "pos_embed", "cls_token", "cls_pos_embed")
         return 0 if path[0].key in before else None
 
-    last = max((d for path in paths if (d := depth(path)) is not None), default=0) + 1
+    last = max((np.max(d) for path, _ in leaves if (d := depth(path)) is not None), default=0) + 1
 
-    def multiplier(path: tuple[Any, ...], _: Any) -> float:
+    def multiplier(path: tuple[Any, ...], leaf: Any) -> Any:
         position = depth(path)
-        return 1.0 if position is None else decay ** (last - position)
+        if position is None:
+            return 1.0
+        share = decay ** (last - position)
+        if np.ndim(share):
+            return np.float32(share).reshape(-1, *[1] * (leaf.ndim - 1))
+        return float(share)
 
     return jax.tree_util.tree_map_with_path(multiplier, params)
 

@@ -62,6 +62,17 @@ def test_layer_multipliers_fall_towards_the_input():
     assert multipliers["patch_embed"]["proj"]["kernel"] == 0.5**5
 
 
+def test_layer_multipliers_of_scanned_layers():
+    params = _vit_params()
+    layers = [params.pop(f"blocks_{i}") for i in range(4)]
+    params["blocks"] = jax.tree.map(lambda *xs: jnp.stack(xs), *layers)
+    multipliers = layer_multipliers(params, 0.5)
+    kernel = multipliers["blocks"]["mlp"]["fc1"]["kernel"]
+    np.testing.assert_array_equal(kernel, [[[0.5**4]], [[0.5**3]], [[0.5**2]], [[0.5]]])
+    assert multipliers["head"]["kernel"] == 1
+    assert multipliers["pos_embed"] == 0.5**5
+
+
 def _one_update(config, params, grads):
     optimizer = make_optimizer(config, 10, params)
     updates, _ = optimizer.update(grads, optimizer.init(params), params)

@@ -6,6 +6,7 @@ from zoo.layers.encoder_block import EncoderBlock
 from zoo.layers.mlp import Mlp
 from zoo.layers.patch_embed import PatchEmbed
 from zoo.layers.position import fixed, resize_positions, sincos_1d, sincos_2d, sine_2d
+from zoo.layers.stack import drop_path_rates, run_layers
 
 __all__ = [
     "DropPath",
@@ -13,8 +14,10 @@ __all__ = [
     "Mlp",
     "MultiHeadAttention",
     "PatchEmbed",
+    "drop_path_rates",
     "fixed",
     "resize_positions",
+    "run_layers",
     "sincos_1d",
     "sincos_2d",
     "sine_2d",

@@ -32,16 +32,25 @@ class EncoderBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
-        """The next tokens; training with any dropping needs the ``dropout`` stream."""
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        rate: Float[Array, ""] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b n d"]:
+        """The next tokens; training with any dropping needs the ``dropout`` stream.
+
+        `rate`, if there is one, stands for `drop_path`.
+        """
         norm = partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
-        drop_path = DropPath(self.drop_path)
+        drop_path = partial(DropPath(self.drop_path), rate=rate, train=train)
 
         y = norm(name="norm1")(x)
         y = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="attn")(y, train=train)
-        x = x + drop_path(dropout(y), train=train)
+        x = x + drop_path(dropout(y))
 
         y = norm(name="norm2")(x)
         y = Mlp(self.mlp_dim, self.dropout, dtype=self.dtype, name="mlp")(y, train=train)
-        return x + drop_path(dropout(y), train=train)
+        return x + drop_path(dropout(y))

@@ -19,7 +19,15 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from zoo.layers import EncoderBlock, PatchEmbed, fixed, resize_positions, sincos_2d
+from zoo.layers import (
+    EncoderBlock,
+    PatchEmbed,
+    drop_path_rates,
+    fixed,
+    resize_positions,
+    run_layers,
+    sincos_2d,
+)
 from zoo.ops.patches import grid_size
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
 
@@ -47,6 +55,9 @@ class ViT(nn.Module):
         dropout: Rate after the positions, the MLP's activation and each branch.
         drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
         norm_epsilon: What is added to the norms' variance; Hugging Face's models have 1e-12.
+        scan_layers: Whether the blocks are compiled as one; their parameters are then ``blocks``
+            with a leading axis, instead of ``blocks_0``, ``blocks_1``, ...
+        remat: Whether blocks are computed again in the backward pass, which saves memory.
         dtype: Of the computation; parameters, and the head, are float32.
     """
 
@@ -66,6 +77,8 @@ class ViT(nn.Module):
     dropout: float = 0.0
     drop_path: float = 0.0
     norm_epsilon: float = 1e-6
+    scan_layers: bool = False
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -87,13 +100,16 @@ class ViT(nn.Module):
             elif self.positions == "fixed":
                 self.cls_pos_embed = fixed(self, "cls_pos_embed", lambda: jnp.zeros(d))
         self.embed_dropout = nn.Dropout(self.dropout)
-        rates = [self.drop_path * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
-        self.blocks = [
-            EncoderBlock(
-                self.num_heads, self.mlp_dim, self.dropout, rate, self.norm_epsilon, self.dtype
-            )
-            for rate in rates
-        ]
+        block = partial(
+            EncoderBlock,
+            self.num_heads,
+            self.mlp_dim,
+            self.dropout,
+            norm_epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+        )
+        self.rates = drop_path_rates(self.drop_path, self.num_layers)
+        self.blocks = block() if self.scan_layers else [block(drop_path=r) for r in self.rates]
         self.norm = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype)
         if self.representation_dim:
             self.representation = nn.Dense(self.representation_dim, dtype=self.dtype)
@@ -134,8 +150,11 @@ class ViT(nn.Module):
     def encode(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
         """The blocks and, unless it comes after the pooling, the last norm."""
         x = self.embed_dropout(x, deterministic=not train)
-        for block in self.blocks:
-            x = block(x, train=train)
+
+        def call(block: nn.Module, x: Array, rate: Array | None) -> Array:
+            return block(x, rate, train=train)
+
+        x = run_layers(self.blocks, call, x, self.rates, remat=self.remat and train)
         return x if self.norm_after_pool else self.norm(x)
 
     def tokens(
