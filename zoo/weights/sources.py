@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from flax import linen as nn
 
 from zoo.types import InputError
-from zoo.weights import big_vision, huggingface, timm, torchvision
+from zoo.weights import big_vision, huggingface, smp, timm, torchvision
 from zoo.weights.maps import SAME, NameMap, Rule, plan
 
 # Our own names, for any model.
@@ -17,6 +17,7 @@ SOURCES = {
     "torchvision": torchvision.MAPS,
     "huggingface": huggingface.MAPS,
     "big_vision": big_vision.MAPS,
+    "smp": smp.MAPS,
 }
 
 
