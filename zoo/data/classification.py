@@ -164,11 +164,13 @@ def open_classification(
     return Dataset(
         source=source,
         transform=TrainTransform(config) if split == "train" else EvalTransform(config),
-        padding={
-            "image": np.zeros((*config.image_size, 3), np.uint8),
-            "label": np.int32(0),
-            "valid": np.bool_(False),
-        },
+        padding=(
+            {
+                "image": np.zeros((*config.image_size, 3), np.uint8),
+                "label": np.int32(0),
+                "valid": np.bool_(False),
+            },
+        ),
         class_names=source.class_names,
         on_error=config.on_error,
         threads=config.threads,

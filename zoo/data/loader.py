@@ -6,6 +6,10 @@ threads nor workers nor processes change what a run sees, and a run's state is t
 batches it has had. That holds bit for bit with the same version of numpy, whose ``default_rng`` may
 draw other numbers in another, and of the libraries that decode and transform. Threads and worker
 processes are grain's.
+
+Where examples have different shapes they are in *groups* of one shape, and a batch is of one
+group, so that a program is compiled for each group and no more. Which group a batch is of, the seed
+and the batch's number decide as well.
 """
 
 import contextlib
@@ -14,15 +18,17 @@ import functools
 import itertools
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import grain
 import numpy as np
 from absl import flags
 from grain.experimental import ThreadPrefetchDatasetIterator
+from jaxtyping import Int
 
 from zoo.data.errors import DataError
+from zoo.data.order import epoch_order, group_and_turn
 
 Example = dict[str, np.ndarray | np.generic]
 Batch = dict[str, np.ndarray]
@@ -45,23 +51,25 @@ class Dataset:
 
     Attributes:
         source: Raw examples. Reading one may raise `DataError`.
-        transform: (raw example, random generator) -> example of fixed shapes, numpy arrays that
-            include ``valid``, bool [], True. May raise `DataError`.
-        padding: An example of the same shapes that is nothing, ``valid`` False: it fills up the
-            last batch of an evaluation and stands in for examples that cannot be read.
+        transform: (raw example, random generator) -> example of its group's shapes, numpy arrays
+            that include ``valid``, bool [], True. May raise `DataError`.
+        padding: For each group an example of its shapes that is nothing, ``valid`` False: it fills
+            up the last batch of an evaluation and stands in for examples that cannot be read.
         class_names: Name of each class, by label.
         on_error: An example that raises `DataError` stops the iteration, or is skipped.
         threads: Threads that read and transform, in each worker process; 0 for none.
         workers: Worker processes; 0 does the work in this one.
+        groups: The group of each example, 0 to ``len(padding) - 1``; None is one group.
     """
 
     source: Source
     transform: Callable[[Mapping[str, Any], np.random.Generator], Example]
-    padding: Example
+    padding: tuple[Example, ...]
     class_names: tuple[str, ...]
     on_error: Literal["stop", "skip"] = "stop"
     threads: int = 16
     workers: int = 0
+    groups: Int[np.ndarray, " n"] | None = None
     _skipped: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -77,12 +85,20 @@ class Dataset:
         """How many different examples have been left out so far because of errors."""
         return len(self._skipped)
 
+    @functools.cached_property
+    def members(self) -> tuple[Sequence[int] | Int[np.ndarray, " m"], ...]:
+        """The indices of each group's examples, ascending; groups may be empty."""
+        if self.groups is None:
+            return (range(len(self.source)),)
+        return tuple(np.flatnonzero(self.groups == group) for group in range(len(self.padding)))
+
     def example(self, index: int, rng: np.random.Generator) -> Example:
         """The transformed example, or padding; ``error`` says what is wrong with it, or is ""."""
         try:
             return {**self.transform(self.source[index], rng), _ERROR: np.str_("")}
         except DataError as error:
-            return {**self.padding, _ERROR: np.str_(error)}
+            group = 0 if self.groups is None else self.groups[index]
+            return {**self.padding[group], _ERROR: np.str_(error)}
 
     def check(self, batch: Batch) -> Batch:
         """The batch without its ``error``, after raising it, or warning of it once.
@@ -97,12 +113,6 @@ class Dataset:
                 self._skipped.add(error)
                 logging.getLogger(__name__).warning("left out: %s", error)
         return batch
-
-
-@functools.lru_cache(maxsize=4)  # the end of one epoch and the beginning of the next, twice
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of an epoch; grain's ``index_shuffle`` takes longer than a digit's decoding."""
-    return np.random.default_rng([seed, epoch]).permutation(np.arange(count, dtype=np.uint32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,16 +138,32 @@ class _Rows:
         turn, worker = divmod(index, workers)
         turn, row = divmod(turn, len(self.rows))
         batch = self.start + turn * workers + worker
-        return self._at(batch * self.batch_size + self.rows[row])
+        return self._at(batch, self.rows[row])
 
-    def _at(self, position: int) -> Example:
-        if self.seed is None:  # in order, and once
-            if position >= len(self.dataset):
-                return {**self.dataset.padding, _ERROR: np.str_("")}
-            return self.dataset.example(position, np.random.default_rng(position))
-        epoch, place = divmod(position, len(self.dataset))
-        index = int(_order(self.seed, epoch, len(self.dataset))[place])
-        return self.dataset.example(index, np.random.default_rng([self.seed, position]))
+    @functools.cached_property
+    def counts(self) -> tuple[int, ...]:
+        return tuple(map(len, self.dataset.members))
+
+    def _at(self, batch: int, row: int) -> Example:
+        if self.seed is None:
+            return self._in_order(batch, row)
+        group, turn = group_and_turn(self.seed, batch, self.counts)
+        epoch, place = divmod(turn * self.batch_size + row, self.counts[group])
+        order = epoch_order(self.seed, epoch, group, self.counts)
+        index = int(self.dataset.members[group][order[place]])
+        rng = np.random.default_rng([self.seed, batch * self.batch_size + row])
+        return self.dataset.example(index, rng)
+
+    def _in_order(self, batch: int, row: int) -> Example:
+        """Each example once, group after group."""
+        ends = np.cumsum([-(-count // self.batch_size) for count in self.counts])
+        group = min(int(np.searchsorted(ends, batch, side="right")), len(ends) - 1)
+        before = int(ends[group - 1]) if group else 0
+        place = (batch - before) * self.batch_size + row
+        if place >= self.counts[group]:
+            return {**self.dataset.padding[group], _ERROR: np.str_("")}
+        index = int(self.dataset.members[group][place])
+        return self.dataset.example(index, np.random.default_rng(index))
 
     def batches(self) -> grain.DatasetIterator[Batch]:
         threads = self.dataset.threads
@@ -210,7 +236,8 @@ def train_batches(
 ) -> TrainBatches:
     """An endless stream of shuffled, augmented batches, an iterator with a state.
 
-    Each epoch has an order of its own, and epochs run into each other within a batch.
+    Each epoch has an order of its own, and epochs run into each other within a batch. Of several
+    groups, each has its own epochs, and as large a share of the batches as of the examples.
 
     Args:
         dataset: What to read.
@@ -238,7 +265,7 @@ class EvalBatches(Iterable[Batch]):
         self._dataset, self._batch_size, self._rows = dataset, batch_size, rows
 
     def __len__(self) -> int:
-        return -(-len(self._dataset) // self._batch_size)
+        return sum(-(-len(members) // self._batch_size) for members in self._dataset.members)
 
     def __iter__(self) -> Iterator[Batch]:
         workers = self._dataset.workers or 1
@@ -252,10 +279,10 @@ class EvalBatches(Iterable[Batch]):
 def eval_batches(
     dataset: Dataset, batch_size: int, *, process_index: int = 0, process_count: int = 1
 ) -> EvalBatches:
-    """Every example once, in order, in batches of one shape.
+    """Every example once, in order, in batches of one shape; groups come one after the other.
 
-    The last batch is filled up with padding, ``valid`` False. Every process has the same number of
-    batches, and each example is on exactly one process.
+    A group's last batch is filled up with padding, ``valid`` False. Every process has the same
+    number of batches, and each example is on exactly one process.
 
     Args:
         dataset: What to read.

@@ -38,7 +38,7 @@ def draw(example, rng):
 def numbers(count, broken=(), **options):
     padding = {"number": np.int32(-1), "noise": np.zeros(3, np.float32), "valid": np.bool_(False)}
     options = {"threads": 2, **options}
-    return Dataset(Numbers(count, broken), draw, padding, ("a", "b"), **options)
+    return Dataset(Numbers(count, broken), draw, (padding,), ("a", "b"), **options)
 
 
 def take(iterator, count):
@@ -223,3 +223,126 @@ def test_a_skipped_example_keeps_its_place_and_is_named_once(caplog):
         )
     assert sum(batch["valid"].sum() for batch in eval_batches(dataset, 4)) == 9
     assert dataset.skipped == 1
+
+
+@dataclasses.dataclass
+class Wide:
+    """Draws examples as wide as their group says."""
+
+    groups: np.ndarray
+
+    def __call__(self, example, rng):
+        noise = rng.random(self.groups[example["number"]] + 1, np.float32)
+        return {**draw(example, rng), "noise": noise}
+
+
+def grouped(counts, broken=(), **options):
+    """Groups of these many examples each, mixed; an example of group g has g + 1 numbers."""
+    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    padding = tuple(
+        {"number": np.int32(-1), "noise": np.zeros(g + 1, np.float32), "valid": np.bool_(False)}
+        for g in range(len(counts))
+    )
+    options = {"threads": 2, **options}
+    source, names = Numbers(len(groups), broken), ("a", "b")
+    return Dataset(source, Wide(groups), padding, names, groups=groups, **options)
+
+
+COUNTS = (50, 0, 13, 2)
+
+
+def test_a_batch_is_of_one_group_and_groups_have_their_shares():
+    dataset = grouped(COUNTS, threads=0)
+    batches = take(train_batches(dataset, 4, seed=1), 1100)
+    group = np.array([batch["noise"].shape[1] - 1 for batch in batches])
+    for batch, own in zip(batches, group, strict=True):
+        assert (dataset.groups[batch["number"]] == own).all()
+    shares = np.array(COUNTS) / sum(COUNTS)
+    for stop in (256, 512, 768, 1024):
+        assert np.abs(np.bincount(group[:stop], minlength=4) - shares * stop).max() < 2
+    assert len(set(group[:20])) > 1  # mixed, not one after the other
+
+
+def test_each_group_has_its_own_epochs():
+    dataset = grouped(COUNTS, threads=0)
+    batches = take(train_batches(dataset, 5, seed=1), 800)
+    for own, count in enumerate(COUNTS):
+        numbers_ = [b["number"] for b in batches if b["noise"].shape[1] == own + 1]
+        if not count:
+            assert not numbers_
+            continue
+        stream = np.concatenate(numbers_)
+        epochs = stream[: len(stream) // count * count].reshape(-1, count)
+        members = np.flatnonzero(dataset.groups == own)
+        np.testing.assert_array_equal(np.sort(epochs), np.tile(members, (len(epochs), 1)))
+        assert count < 3 or len({tuple(epoch) for epoch in epochs}) == len(epochs)
+
+
+def test_rare_groups_are_not_forgotten():
+    dataset = grouped((20_000, 7), threads=0)
+    batches = train_batches(dataset, 1, seed=0)
+    rare = sum(next(batches)["noise"].shape[1] == 2 for _ in range(256 * 40))
+    assert rare == pytest.approx(256 * 40 * 7 / 20_007, abs=1.5)
+
+
+def test_groups_restore_anywhere_on_any_number_of_processes():
+    wanted = take(train_batches(grouped(COUNTS), 4, seed=3), 600)
+    for start in (0, 255, 256, 570):
+        parts = []
+        for process in range(2):
+            batches = train_batches(
+                grouped(COUNTS), 4, seed=3, process_index=process, process_count=2
+            )
+            batches.set_state({"batch": start})
+            parts.append(take(batches, 20))
+            assert batches.get_state() == {"batch": start + 20}
+            batches.close()
+        joined = [
+            {key: np.concatenate([a[key], b[key]]) for key in a}
+            for a, b in zip(*parts, strict=True)
+        ]
+        assert_equal(joined, wanted[start : start + 20])
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_evaluation_of_groups_has_every_example_once(processes):
+    dataset = grouped(COUNTS)
+    parts = [
+        list(eval_batches(dataset, 4, process_index=i, process_count=processes))
+        for i in range(processes)
+    ]
+    assert {len(part) for part in parts} == {13 + 0 + 4 + 1} == {len(eval_batches(dataset, 4))}
+    shapes = [batch["noise"].shape[1] for batch in parts[0]]
+    assert shapes == [1] * 13 + [3] * 4 + [4]
+    seen = np.concatenate([batch["number"][batch["valid"]] for part in parts for batch in part])
+    assert sorted(seen.tolist()) == list(range(sum(COUNTS)))
+
+
+def test_an_unreadable_example_is_replaced_by_its_groups_padding():
+    dataset = grouped(COUNTS, broken=(3, 17), on_error="skip")
+    batches = list(eval_batches(dataset, 4))
+    assert sum(batch["valid"].sum() for batch in batches) == sum(COUNTS) - 2
+    assert dataset.skipped == 2
+
+
+@pytest.mark.slow
+def test_worker_processes_change_nothing_about_groups():
+    assert_equal(
+        take(train_batches(grouped(COUNTS, workers=2), 4, seed=3), 30),
+        take(train_batches(grouped(COUNTS), 4, seed=3), 30),
+    )
+    assert_equal(
+        list(eval_batches(grouped(COUNTS, workers=2), 4)),
+        list(eval_batches(grouped(COUNTS), 4)),
+    )
+
+
+@pytest.mark.parametrize("dataset", [numbers(50), grouped((50,))])
+def test_what_one_group_sees_stays_as_it_is(dataset):
+    """Runs go on from their checkpoints in other versions; the numbers are those of numpy 2."""
+    batches = take(train_batches(dataset, 8, seed=3), 300)
+    order = [np.random.default_rng([3, epoch]).permutation(50) for epoch in range(48)]
+    seen = np.concatenate([batch["number"] for batch in batches])
+    np.testing.assert_array_equal(seen, np.concatenate(order))
+    noise = np.random.default_rng([3, 8 * 299]).random(batches[-1]["noise"].shape[1], np.float32)
+    np.testing.assert_array_equal(batches[-1]["noise"][0], noise)

@@ -1,5 +1,5 @@
 """The embedded data set: scikit-learn's 1,797 handwritten digits, as a TFDS builder."""
 
-from zoo.data.digits.builder import Digits
+from zoo.data.digits.builder import Digits, scans, split_indices
 
-__all__ = ["Digits"]
+__all__ = ["Digits", "scans", "split_indices"]

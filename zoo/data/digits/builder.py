@@ -4,15 +4,34 @@ The images are the test part of UCI's "Optical Recognition of Handwritten Digits
 ships it, so preparing them needs no network. A fixed random 540 of them are the test split.
 """
 
+import functools
 import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Int, UInt8
 from PIL import Image
 
 NUM_TEST = 540
+
+
+def split_indices() -> dict[str, np.ndarray]:
+    """Which of scikit-learn's scans each split has, ascending."""
+    # RandomState's stream is frozen by numpy's policy; default_rng's is not.
+    order = np.random.RandomState(0).permutation(1797)
+    return {"train": np.sort(order[NUM_TEST:]), "test": np.sort(order[:NUM_TEST])}
+
+
+@functools.cache
+def scans() -> tuple[UInt8[np.ndarray, "n 8 8"], Int[np.ndarray, " n"]]:
+    """All scans, ink 255 on 0, and their labels."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.round(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # from 0..16
+    return pixels, labels
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
@@ -33,17 +52,11 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
-        # RandomState's stream is frozen by numpy's policy; default_rng's is not.
-        order = np.random.RandomState(0).permutation(1797)
-        test, train = order[:NUM_TEST], order[NUM_TEST:]
-        return {"train": self._generate_examples(train), "test": self._generate_examples(test)}
+        return {name: self._generate_examples(chosen) for name, chosen in split_indices().items()}
 
     def _generate_examples(self, indices: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-        from sklearn.datasets import load_digits
-
-        images, labels = load_digits(return_X_y=True)
-        pixels = np.round(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # from 0..16
-        for index in sorted(indices):
+        pixels, labels = scans()
+        for index in indices:
             png = io.BytesIO()
             Image.fromarray(pixels[index]).save(png, "PNG")
             png.seek(0)
