@@ -16,8 +16,10 @@ def images(name: str, model: Any, count: int) -> tuple:
 
 # (registered name, model, count) -> positional arguments for `count` examples, by module class.
 INPUTS: dict[str, Callable[[str, Any, int], tuple]] = {
+    "BackboneUNet": images,
     "MlpMixer": images,
     "ResNet": images,
+    "UNet": images,
     "ViT": images,
 }
 
