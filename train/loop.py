@@ -111,6 +111,7 @@ class _Run:
         self.evaluate = config.task.evaluator(
             model, config.data, held_out, config.batch_size, parallel.put
         )
+        self.draw = config.task.pictures(model, config.data, held_out, parallel.put)
 
         if config.optim.warmup_steps >= config.steps:
             console.print(f"note: all {config.steps} steps are in the warm-up of the learning rate")
@@ -194,6 +195,8 @@ class _Run:
                     if logs or evaluates:
                         self.report(step, self.metrics if logs else None, figures)
                     self.save(step, figures.get(config.task.best))
+                    if evaluates:
+                        self.draw_pictures(step)
                 elif logs:
                     pending = (step, self.metrics)
                 self.progress.update(self.bar, completed=step)
@@ -252,4 +255,13 @@ class _Run:
         position = self.batches.get_state()
         self.checkpoints.save(self.state, self.metrics, position, step=step, score=score)
         self.saved = (step, position)
+        self.clock = time.monotonic(), step
+
+    def draw_pictures(self, step: int) -> None:
+        """The task's pictures of this step, in ``DIR/pictures/STEP``; those of other steps stay."""
+        if self.draw is None:
+            return
+        folder = self.workdir / "pictures" / str(step)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.draw(self.state.evaluated(), folder)
         self.clock = time.monotonic(), step

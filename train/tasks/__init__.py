@@ -1,6 +1,7 @@
 """Tasks, one a file: how a batch becomes losses, and a trained model figures."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import jax
@@ -13,6 +14,8 @@ from zoo.data import Dataset
 
 Batch = dict[str, Any]
 Put = Callable[[Batch], Batch]
+Draw = Callable[[Mapping[str, Any], Path], None]
+"""Draws pictures of what a model with these variables does into a folder that is there."""
 
 
 class Mean(struct.PyTreeNode):
@@ -72,4 +75,8 @@ class Task(Protocol):
         self, model: nn.Module, data: Any, dataset: Dataset, batch_size: int, put: Put
     ) -> Callable[[Mapping[str, Any]], dict[str, float]]:
         """A function of the variables that gives the task's figures; compiles once."""
+        ...
+
+    def pictures(self, model: nn.Module, data: Any, dataset: Dataset, put: Put) -> Draw | None:
+        """What draws pictures after each evaluation, of examples of `dataset`; None for none."""
         ...

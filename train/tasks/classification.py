@@ -10,7 +10,7 @@ import optax
 from flax import linen as nn
 
 import eval.classification
-from train.tasks import Batch, Mean, Put
+from train.tasks import Batch, Draw, Mean, Put
 from zoo.data import ClassificationData, Dataset, mix_batch, normalize, open_classification
 from zoo.losses.classification import LOSSES
 from zoo.types import InputError
@@ -100,3 +100,9 @@ class Classification:
             model, data, dataset, batch_size, put, self.loss_name
         )
         return lambda variables: evaluate(variables).figures()
+
+    def pictures(
+        self, model: nn.Module, data: ClassificationData, dataset: Dataset, put: Put
+    ) -> Draw | None:
+        """None: `eval.classification` draws."""
+        return None
