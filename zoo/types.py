@@ -17,6 +17,8 @@ from flax import linen as nn
 
 Interpolation = Literal["bilinear", "bicubic"]
 
+IGNORE_LABEL = 255  # of pixels that do not count, in label maps
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

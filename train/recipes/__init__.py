@@ -6,10 +6,14 @@ from train.config import Config
 from train.recipes.digits import mixer_digits, vit_digits
 from train.recipes.finetune import vit_b16_finetune
 from train.recipes.imagenet import mixer_b16_imagenet, vit_s16_imagenet
+from train.recipes.segmentation import unet_digit_scenes, unet_folder, unet_oxford_pets
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "mixer_b16_imagenet": mixer_b16_imagenet,
     "mixer_digits": mixer_digits,
+    "unet_digit_scenes": unet_digit_scenes,
+    "unet_folder": unet_folder,
+    "unet_oxford_pets": unet_oxford_pets,
     "vit_b16_finetune": vit_b16_finetune,
     "vit_digits": vit_digits,
     "vit_s16_imagenet": vit_s16_imagenet,

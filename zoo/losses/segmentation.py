@@ -2,21 +2,20 @@
 
 The mean over a batch is ``sum(values * weights) / sum(weights)``, so that it can be taken over
 parts, devices and hosts. Labels that are to be ignored have weight 0; so does every class but
-those that an image shows, where the values are of classes.
+those that an image shows, where the values are of classes. The U-Net paper's weights of the ground
+between objects are `zoo.ops.borders`'.
 """
 
 from typing import NamedTuple
 
-import cv2
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Float32, Int, Integer
+from jaxtyping import Array, Float, Integer
+
+from zoo.types import IGNORE_LABEL
 
 Labels = Integer[Array, "b h w"]
 Logits = Float[Array, "b h w k"]
-
-IGNORE_LABEL = 255
 
 
 class Weighted(NamedTuple):
@@ -120,26 +119,3 @@ def lovasz(logits: Logits, labels: Labels, weights: Float[Array, "b h w"]) -> We
 
 
 LOSSES = {"cross_entropy": cross_entropy, "dice": dice, "focal": focal, "lovasz": lovasz}
-
-
-def border_weights(
-    instances: Int[np.ndarray, "h w"], w0: float = 10.0, sigma: float = 5.0
-) -> Float32[np.ndarray, "h w"]:
-    """What the U-Net paper adds to the weights of the ground between objects that nearly touch.
-
-    ``w0 * exp(-(d1 + d2)**2 / (2 * sigma**2))``, d1 and d2 the distances in pixels to the nearest
-    and the second nearest object (arXiv 1505.04597, equation 2); 0 on objects, and where there are
-    less than two.
-
-    Args:
-        instances: Number of the object that each pixel is of; 0 is the ground.
-        w0: Weight where two objects touch.
-        sigma: Width of the gap whose weight is about w0 * exp(-1 / 2).
-    """
-    nearest = np.full((2, *instances.shape), np.inf, np.float32)
-    for number in np.unique(instances[instances > 0]):
-        outside = (instances != number).astype(np.uint8)
-        distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        nearest = np.sort(np.concatenate([nearest, distance[None]]), axis=0)[:2]
-    weights = w0 * np.exp(-(nearest.sum(axis=0) ** 2) / (2 * sigma**2))
-    return np.where(instances == 0, weights, 0).astype(np.float32)
