@@ -10,15 +10,18 @@ import json
 import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from eval.coco import IouType
-from eval.cocomasks import Int64, RunLengths, read_masks
 from eval.records import Detections, Objects
-from eval.rle import Masks
+
+if TYPE_CHECKING:
+    from zoo.ops.rle import Masks
+
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 _SHOWN = 3  # offending records that a message lists
 
@@ -44,6 +47,13 @@ class Category(msgspec.Struct):
     id: Int64
     name: str
     frequency: str = ""
+
+
+class RunLengths(msgspec.Struct, gc=False):
+    """A mask as COCO writes it: `size` is height and width; `counts` plain or compressed."""
+
+    size: tuple[Int64, Int64]
+    counts: str | list[Int64]
 
 
 class _Annotation(msgspec.Struct, kw_only=True, gc=False):
@@ -203,6 +213,14 @@ def _sizes(images: list[Image], image: np.ndarray) -> np.ndarray:
     return np.array([(i.height, i.width) for i in images], int).reshape(-1, 2)[image]
 
 
+def _masks(
+    segmentations: Sequence[Any], sizes: np.ndarray, refuse: Callable[[np.ndarray, str], None]
+) -> "Masks":
+    from zoo.ops.cocomasks import read_masks  # brings JAX, for which boxes need not wait
+
+    return read_masks(segmentations, sizes, refuse)
+
+
 def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) -> GroundTruth:
     """Reads an annotation file.
 
@@ -246,7 +264,7 @@ def read_ground_truth(path: Path, iou_type: IouType, federated: bool = False) ->
         ignored = _values(annotations, "ignore") != 0
         crowd = np.zeros(len(annotations), bool)
     if iou_type == "segm":
-        masks = read_masks([a.segmentation for a in annotations], _sizes(images, image), refuse)
+        masks = _masks([a.segmentation for a in annotations], _sizes(images, image), refuse)
     if iou_type == "keypoints":
         keypoints = _keypoints([a.keypoints for a in annotations], refuse)
         ignored = crowd | (_values(annotations, "num_keypoints") == 0)
@@ -344,7 +362,7 @@ def _result_shapes(
     image: np.ndarray,
     iou_type: IouType,
     refuse: Callable[[np.ndarray, str], None],
-) -> tuple[np.ndarray, np.ndarray, Masks | None, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray, "Masks | None", np.ndarray | None]:
     """Boxes, areas, masks and keypoints of results."""
     masks = keypoints = None
     by_box = not results or bool(results[0].bbox)
@@ -353,7 +371,7 @@ def _result_shapes(
         shapes = [
             _box_polygon(r) if by_box and not r.segmentation else r.segmentation for r in kept
         ]
-        masks = read_masks(shapes, _sizes(truth.images, image), refuse)
+        masks = _masks(shapes, _sizes(truth.images, image), refuse)
     if iou_type == "keypoints" or not (by_box or by_mask):
         keypoints = _keypoints([r.keypoints for r in kept], refuse)
         if truth.objects.keypoints is not None and len(kept) and len(truth.objects):

@@ -2,22 +2,27 @@
 
     python -m eval.detection --annotations=instances.json --predictions=results.json --json=out.json
 
+    python -m eval.detection --workdir=DIR --json=out.json
+
 Files in COCO's formats (``--style=lvis`` for LVIS's; ``--style=voc`` for a folder of xml and a
-folder of the devkit's result files). Prints the official tool's figures and a table by category.
+folder of the devkit's result files), or the folder of a run of `train`, whose model finds the
+objects of its evaluation split. Prints the official tool's figures and a table by category.
 What cannot be right in the files is an error of one line, exit code 2.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from eval import cocojson, vocfiles
+from eval.arguments import add_run_arguments, path
 from eval.coco import THRESHOLDS, CocoEvaluator, Collected
 from eval.cocojson import FileError, GroundTruth
 from eval.diagnose import Curve, mistakes, raw_curves
@@ -26,7 +31,11 @@ from eval.overlap import COCO_SIGMAS
 from eval.records import Detections
 from eval.voc import VocEvaluator
 
+if TYPE_CHECKING:
+    from eval.detectors import RunDetections
+
 Figures = dict[str, object]
+Read = Callable[[int], np.ndarray | None]
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -35,7 +44,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Scores detections against ground truth, with the official tools' figures.",
     )
     add = parser.add_argument
-    add("--workdir", type=Path, help="folder of a run, instead of the two files")
+    add_run_arguments(parser, batch_size=32, required=False)
+    add("--results", type=path, help="file for the detections of a run, in COCO's results format")
     add("--annotations", type=Path, help="COCO or LVIS json; VOC: folder of xml")
     add("--predictions", type=Path, help="COCO results json; VOC: folder of txt")
     add("--style", choices=("coco", "lvis", "voc"), default="coco", help="whose rules")
@@ -44,14 +54,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--iou", type=float, default=0.5, help="overlap for precision, recall and plots, and VOC")
     add("--score", type=float, default=0.5, help="least score for precision, recall, confusions")
     add("--eleven_point", action="store_true", help="VOC: AP of 2007")
-    add("--json", type=Path, help="file to write every figure to")
     add("--plots", type=Path, help="folder for curves, confusion matrix and worst mistakes")
     add("--images", type=Path, help="folder of the images, to draw the worst mistakes on")
     arguments = parser.parse_args(argv)
-    if arguments.workdir:
-        parser.error("--workdir: train has no task of detection yet; score files instead")
-    if not arguments.annotations or not arguments.predictions:
-        parser.error("--annotations and --predictions are needed")
+    if arguments.workdir and (arguments.annotations or arguments.predictions):
+        parser.error("--workdir and files exclude each other")
+    if not arguments.workdir and not (arguments.annotations and arguments.predictions):
+        parser.error("--annotations and --predictions are needed, or --workdir")
+    if arguments.workdir and (arguments.style != "coco" or arguments.iou_type != "bbox"):
+        parser.error("--workdir needs --style=coco and --iou_type=bbox")
     if arguments.style != "coco" and arguments.plots:
         parser.error("--plots needs --style=coco")
     if arguments.style == "voc" and arguments.iou_type != "bbox":
@@ -110,10 +121,17 @@ def _coco(arguments: argparse.Namespace) -> Figures:
     if not np.isclose(THRESHOLDS, arguments.iou).any():
         known = ", ".join(f"{threshold:.2f}" for threshold in THRESHOLDS)
         raise FileError(f"--iou: {arguments.iou}, not one of {known}")
-    truth = cocojson.read_ground_truth(arguments.annotations, iou_type)
-    sigmas = _sigmas(arguments, truth)
-    evaluator = CocoEvaluator(truth.category_names, iou_type, sigmas)
-    _update(evaluator, truth, cocojson.read_results(arguments.predictions, truth, iou_type))
+    if arguments.workdir:
+        run = _evaluate_run(arguments)
+        evaluator, read, more = run.evaluator, run.image, {"step": run.step}
+        if arguments.results:
+            run.write_results(arguments.results)
+    else:
+        truth = cocojson.read_ground_truth(arguments.annotations, iou_type)
+        sigmas = _sigmas(arguments, truth)
+        evaluator = CocoEvaluator(truth.category_names, iou_type, sigmas)
+        _update(evaluator, truth, cocojson.read_results(arguments.predictions, truth, iou_type))
+        read, more = _image_reader(arguments, truth), {}
     matches = evaluator.match()
     figures = evaluator.compute(matches)
     print("\n".join(evaluator.summary(figures)))
@@ -122,13 +140,13 @@ def _coco(arguments: argparse.Namespace) -> Figures:
     assert isinstance(per_category, dict)
     for name, curve in curves.items():
         per_category[name] |= curve.at(arguments.score)
-    figures |= {"score": arguments.score, "iou": arguments.iou}
+    figures |= {"score": arguments.score, "iou": arguments.iou, **more}
     keys = ["AP", "AP50", "AP75", "AR", "AR100", "precision", "recall"]
     _table(
         f"precision, recall: score >= {arguments.score}, IoU {arguments.iou}", per_category, keys
     )
     if arguments.plots:
-        _plot(arguments, truth, evaluator, curves)
+        _plot(arguments, evaluator, curves, read)
     return figures
 
 
@@ -187,24 +205,47 @@ def _table(title: str, per_category: object, keys: Sequence[str]) -> None:
     Console().print(table)
 
 
+def _evaluate_run(arguments: argparse.Namespace) -> "RunDetections":
+    # Scoring files shall not have to wait for JAX.
+    from eval.detectors import evaluate_run
+    from zoo.types import InputError
+
+    try:
+        return evaluate_run(arguments)
+    except InputError as error:
+        raise FileError(str(error)) from error
+
+
+def _image_reader(arguments: argparse.Namespace, truth: GroundTruth) -> Read | None:
+    """A function of an image's position that reads it from ``--images``."""
+    if not arguments.images:
+        return None
+
+    def read(image: int) -> np.ndarray | None:
+        from eval.plots import read_image
+
+        return read_image(arguments.images / (truth.images[image].file_name or ""))
+
+    return read
+
+
 def _plot(
     arguments: argparse.Namespace,
-    truth: GroundTruth,
     evaluator: CocoEvaluator,
     curves: Mapping[str, Curve],
+    read: Read | None,
 ) -> None:
     from eval import pictures, plots  # matplotlib only where there is something to draw
 
     folder: Path = arguments.plots
     folder.mkdir(parents=True, exist_ok=True)
-    names = truth.category_names
+    names = evaluator.categories
     plots.precision_recall(folder / "precision_recall.png", curves, f"IoU {arguments.iou}")
     found = mistakes(evaluator, arguments.score, arguments.iou)
     labels = [*names.values(), "nothing"]
     pictures.draw_confusion_matrix(found.matrix, labels, folder / "confusion.png")
-    if arguments.images:
-        files = [arguments.images / (image.file_name or "") for image in truth.images]
-        unreadable = plots.worst(folder / "worst.png", found, files, names)
+    if read is not None:
+        unreadable = plots.worst(folder / "worst.png", found, read, names)
         if unreadable:
             print(f"warning: {unreadable} images in {arguments.images} unreadable", file=sys.stderr)
 

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eval.records import Detections, Objects
-from eval.rle import intersections
 
 # Standard deviations of human annotators for COCO's 17 joints, nose to ankles.
 COCO_SIGMAS = (
@@ -46,6 +45,8 @@ def mask_iou(
     detections: Detections, objects: Objects, d: Pairs, g: Pairs, least: float = 0
 ) -> Float[np.ndarray, " p"]:
     """IoU of masks, as `box_iou`. Masks of differently sized images do not overlap."""
+    from zoo.ops.rle import intersections  # brings JAX, for which boxes need not wait
+
     if detections.masks is None or objects.masks is None:
         raise ValueError("mask overlap needs masks in detections and objects")
     crowd = objects.crowd[g]

@@ -5,8 +5,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from eval.cocojson import FileError, decode, refuse_rows, repeated
-from eval.cocomasks import Int64
+from eval.cocojson import FileError, Int64, decode, refuse_rows, repeated
 
 
 class Category(msgspec.Struct):

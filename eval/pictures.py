@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from zoo.ops.palette import overlay, palette
 from zoo.types import IGNORE_LABEL
@@ -128,4 +128,32 @@ def draw_label_maps(
         colours = palette(len(class_names)) / 255
         handles = [Patch(color=c, label=n) for c, n in zip(colours, class_names, strict=True)]
         figure.legend(handles=handles, loc="outside right center", fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def draw_boxes(
+    panels: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, Sequence[str]]], path: Path
+) -> None:
+    """Draws images with the true boxes (green) and those found (red, named) on them.
+
+    Args:
+        panels: For each image its pixels, uint8 [h w 3], the true boxes and the found ones, xyxy
+            in pixels, [n 4] each, and a text for each found box.
+        path: Where the png goes.
+    """
+    columns = min(4, max(len(panels), 1))
+    rows = -(-len(panels) // columns) or 1
+    figure = Figure(figsize=(4 * columns, 4 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, (image, truth, found, texts) in zip(grid.flat, panels, strict=False):
+        axes.imshow(image)
+        for boxes, colour in ((truth, "limegreen"), (found, "red")):
+            for left, top, right, bottom in np.asarray(boxes).reshape(-1, 4):
+                size = (right - left, bottom - top)
+                box = Rectangle((left - 0.5, top - 0.5), *size, fill=False, color=colour)
+                axes.add_patch(box)
+        for (left, top, *_), text in zip(np.asarray(found).reshape(-1, 4), texts, strict=True):
+            axes.text(left, top, text, color="white", fontsize=7, va="bottom", backgroundcolor="r")
     figure.savefig(path, dpi=100)

@@ -1,6 +1,6 @@
 """Pictures of a detector's evaluation: precision over recall, the worst mistakes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -38,7 +38,7 @@ def precision_recall(path: Path, curves: Mapping[str, Curve], title: str) -> Non
 def worst(
     path: Path,
     found: Mistakes,
-    files: Sequence[Path],
+    read: Callable[[int], np.ndarray | None],
     names: Mapping[int, str],
     count: int = 16,
 ) -> int:
@@ -47,7 +47,7 @@ def worst(
     Args:
         path: Picture to write, ``.png``.
         found: What `eval.diagnose.mistakes` returned.
-        files: Image of each image id, which are positions in this list.
+        read: The image of an image id, BGR; None if it cannot be read.
         names: Categories by id.
         count: Of each kind.
 
@@ -61,8 +61,7 @@ def worst(
     )
     for records, rows, colour in kinds:
         for row in rows.tolist():
-            file = files[int(records.images[row])]
-            image = cv2.imread(str(file), _AS_STORED) if file.is_file() else None
+            image = read(int(records.images[row]))
             if image is None:
                 unreadable += 1
                 continue
@@ -75,6 +74,11 @@ def worst(
         lines = [np.concatenate(panels[i : i + 4], axis=1) for i in range(0, len(panels), 4)]
         cv2.imwrite(str(path), np.concatenate(lines))
     return unreadable
+
+
+def read_image(file: Path) -> np.ndarray | None:
+    """An image file as its boxes are, BGR; None if it cannot be read."""
+    return cv2.imread(str(file), _AS_STORED) if file.is_file() else None
 
 
 def _panel(

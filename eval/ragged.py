@@ -1,4 +1,7 @@
-"""Lists of different lengths, stored end to end."""
+"""Lists of different lengths, stored end to end: `zoo.ops.ragged` once more.
+
+Importing anything of zoo imports JAX, for which scoring files of boxes need not wait.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -24,7 +27,7 @@ def spread(starts: Int[np.ndarray, " n"], lengths: Int[np.ndarray, " n"]) -> Int
     return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
 
 
-def blocks(offsets: Int[np.ndarray, " n+1"], size: int) -> Iterator[slice]:
+def blocks(offsets: Int[np.ndarray, " n_plus_1"], size: int) -> Iterator[slice]:
     """Slices of consecutive lists with about `size` elements each, all lists in turn.
 
     At least one slice, so that what is made of the parts can be concatenated.

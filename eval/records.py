@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from eval.rle import Masks
+if TYPE_CHECKING:  # zoo imports JAX, for which boxes need not wait
+    from zoo.ops.rle import Masks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Objects:
     areas: Float[np.ndarray, " n"]
     crowd: Bool[np.ndarray, " n"]
     ignored: Bool[np.ndarray, " n"]
-    masks: Masks | None = None
+    masks: "Masks | None" = None
     keypoints: Float[np.ndarray, "n k 3"] | None = None
 
     def __len__(self) -> int:
@@ -57,7 +58,7 @@ class Detections:
     scores: Float[np.ndarray, " n"]
     boxes_xywh: Float[np.ndarray, "n 4"]
     areas: Float[np.ndarray, " n"]
-    masks: Masks | None = None
+    masks: "Masks | None" = None
     keypoints: Float[np.ndarray, "n k 3"] | None = None
 
     def __len__(self) -> int:
@@ -74,7 +75,8 @@ def take(records: Records, rows: np.ndarray) -> Records:
     for field in dataclasses.fields(records):
         column = getattr(records, field.name)
         if column is not None:
-            columns[field.name] = column.take(rows) if isinstance(column, Masks) else column[rows]
+            by_index = isinstance(column, np.ndarray)
+            columns[field.name] = column[rows] if by_index else column.take(rows)
     return type(records)(**columns)
 
 
@@ -92,7 +94,8 @@ def concatenate(parts: Sequence[Records]) -> Records:
         if 0 < missing < len(values):
             raise ValueError(f"{missing} of {len(values)} batches have no {field.name}")
         if not missing:
-            join = Masks.concatenate if isinstance(values[0], Masks) else np.concatenate
+            array = isinstance(values[0], np.ndarray)
+            join = np.concatenate if array else values[0].concatenate
             columns[field.name] = values[0] if len(values) == 1 else join(values)
     return type(parts[0])(**columns)
 

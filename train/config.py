@@ -45,6 +45,7 @@ class Config:
         checkpoint_every: Steps between checkpoints; an evaluation also saves one.
         keep: Latest checkpoints that are kept, beside the best.
         init: A checkpoint whose parameters to start from, as for `zoo.load`.
+        init_backbone: The same for the backbone alone, of a model that has one.
         accumulate: Parts that a batch is computed in, to fit a large one into memory.
         ema: Decay of the moving average of all variables that is evaluated; None for none.
         parallel: How a step is spread over devices: ``data``, the batch in equal parts.
@@ -63,6 +64,7 @@ class Config:
     checkpoint_every: int = 1_000
     keep: int = 2
     init: str | None = None
+    init_backbone: str | None = None
     accumulate: int = 1
     ema: float | None = None
     parallel: Literal["data"] = "data"
@@ -75,6 +77,8 @@ class Config:
             raise ConfigError(
                 f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}"
             )
+        if self.init is not None and self.init_backbone is not None:
+            raise ConfigError("init has the backbone too: give it or init_backbone, not both")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}, but must be at least 0")
         if self.ema is not None and not 0 <= self.ema < 1:

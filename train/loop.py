@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,14 +23,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-import zoo
 from train.checkpoint import Checkpointer
 from train.config import Config
 from train.log import MetricsLog, draw_learning_curve
 from train.optim import make_optimizer, make_schedule
 from train.parallel import Parallel
 from train.step import Metrics, TrainState, first_metrics, make_init, make_logged, make_step
-from train.workdir import build, check_same, complete, locked, write_config
+from train.workdir import (
+    build,
+    check_same,
+    complete,
+    initial_variables,
+    locked,
+    write_config,
+)
 from zoo.data import prefetch, train_batches
 
 
@@ -121,8 +128,8 @@ class _Run:
         if self.checkpoints.latest is not None:
             check_same(workdir, config)
             self.resume(self.checkpoints.latest)
-        elif config.init is not None:
-            self.start_from(config.init)
+        elif (initial := initial_variables(config, model, console)) is not None:
+            self.start_from(initial)
         write_config(workdir, config, self.examples)
         self.batches.set_state(self.saved[1])
         resources.callback(draw_learning_curve, workdir)
@@ -157,12 +164,11 @@ class _Run:
         )
         self.saved = (step, position)
 
-    def start_from(self, checkpoint: str) -> None:
-        """Takes the variables of a public checkpoint, or of another run."""
-        name, fields = self.config.model.name, self.config.model.fields
-        _, variables, report = zoo.load_with_report(name, checkpoint, **fields)
-        self.console.print(str(report), soft_wrap=True)
-        variables = self.parallel.replicate(dict(variables))
+    def start_from(self, initial: dict[str, Any]) -> None:
+        """Takes variables, of all or a part of the model, for those that it was given at random."""
+        variables = {"params": self.state.params, **self.state.model_state}
+        flat = {**flatten_dict(variables), **flatten_dict(initial)}
+        variables = self.parallel.replicate(unflatten_dict(flat))
         ema = None if self.config.ema is None else jax.tree.map(jnp.copy, variables)
         params = variables.pop("params")
         self.state = self.state.replace(params=params, model_state=variables, ema=ema)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
+from rich.console import Console
 
 import zoo
 from train.config import Config, ConfigError, model_field_names, to_json
@@ -54,6 +55,29 @@ def build(config: Config, batch: Batch) -> tuple[nn.Module, Any]:
         return model, jax.eval_shape(init, jax.random.key(0), batch)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{config.model.name}: {str(error).splitlines()[0]}") from error
+
+
+def initial_variables(config: Config, model: Any, console: Console) -> dict[str, Any] | None:
+    """The variables of the checkpoint to start from, whole or a backbone's; None without one.
+
+    Raises:
+        InputError: If the checkpoint cannot be read, or does not fit.
+    """
+    if config.init is not None:
+        name, fields = config.model.name, config.model.fields
+        _, variables, report = zoo.load_with_report(name, config.init, **fields)
+        console.print(str(report), soft_wrap=True)
+        return dict(variables)
+    if config.init_backbone is None:
+        return None
+    if not hasattr(model, "backbone"):
+        raise ConfigError(
+            f"init_backbone: {config.model.name} has no backbone of its own; use init"
+        )
+    fields = {**model.backbone_fields, "num_classes": 0}
+    _, variables, report = zoo.load_with_report(model.backbone, config.init_backbone, **fields)
+    console.print(str(report), soft_wrap=True)
+    return {collection: {"body": tree} for collection, tree in variables.items()}
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def load(
         path: A checkpoint: safetensors, npz, PyTorch's formats, an index of shards, a run, an
             Orbax folder, ``hf://owner/repo[/file][@revision]`` or ``https://...``.
         source: Whose names the file has: ``timm``, ``torchvision``, ``huggingface``,
-            ``big_vision``, ``smp`` or ``zoo``; found out if absent.
+            ``fair``, ``big_vision``, ``smp`` or ``zoo``; found out if absent.
         param_dtype: Of floating-point variables; None keeps the file's.
         **overrides: Fields of the model. ``num_classes`` other than the file's gives a new head.
 

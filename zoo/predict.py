@@ -17,6 +17,8 @@ from PIL import Image, ImageOps
 from zoo.data.decode import decode_image
 from zoo.data.transforms import normalize, resize_and_crop
 from zoo.loading import describe
+from zoo.models.detr import DetrOutput
+from zoo.ops.boxes import cxcywh_to_xyxy
 from zoo.ops.palette import overlay
 from zoo.ops.tiles import Tiling, cut_tiles, join_tiles
 from zoo.registry import preprocessing as preprocessing_of
@@ -44,6 +46,36 @@ def predict_classes(logits: Float[Array, "b k"], top: int = 5) -> ClassPredictio
     _, classes = jax.lax.top_k(logits, min(top, logits.shape[-1]))
     scores = jnp.take_along_axis(jax.nn.softmax(logits), classes, axis=-1)
     return ClassPredictions(classes, scores)
+
+
+class Detections(struct.PyTreeNode):
+    """Objects found in images, one for each of a model's queries; most have low scores.
+
+    Attributes:
+        boxes: ``xyxy`` in pixels; they may reach beyond the image.
+        scores: Probabilities of the likeliest class.
+        labels: The likeliest class.
+    """
+
+    boxes: Float[Array, "b q 4"]
+    scores: Float[Array, "b q"]
+    labels: Int[Array, "b q"]
+
+
+def predict_detections(output: DetrOutput, sizes: Int[Array, "b 2"]) -> Detections:
+    """The likeliest object of every query, as the reference's ``PostProcess`` has it.
+
+    Args:
+        output: What DETR gives.
+        sizes: Height and width of the images whose pixels the boxes are to be in.
+    """
+    probabilities = jax.nn.softmax(output.logits.astype(jnp.float32))[..., :-1]
+    scale = jnp.tile(sizes[:, ::-1].astype(jnp.float32), 2)[:, None]  # b 1 4
+    return Detections(
+        boxes=cxcywh_to_xyxy(output.boxes_cxcywh.astype(jnp.float32)) * scale,
+        scores=probabilities.max(axis=-1),
+        labels=probabilities.argmax(axis=-1),
+    )
 
 
 class PixelPredictions(struct.PyTreeNode):

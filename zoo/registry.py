@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 from flax import linen as nn
 
-from zoo.models import mlp_mixer, resnet, unet, vit
+from zoo.models import detr, mlp_mixer, resnet, unet, vit
 from zoo.types import InputError, Preprocessing, Variant
 
 MODELS: dict[str, Variant] = {
     **vit.VARIANTS,
     **mlp_mixer.VARIANTS,
     **resnet.VARIANTS,
+    **detr.VARIANTS,
     **unet.VARIANTS,
 }
 

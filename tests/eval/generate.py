@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import rle
-from eval.polygons import from_polygons
+from zoo.ops import rle
+from zoo.ops.polygons import from_polygons
 
 Dataset = tuple[dict, list[dict]]
 

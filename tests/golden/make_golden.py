@@ -3,11 +3,13 @@
 The only file of the repository that imports torch. Run it with the peers' Python, from the
 repository root, when a golden is added:
 
-    PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/make_golden.py
+    PYTHONPATH=../shared/peers:DETR PEERS_PYTHON tests/golden/make_golden.py
+
+where DETR is a checkout of facebookresearch/detr, whose own code makes its goldens.
 
 Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`,
 `tokens` (the encoded tokens, or a ResNet's last map), and `config`, a JSON of our model's name and
-fields. `parameter_counts.json` has the number of parameters of every model that the zoo registers.
+fields; a DETR's instead `images` and `valid`, and every output. `parameter_counts.json` has the number of parameters of every model that the zoo registers.
 """
 
 import argparse
@@ -15,7 +17,9 @@ import collections
 import json
 import random
 import re
+import sys
 import tempfile
+import types
 from pathlib import Path
 
 import numpy as np
@@ -188,10 +192,11 @@ class NarrowSmpUnet(torch.nn.Module):
 
 
 def smp_unet() -> None:
-    """`Unet` in small; `resnet_narrow` is among the tests' backbones."""
-    decoder_dims = (8, 4, 4, 4, 4)
-    model = randomise(NarrowSmpUnet((4, 8, 8, 8), decoder_dims, 3))
-    fields = {"backbone": "resnet_narrow", "decoder_dims": decoder_dims, "num_classes": 3}
+    """`Unet` in small."""
+    dims, decoder_dims = (4, 8, 8, 8), (8, 4, 4, 4, 4)
+    model = randomise(NarrowSmpUnet(dims, decoder_dims, 3))
+    fields = {"backbone": "resnet_nano", "backbone_fields": {"stage_dims": dims}}
+    fields |= {"decoder_dims": decoder_dims, "num_classes": 3}
     save("smp_unet", "unet_resnet34", fields, model, images(32, 32))
 
 
@@ -328,6 +333,143 @@ def vision_transformer() -> None:
             np.savez(f"{folder}/weights.npz", **weights)
             model.load_pretrained(f"{folder}/weights.npz")
         save(case, "vit_nano_patch4_32", VIT, model, images(16, 16), weights)
+
+
+DETR = {"num_classes": 4, "num_queries": 6, "hidden_dim": 32, "num_heads": 2, "mlp_dim": 32}
+DETR |= {"num_encoder_layers": 2, "num_decoder_layers": 2}
+
+
+def padded_batch(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two images of different sizes, NCHW with zeros around them, and True on their pixels."""
+    x, valid = torch.zeros(2, 3, height, width), torch.zeros(2, height, width, dtype=torch.bool)
+    for i, (rows, columns) in enumerate([(height - 9, width), (height, width - 13)]):
+        x[i, :, :rows, :columns] = images(rows, columns)[0]
+        valid[i, :rows, :columns] = True
+    return x, valid
+
+
+def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | None = None) -> None:
+    """Writes the golden of a DETR of either peer."""
+    x, valid = padded_batch(34, 41)
+    with torch.no_grad():
+        if isinstance(model, transformers.PreTrainedModel):
+            output = dict(model(x, valid.long()))
+        else:
+            from util.misc import NestedTensor
+
+            output = model(NestedTensor(x, ~valid))
+    arrays = {
+        "logits": output.get("logits", output.get("pred_logits")),
+        "boxes_cxcywh": output["pred_boxes"],
+    }
+    if "pred_masks" in output:
+        arrays["masks"] = output["pred_masks"]
+    if "aux_outputs" in output:
+        stack = lambda key: torch.stack([layer[key] for layer in output["aux_outputs"]])  # noqa: E731
+        arrays |= {"auxiliary_logits": stack("pred_logits")}
+        arrays |= {"auxiliary_boxes_cxcywh": stack("pred_boxes")}
+    weights = model.state_dict() if weights is None else weights
+    np.savez_compressed(
+        HERE / f"{case}.npz",
+        config=json.dumps({"name": "detr_nano", "fields": {**DETR, **fields}}),
+        images=x.permute(0, 2, 3, 1).numpy(),
+        valid=valid.numpy(),
+        **{k: v.numpy() for k, v in arrays.items()},
+        **{f"weights/{k}": np.asarray(v) for k, v in weights.items()},
+    )
+
+
+def fair_modules() -> None:
+    """Makes the imports of facebookresearch/detr work that its models do not need."""
+    for name in ("panopticapi", "panopticapi.utils"):
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["panopticapi.utils"].__dict__.update(id2rgb=None, rgb2id=None)
+    torchvision.__version__ = "1.0"  # it takes 0.2x for 0.2
+
+
+def fair_detr() -> None:
+    """The authors' own code around a narrow ResNet: post-norm, and dilated with pre-norm."""
+    fair_modules()
+    from models.backbone import BackboneBase, FrozenBatchNorm2d, Joiner
+    from models.detr import DETR as Detr
+    from models.position_encoding import PositionEmbeddingSine
+    from models.transformer import Transformer
+    from torchvision.models._utils import IntermediateLayerGetter
+
+    cases = {
+        "fair_detr": (BasicBlock, (1, 2), 32, 8, False),
+        "fair_detr_dc5": (Bottleneck, (1, 1, 2), 8, 16, True),
+    }
+    for case, (block, depths, output_stride, features, pre_norm) in cases.items():
+        stages = len(depths)
+        norm = lambda features, **_: FrozenBatchNorm2d(features)  # noqa: E731
+        narrow = {"channels": (4, 8, 4, 4), "norm_layer": norm}
+        resnet = ResNet(block, (*depths, 1, 1)[:4], output_stride=output_stride, **narrow)
+        backbone = BackboneBase(resnet, True, features, False)
+        backbone.body = IntermediateLayerGetter(resnet, {f"layer{stages}": "0"})
+        joiner = Joiner(backbone, PositionEmbeddingSine(16, normalize=True))
+        joiner.num_channels = features
+        layers = {"num_encoder_layers": 2 - pre_norm, "num_decoder_layers": 2}
+        transformer = Transformer(
+            32,
+            2,
+            dim_feedforward=32,
+            normalize_before=pre_norm,
+            return_intermediate_dec=True,
+            **layers,
+        )
+        model = randomise(Detr(joiner, transformer, 4, 6, aux_loss=True))
+        dims = narrow["channels"][:stages]
+        body = {"block": "basic" if block is BasicBlock else "bottleneck", "norm": "frozen"}
+        body |= {"num_blocks": depths, "stage_dims": dims, "stem_dim": 64}
+        body |= {"dilated_stages": int(pre_norm)}
+        save_detr(case, {"backbone_fields": body, "pre_norm": pre_norm, **layers}, model)
+
+
+def huggingface_detr() -> None:
+    """Detection with a file's names, and panoptic segmentation with a state dict's."""
+    widths = {f"{part}_ffn_dim": 32 for part in ("encoder", "decoder")}
+    cases = {
+        "huggingface_detr": (transformers.DetrForObjectDetection, 2, ([4, 8], [1, 2])),
+        "huggingface_detr_panoptic": (
+            transformers.DetrForSegmentation,
+            8,
+            ([4, 8, 4, 8], [1, 1, 1, 1]),
+        ),
+    }
+    for case, (kind, heads, (dims, depths)) in cases.items():
+        masks = kind is transformers.DetrForSegmentation
+        num_layers = 1 if masks else 2
+        outputs = [f"stage{i + 1}" for i in range(len(dims))]
+        body = transformers.ResNetConfig(
+            embedding_size=8,
+            hidden_sizes=dims,
+            depths=depths,
+            layer_type="basic",
+            out_features=outputs,
+        )
+        config = transformers.DetrConfig(
+            backbone_config=body,
+            d_model=32,
+            num_queries=6,
+            num_labels=4,
+            encoder_attention_heads=heads,
+            decoder_attention_heads=heads,
+            encoder_layers=num_layers,
+            decoder_layers=num_layers,
+            **widths,
+        )
+        model = randomise(kind(config))
+        weights = None
+        if not masks:
+            with tempfile.TemporaryDirectory() as folder:
+                model.save_pretrained(folder)
+                weights = load_file(f"{folder}/model.safetensors")
+        fields = {"block": "basic", "norm": "frozen", "stem_dim": 8}
+        fields |= {"num_blocks": depths, "stage_dims": dims}
+        fields = {"backbone_fields": fields, "num_heads": heads, "masks": masks}
+        fields |= {"num_encoder_layers": num_layers, "num_decoder_layers": num_layers}
+        save_detr(case, fields, model, weights)
 
 
 def torch_files() -> None:
@@ -467,6 +609,9 @@ if __name__ == "__main__":
     vision_transformer()
     torch_files()
     positions()
+    torch.manual_seed(0)
+    fair_detr()
+    huggingface_detr()
     torch.manual_seed(0)
     smp_unet()
     torch_unets()

@@ -1,5 +1,4 @@
 import dataclasses
-import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 from flax import linen as nn
 
 import zoo
-from zoo.models import resnet, unet
 from zoo.weights import Checkpoint, load_variables
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -37,15 +35,6 @@ class Golden:
     @property
     def variables(self) -> dict:
         return load_variables(self.model, self.checkpoint)[0]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def narrow_backbone():
-    """A backbone of the goldens."""
-    build = functools.partial(
-        resnet.ResNet, block="basic", num_blocks=(1, 1, 1, 1), stage_dims=(4, 8, 8, 8)
-    )
-    unet.BACKBONES["resnet_narrow"] = resnet.VARIANTS["resnet_nano"]._replace(build=build)
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,22 @@
 from collections.abc import Callable
 
 from train.config import Config
+from train.recipes.detr import (
+    detr_digit_scenes,
+    detr_finetune,
+    detr_resnet50_coco,
+    detr_resnet50_coco_500,
+)
 from train.recipes.digits import mixer_digits, vit_digits
 from train.recipes.finetune import vit_b16_finetune
 from train.recipes.imagenet import mixer_b16_imagenet, vit_s16_imagenet
 from train.recipes.segmentation import unet_digit_scenes, unet_folder, unet_oxford_pets
 
 RECIPES: dict[str, Callable[[], Config]] = {
+    "detr_digit_scenes": detr_digit_scenes,
+    "detr_finetune": detr_finetune,
+    "detr_resnet50_coco": detr_resnet50_coco,
+    "detr_resnet50_coco_500": detr_resnet50_coco_500,
     "mixer_b16_imagenet": mixer_b16_imagenet,
     "mixer_digits": mixer_digits,
     "unet_digit_scenes": unet_digit_scenes,

@@ -1,19 +1,23 @@
 """Data: sources, transforms and one loader for every task."""
 
 from zoo.data.classification import ClassificationData, open_classification
+from zoo.data.detection import DetectionData, open_detection
 from zoo.data.errors import DataError
 from zoo.data.loader import Dataset, eval_batches, prefetch, train_batches
 from zoo.data.mix import mix_batch
-from zoo.data.transforms import normalize
+from zoo.data.transforms import normalize, valid_pixels
 
 __all__ = [
     "ClassificationData",
     "DataError",
     "Dataset",
+    "DetectionData",
     "eval_batches",
     "mix_batch",
     "normalize",
     "open_classification",
+    "open_detection",
     "prefetch",
     "train_batches",
+    "valid_pixels",
 ]

@@ -16,7 +16,9 @@ from zoo.data.errors import DataError
 _ORIENTATION = 0x0112  # EXIF's tag
 
 
-def decode_image(data: bytes, name: str, *, min_side: int = 0) -> UInt8[np.ndarray, "h w 3"]:
+def decode_image(
+    data: bytes, name: str, *, min_side: int = 0, upright: bool = True
+) -> UInt8[np.ndarray, "h w 3"]:
     """Decodes an image in any format that Pillow reads, whatever its name's ending.
 
     Gray, palette and CMYK images become RGB as Pillow's ``convert("RGB")`` makes them, 16-bit gray
@@ -27,6 +29,7 @@ def decode_image(data: bytes, name: str, *, min_side: int = 0) -> UInt8[np.ndarr
         name: What to call the image in errors, such as its path.
         min_side: If positive, a large JPEG may come out at 4/8 to 1/8 of its size, which is much
             faster, as long as each side keeps this many pixels.
+        upright: Apply EXIF's orientation; without, pixels are as they are stored.
 
     Raises:
         DataError: If the data is empty, truncated, damaged or not an image.
@@ -35,11 +38,11 @@ def decode_image(data: bytes, name: str, *, min_side: int = 0) -> UInt8[np.ndarr
         raise DataError(f"{name}: the image is empty (0 bytes)")
     try:
         if not data.startswith(b"\xff\xd8"):  # is_jpeg() wants the end in place too
-            return _decode_with_pillow(data)
+            return _decode_with_pillow(data, upright)
         space = simplejpeg.decode_jpeg_header(data)[2]
         if space in ("CMYK", "YCCK"):
             simplejpeg.decode_jpeg(data, "CMYK")  # Pillow, which converts it, overlooks damage
-            return _decode_with_pillow(data)
+            return _decode_with_pillow(data, upright)
         pixels = simplejpeg.decode_jpeg(
             data, min_height=min_side, min_width=min_side, min_factor=2 if min_side else 1
         )
@@ -48,15 +51,29 @@ def decode_image(data: bytes, name: str, *, min_side: int = 0) -> UInt8[np.ndarr
     except Exception as error:  # decoders raise nearly anything on damaged data
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name}: not a readable image: {reason}") from error
-    if b"Exif\0\0" not in data:
+    if not upright or b"Exif\0\0" not in data:
         return pixels
     return _upright(pixels, Image.open(io.BytesIO(data)).getexif().get(_ORIENTATION, 1))
 
 
-def _decode_with_pillow(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+def image_size(data: bytes, name: str, *, upright: bool = True) -> tuple[int, int]:
+    """Height and width that `decode_image` gives, from the image's header.
+
+    Raises:
+        DataError: If the header cannot be read.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        orientation = image.getexif().get(_ORIENTATION, 1) if upright else 1
+    except Exception as error:  # decoders raise nearly anything on damaged data
+        raise DataError(f"{name}: not a readable image") from error
+    return image.size if orientation in range(5, 9) else (image.height, image.width)
+
+
+def _decode_with_pillow(data: bytes, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
     image = Image.open(io.BytesIO(data))
     image.load()  # before the EXIF, which a PNG may have at its end
-    orientation = image.getexif().get(_ORIENTATION, 1)
+    orientation = image.getexif().get(_ORIENTATION, 1) if upright else 1
     if image.mode.startswith("I;16"):
         pixels = np.stack([(np.asarray(image) >> 8).astype(np.uint8)] * 3, axis=-1)
     elif image.mode in ("I", "F"):

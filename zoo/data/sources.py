@@ -21,7 +21,7 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
 from zoo.data.digits import Digits
-from zoo.data.errors import DataError
+from zoo.data.errors import DataError, some
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 _EVAL_FOLDERS = ("val", "validation", "test")
@@ -61,11 +61,16 @@ class TfdsSource:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name = f"{self.name}[{index}]"
-        try:
-            record = self.records[index]
-        except Exception as error:  # array_record and protobuf raise errors of their own
-            raise DataError(f"{name}: the record cannot be read: {error}") from error
+        record = read_record(self.records, index, name)
         return {"image": record["image"], "label": int(record["label"]), "name": name}
+
+
+def read_record(records: Sequence[Any], index: int, name: str) -> dict[str, Any]:
+    """A record of a TFDS set, or a `DataError` that calls it `name`."""
+    try:
+        return records[index]
+    except Exception as error:  # array_record and protobuf raise errors of their own
+        raise DataError(f"{name}: the record cannot be read: {error}") from error
 
 
 def open_source(
@@ -94,16 +99,10 @@ def open_source(
     opened = _open_tfds(builder, source, split)
     if class_names not in (None, opened.class_names):
         raise DataError(
-            f"data {source!r} has the classes {_some(opened.class_names)}, but the model those of"
-            f" other data: {_some(class_names)}"
+            f"data {source!r} has the classes {some(opened.class_names)}, but the model those of"
+            f" other data: {some(class_names)}"
         )
     return opened
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first names, and how many there are if those are not all."""
-    more = f", ... ({len(names)} in all)" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
 
 
 def open_folder(path: str, split: str, class_names: tuple[str, ...] | None = None) -> FolderSource:
@@ -117,8 +116,8 @@ def open_folder(path: str, split: str, class_names: tuple[str, ...] | None = Non
     if class_names is not None:
         if unknown := sorted(set(folders) - set(class_names)):
             raise DataError(
-                f"{root}: class folder {_some(unknown)} is none of the model's classes;"
-                f" these are {_some(class_names)}"
+                f"{root}: class folder {some(unknown)} is none of the model's classes;"
+                f" these are {some(class_names)}"
             )
     elif train != root and train.is_dir():
         expected = _class_folders(train)
@@ -139,12 +138,12 @@ def open_folder(path: str, split: str, class_names: tuple[str, ...] | None = Non
         paths += images
         labels += [class_names.index(name)] * len(images)
     if "[" in split:
-        chosen = _slice(split, root, paths)
+        chosen = slice_of(split, root, paths)
         paths, labels = [paths[i] for i in chosen], [labels[i] for i in chosen]
     return FolderSource(str(root), paths, np.asarray(labels, np.int32), class_names)
 
 
-def _slice(split: str, root: Path, paths: list[str]) -> list[int]:
+def slice_of(split: str, root: str | Path, paths: list[str]) -> list[int]:
     """Ascending places of the images of ``NAME[FROM:TO]``, in examples or percent.
 
     The slice is of the order of the paths' hashes, so that it holds images of every class.
@@ -212,12 +211,17 @@ def prepared_digits(data_dir: str | None) -> tfds.core.DatasetBuilder:
     return Digits(data_dir=data_dir, file_format="array_record")
 
 
-def tfds_builder(source: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """TFDS's builder of a set by name; it may not be prepared."""
+def tfds_builder(
+    source: str, data_dir: str | None, others: tuple[str, ...] = ("digits", "folder:PATH")
+) -> tfds.core.DatasetBuilder:
+    """TFDS's builder of a set by name; it may not be prepared.
+
+    `others` are what errors name beside TFDS's sets.
+    """
     # "namespace:name" would ask the network; a version begins with a digit.
     if not re.fullmatch(r"\w+(/[\w.+-]+)?(:[\d*][\d.*]*)?", source):
         raise DataError(
-            f"unknown data {source!r}; use digits, folder:PATH, or a TFDS set as NAME,"
+            f"unknown data {source!r}; use {', '.join(others)}, or a TFDS set as NAME,"
             " NAME/CONFIG or NAME:VERSION"
         )
     try:
@@ -225,10 +229,10 @@ def tfds_builder(source: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
             return tfds.builder(source, data_dir=data_dir, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
         names = tfds.list_builders(with_community_datasets=False)
-        near = difflib.get_close_matches(re.split("[:/]", source)[0], ["digits", *names])
+        near = difflib.get_close_matches(re.split("[:/]", source)[0], [*others, *names])
         raise DataError(
             f"unknown data {source!r}; near names: {', '.join(near) or 'none'};"
-            " or use digits, folder:PATH"
+            f" or use {', '.join(others)}"
         ) from error
     except Exception as error:  # an unknown version or config, or a set that needs TensorFlow
         reason = " ".join(str(error).split()).rpartition('}": ')[2]  # without TFDS's preamble
@@ -249,14 +253,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _open_tfds(builder: Any, source: str, split: str) -> TfdsSource:
-    with _quiet():
-        prepared = builder.is_prepared()
-    if not prepared:
-        raise DataError(
-            f"data {source!r} is not prepared in {builder.data_path}; run:"
-            f" python -m zoo.data.prepare {source} --data_dir={builder.data_dir_root}"
-        )
-    features = dict(builder.info.features.items())
+    features = features_of(builder, source)
     image, label = features.get("image"), features.get("label")
     if not isinstance(image, tfds.features.Image) or not isinstance(
         label, tfds.features.ClassLabel
@@ -265,9 +262,27 @@ def _open_tfds(builder: Any, source: str, split: str) -> TfdsSource:
             f"data {source!r} is not for classification: it has no image and label among its"
             f" features {', '.join(features)}"
         )
+    records = records_of(builder, source, split)
+    return TfdsSource(records, f"{builder.info.full_name} {split}", tuple(label.names))
+
+
+def features_of(builder: Any, source: str) -> dict[str, Any]:
+    """The features of a set, which must be prepared."""
+    with _quiet():
+        prepared = builder.is_prepared()
+    if not prepared:
+        raise DataError(
+            f"data {source!r} is not prepared in {builder.data_path}; run:"
+            f" python -m zoo.data.prepare {source} --data_dir={builder.data_dir_root}"
+        )
+    return dict(builder.info.features.items())
+
+
+def records_of(builder: Any, source: str, split: str) -> Sequence[Any]:
+    """The records of a split of a prepared set, images encoded."""
     undecoded = {"image": tfds.decode.SkipDecoding()}
     try:
-        records = builder.as_data_source(split=split, decoders=undecoded)
+        return builder.as_data_source(split=split, decoders=undecoded)
     except NotImplementedError as error:
         raise DataError(
             f"data {source!r} in {builder.data_path} is not in the array_record format; run:"
@@ -278,4 +293,3 @@ def _open_tfds(builder: Any, source: str, split: str) -> TfdsSource:
             f"data {source!r} has no split {split!r}; there are"
             f" {', '.join(builder.info.splits)}, and slices such as train[:90%]"
         ) from error
-    return TfdsSource(records, f"{builder.info.full_name} {split}", tuple(label.names))

@@ -11,7 +11,7 @@ import math
 import cv2
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image
 
 from zoo.types import Interpolation
@@ -29,12 +29,27 @@ def normalize(
     return (images.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
 
 
+def valid_pixels(
+    sizes: Int[Array, "b 2"], canvas: tuple[int, int]
+) -> Bool[Array, "b height width"]:
+    """True where a padded image has pixels: its top left (height, width) of the canvas."""
+    rows, columns = (jnp.arange(side) for side in canvas)
+    return (rows[:, None] < sizes[:, :1, None]) & (columns < sizes[:, 1:, None])
+
+
 def resize(image: HostImage, size: tuple[int, int], interpolation: Interpolation) -> HostImage:
     """Resizes to (height, width) with Pillow's antialiased filters, as torchvision does."""
     height, width = size
     if image.shape[:2] == (height, width):
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), PIL_FILTERS[interpolation]))
+
+
+def fast_resize(image: HostImage, size: tuple[int, int], interpolation: Interpolation) -> HostImage:
+    """Resizes to (height, width) with OpenCV, as training does; see the module."""
+    averages = image.shape[0] >= 2 * size[0] and image.shape[1] >= 2 * size[1]
+    how = cv2.INTER_AREA if averages else _CV2_FILTERS[interpolation]
+    return cv2.resize(image, (size[1], size[0]), interpolation=how)
 
 
 def center_crop(image: HostImage, size: tuple[int, int]) -> HostImage:
@@ -104,12 +119,7 @@ def random_resized_crop(
 ) -> HostImage:
     """A random box of the image (see `random_box`), resized to (height, width)."""
     top, left, h, w = random_box(image.shape[0], image.shape[1], scale, ratio, rng)
-    averages = h >= 2 * size[0] and w >= 2 * size[1]
-    return cv2.resize(
-        image[top : top + h, left : left + w],
-        (size[1], size[0]),
-        interpolation=cv2.INTER_AREA if averages else _CV2_FILTERS[interpolation],
-    )
+    return fast_resize(image[top : top + h, left : left + w], size, interpolation)
 
 
 def random_flip(image: HostImage, rng: np.random.Generator) -> HostImage:

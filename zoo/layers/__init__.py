@@ -5,7 +5,7 @@ from zoo.layers.drop_path import DropPath
 from zoo.layers.mlp import Mlp
 from zoo.layers.norm import FrozenBatchNorm, Norm, norm_layer
 from zoo.layers.patch_embed import PatchEmbed
-from zoo.layers.position import resize_positions, sincos_1d, sincos_2d
+from zoo.layers.position import resize_positions, sincos_1d, sincos_2d, sine_2d
 
 __all__ = [
     "DropPath",
@@ -18,4 +18,5 @@ __all__ = [
     "resize_positions",
     "sincos_1d",
     "sincos_2d",
+    "sine_2d",
 ]

@@ -18,11 +18,13 @@ class MultiHeadAttention(nn.Module):
     Attributes:
         num_heads: Number of heads; divides the features of the queries.
         dropout: Rate of dropout on the attention maps.
+        projection_init: Of the kernels of query, key and value.
         dtype: Of the computation; the softmax is in float32. Parameters are float32.
     """
 
     num_heads: int
     dropout: float = 0.0
+    projection_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -52,9 +54,7 @@ class MultiHeadAttention(nn.Module):
             raise ValueError(f"{features} features do not divide into {self.num_heads} heads")
 
         def project(name: str, x: Array) -> Array:
-            x = nn.Dense(
-                features, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform(), name=name
-            )(x)
+            x = nn.Dense(features, dtype=self.dtype, kernel_init=self.projection_init, name=name)(x)
             return x.reshape(*x.shape[:-1], self.num_heads, -1)  # b n heads d/heads
 
         q, k, v = project("query", queries), project("key", keys), project("value", values)

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def _frequencies(count: int, temperature: float, endpoint: bool) -> Float[Array, " d"]:
@@ -46,6 +46,32 @@ def sincos_2d(
     x = jnp.arange(columns)[None, :, None] * frequencies
     quarters = jnp.broadcast_arrays(jnp.sin(x), jnp.cos(x), jnp.sin(y), jnp.cos(y))
     return jnp.concatenate(quarters, axis=-1)
+
+
+def sine_2d(
+    valid: Bool[Array, "b rows columns"], dim: int, *, temperature: float = 10_000.0
+) -> Float[Array, "b rows columns d"]:
+    """Sinusoids of DETR (arXiv 2005.12872): of the row, then of the column, one half each.
+
+    A position is the share, times 2 pi, of the valid rows above or columns to the left, itself
+    included: positions of an image stay what they are when it is padded to another size.
+
+    Args:
+        valid: True for the cells of the image, False for padding.
+        dim: Features, a multiple of four.
+        temperature: Longest wavelength over 2 pi.
+    """
+    if dim % 4:
+        raise ValueError(f"sinusoids in two dimensions need a multiple of 4 features, not {dim}")
+    frequencies = _frequencies(dim // 4, temperature, endpoint=False)
+    halves = []
+    for axis in (1, 2):
+        count = jnp.cumsum(valid, axis=axis, dtype=jnp.float32)
+        total = jax.lax.index_in_dim(count, -1, axis)
+        angles = (2 * jnp.pi * count / (total + 1e-6))[..., None] * frequencies
+        pairs = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+        halves.append(pairs.reshape(*valid.shape, dim // 2))
+    return jnp.concatenate(halves, axis=-1)
 
 
 def resize_positions(

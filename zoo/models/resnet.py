@@ -17,18 +17,22 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from zoo.layers import DropPath, Norm, norm_layer
+from zoo.ops.pool import max_pool
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant, check_choice
 
 Kind = Literal["basic", "bottleneck"]
 
 
-def _conv(dim: int, size: int, stride: int, dtype: DTypeLike, name: str) -> nn.Conv:
-    """A convolution without bias, padded by half its size on both sides as in torch."""
+def _conv(
+    dim: int, size: int, stride: int, dtype: DTypeLike, name: str, dilation: int = 1
+) -> nn.Conv:
+    """A convolution without bias, padded by half its extent on both sides as in torch."""
     return nn.Conv(
         dim,
         (size, size),
         stride,
-        padding=size // 2,
+        padding=dilation * (size // 2),
+        kernel_dilation=dilation,
         use_bias=False,
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
         dtype=dtype,
@@ -43,6 +47,7 @@ class Block(nn.Module):
         kind: Which of the two.
         dim: Features of the 3 x 3 convolutions; a bottleneck puts out four times as many.
         stride: Of the first, or a bottleneck's second, convolution.
+        dilations: Of a basic block's two convolutions; the first is of a bottleneck's second.
         norm: After each convolution.
         drop_path: Rate of dropping the branch for an example.
         axis_name: Of a mapped axis over which the batch's statistics are taken.
@@ -53,6 +58,7 @@ class Block(nn.Module):
     dim: int
     stride: int
     norm: Norm
+    dilations: tuple[int, int] = (1, 1)
     drop_path: float = 0.0
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
@@ -65,14 +71,16 @@ class Block(nn.Module):
         conv = partial(_conv, dtype=self.dtype)
         norm = norm_layer(self.norm, self.axis_name, self.dtype, train=train)
         if self.kind == "basic":
-            layers = [(self.dim, 3, self.stride), (self.dim, 3, 1)]
+            first, second = self.dilations
+            layers = [(self.dim, 3, self.stride, first), (self.dim, 3, 1, second)]
         else:
-            layers = [(self.dim, 1, 1), (self.dim, 3, self.stride), (4 * self.dim, 1, 1)]
+            middle = (self.dim, 3, self.stride, self.dilations[0])
+            layers = [(self.dim, 1, 1, 1), middle, (4 * self.dim, 1, 1, 1)]
 
         y = x
-        for i, (dim, size, stride) in enumerate(layers, start=1):
+        for i, (dim, size, stride, dilation) in enumerate(layers, start=1):
             last = i == len(layers)
-            y = conv(dim, size, stride, name=f"conv{i}")(y)
+            y = conv(dim, size, stride, name=f"conv{i}", dilation=dilation)(y)
             scale_init = nn.initializers.zeros if last else nn.initializers.ones
             y = norm(scale_init=scale_init, name=f"norm{i}")(y)
             y = y if last else nn.relu(y)
@@ -91,6 +99,8 @@ class ResNet(nn.Module):
         num_blocks: Blocks of each stage.
         stage_dims: Features of the 3 x 3 convolutions of each stage.
         stem_dim: Features of the first convolution.
+        dilated_stages: Last stages that keep the resolution of the one before them: dilated
+            convolutions stand for their stride (1 for the DC5 of detectors, 2 for DeepLab).
         norm: ``batch``, which updates ``batch_stats`` in training; ``frozen``, the same variables
             as constants; ``group``, of 32 groups and without statistics.
         drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
@@ -103,6 +113,7 @@ class ResNet(nn.Module):
     num_blocks: tuple[int, ...] = (3, 4, 6, 3)
     stage_dims: tuple[int, ...] = (64, 128, 256, 512)
     stem_dim: int = 64
+    dilated_stages: int = 0
     norm: Norm = "batch"
     drop_path: float = 0.0
     axis_name: str | None = None
@@ -112,6 +123,10 @@ class ResNet(nn.Module):
         """Checks the parts' names and makes the head; the stages are made where they are used."""
         check_choice("norm", self.norm, Norm)
         check_choice("block", self.block, Kind)
+        if not 0 <= self.dilated_stages < len(self.num_blocks):
+            raise ValueError(
+                f"dilated_stages={self.dilated_stages} is not in 0..{len(self.num_blocks) - 1}"
+            )
         if self.num_classes:
             self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
 
@@ -129,16 +144,19 @@ class ResNet(nn.Module):
         norm = norm_layer(self.norm, self.axis_name, self.dtype, train=train)
         x = _conv(self.stem_dim, 7, 2, self.dtype, name="stem_conv")(images.astype(self.dtype))
         x = stem = nn.relu(norm(name="stem_norm")(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])  # pyright: ignore[reportArgumentType]
+        x = max_pool(x, 3, 2, padding=1)
 
-        maps, count, last = [stem], 0, max(sum(self.num_blocks) - 1, 1)
+        maps, count, last, before = [stem], 0, max(sum(self.num_blocks) - 1, 1), 1
         for i, (depth, dim) in enumerate(zip(self.num_blocks, self.stage_dims, strict=True)):
+            dilation = self._dilation(i)
             for j in range(depth):
                 x = Block(
                     self.block,
                     dim,
-                    stride=2 if i > 0 and j == 0 else 1,
+                    stride=2 if i > 0 and j == 0 and dilation == before else 1,
                     norm=self.norm,
+                    # The first block's stride falls away, so its input is not yet dilated.
+                    dilations=(before if j == 0 else dilation, dilation),
                     drop_path=self.drop_path * count / last,
                     axis_name=self.axis_name,
                     dtype=self.dtype,
@@ -146,12 +164,18 @@ class ResNet(nn.Module):
                 )(x, train=train)
                 count += 1
             maps.append(x)
+            before = dilation
         return tuple(maps)
+
+    @nn.nowrap
+    def _dilation(self, stage: int) -> int:
+        return 2 ** max(0, stage + 1 - (len(self.num_blocks) - self.dilated_stages))
 
     @property
     def feature_strides(self) -> tuple[int, ...]:
         """Pixels between neighbours in each of the feature maps."""
-        return tuple(4 * 2**i for i in range(len(self.num_blocks)))
+        stages = range(len(self.num_blocks))
+        return tuple(4 * 2**i // self._dilation(i) for i in stages)
 
     def __call__(
         self, images: Float[Array, "b h w c"], *, train: bool = False

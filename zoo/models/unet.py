@@ -10,20 +10,22 @@ which is the same as the other way round at a quarter of the work; heads start a
 """
 
 import math
+from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from zoo.layers import norm_layer
-from zoo.models import resnet, vit
+from zoo.models.backbones import freeze_fields, make_backbone
+from zoo.ops.pool import max_pool
 from zoo.ops.resample import (
     center_crop,
     depth_to_space,
-    max_pool_2x2,
     upsample_bilinear,
     upsample_nearest,
 )
@@ -32,8 +34,6 @@ from zoo.types import Preprocessing, Variant, check_choice
 Padding = Literal["valid", "same"]
 Upsampling = Literal["transposed", "bilinear"]
 Norm = Literal["none", "batch", "group"]
-
-BACKBONES = {**resnet.VARIANTS, **vit.VARIANTS}
 
 _HE = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -133,6 +133,7 @@ class UNet(nn.Module):
         """Pixels at each side of an input that have no output."""
         return 2 * (3 * 2**self.depth - 2) if self.padding == "valid" else 0
 
+    @nn.nowrap
     def input_side(self, outputs: int) -> int:
         """The least side of an input that at least so many pixels of output come from."""
         rest = 4 * (self.multiple - 1) if self.padding == "valid" else 0
@@ -167,7 +168,7 @@ class UNet(nn.Module):
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             if i < self.depth:
                 skips.append(x)
-                x = max_pool_2x2(x)
+                x = max_pool(x, 2, 2)
         for i in reversed(range(self.depth)):
             x = UpConv(dims[i], self.upsampling, self.dtype, name=f"upsample_{i}")(x)
             x = jnp.concatenate([center_crop(skips[i], x.shape[1:3]), x], axis=-1)
@@ -187,41 +188,59 @@ class BackboneUNet(nn.Module):
     segmentation_models_pytorch's arrangement.
 
     Attributes:
-        backbone: Name of a ResNet or ViT, whose fields are that model's.
         num_classes: Classes of the head; 0 gives the last features instead of logits.
+        backbone: Name of a registered ResNet or ViT.
+        backbone_fields: Fields of the backbone other than that name's.
         decoder_dims: Features of the steps, ending at full size; as many are used as the
             backbone's largest stride has halvings.
         axis_name: Of a mapped axis (pmap) over which the batch's statistics are taken.
         dtype: Of the computation; parameters, and the head, are float32.
     """
 
-    backbone: str = "resnet34"
     num_classes: int = 2
+    backbone: str = "resnet34"
+    backbone_fields: Mapping[str, Any] = FrozenDict()
     decoder_dims: tuple[int, ...] = (256, 128, 64, 32, 16)
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
 
     margin = 0  # every pixel has an output
 
+    def __post_init__(self) -> None:
+        """Makes the backbone's fields hashable, as those of a module have to be."""
+        object.__setattr__(self, "backbone_fields", freeze_fields(self.backbone_fields))
+        super().__post_init__()
+
+    @nn.nowrap
+    def make_body(self) -> nn.Module:
+        """The backbone, without its head.
+
+        Raises:
+            InputError: If there is no such backbone, or it has no such field.
+        """
+        body = make_backbone(self.backbone, self.backbone_fields, self.dtype)
+        return body.clone(axis_name=self.axis_name) if hasattr(body, "axis_name") else body
+
     @property
     def multiple(self) -> int:
         """Sides of inputs are multiples of this."""
-        return self.make_backbone().feature_strides[-1]
+        return self.make_body().feature_strides[-1]
 
+    @nn.nowrap
     def input_side(self, outputs: int) -> int:
         """The least side of an input that at least so many pixels of output come from."""
         return -(-outputs // self.multiple) * self.multiple
 
-    def make_backbone(self, **fields: object) -> nn.Module:
-        """The backbone, without a head, and a part of nothing unless `fields` say so."""
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone {self.backbone!r} is not one of {', '.join(BACKBONES)}")
-        build = BACKBONES[self.backbone].build
-        if build.func is resnet.ResNet:
-            fields["axis_name"] = self.axis_name
-        return build(num_classes=0, dtype=self.dtype, **{"parent": None, **fields})
+    def setup(self) -> None:
+        """Makes the submodules."""
+        self.body = self.make_body()
+        block = partial(ConvBlock, norm="batch", axis_name=self.axis_name, dtype=self.dtype)
+        steps = int(math.log2(self.multiple))
+        self.decoder = [block(dim) for dim in self.decoder_dims[-steps:]]
+        if self.num_classes:
+            zeros = nn.initializers.zeros
+            self.head = nn.Conv(self.num_classes, (3, 3), padding=1, kernel_init=zeros)
 
-    @nn.compact
     def __call__(
         self, images: Float[Array, "b h w c"], *, train: bool = False
     ) -> Float[Array, "b h w k"]:
@@ -231,29 +250,15 @@ class BackboneUNet(nn.Module):
             ValueError: If a side of the images is not a multiple of `multiple`.
         """
         _check_sides(self, images)
-        backbone = self.make_backbone(name="backbone", parent=self)
-        maps = getattr(backbone, "pyramid", backbone.feature_maps)(images, train=train)
+        maps = getattr(self.body, "pyramid", self.body.feature_maps)(images, train=train)
         by_height = {map_.shape[1]: map_ for map_ in maps}
         x = maps[-1]
-        steps = int(math.log2(self.multiple))
-        for i, dim in enumerate(self.decoder_dims[-steps:]):
+        for block in self.decoder:
             x = upsample_nearest(x)
             if x.shape[1] in by_height:
                 x = jnp.concatenate([x, by_height[x.shape[1]]], axis=-1)
-            block = ConvBlock(
-                dim,
-                norm="batch",
-                axis_name=self.axis_name,
-                dtype=self.dtype,
-                name=f"decoder_{i}",
-            )
             x = block(x, train=train)
-
-        if not self.num_classes:
-            return x
-        zeros = nn.initializers.zeros
-        head = nn.Conv(self.num_classes, (3, 3), padding=1, kernel_init=zeros, name="head")
-        return head(x.astype(jnp.float32))
+        return self.head(x.astype(jnp.float32)) if self.num_classes else x
 
 
 def _check_sides(model: UNet | BackboneUNet, images: Array) -> None:

@@ -1,26 +1,30 @@
-"""Hugging Face transformers' names: ViT, ResNet.
+"""Hugging Face transformers' names: ViT, ResNet, DETR.
 
 A bare model (`ViTModel`, `ResNetModel`) lacks the prefix and the head that a classifier has. Files
 written by `save_pretrained` keep the names of transformers 4; a `state_dict` of transformers 5 has
-others for ViT.
+others for ViT and for DETR. DETR's backbone has timm's names or those of their own ResNet.
 """
 
 from functools import partial
 
 from flax import linen as nn
 
+from zoo.weights import fair
 from zoo.weights.maps import (
     BATCH_COUNTERS,
     CLASS_TOKEN,
+    POINTWISE,
     NameMap,
     Rule,
     batch_norm,
+    biased_conv,
     conv,
     dense,
     norm,
     patch_embed,
     positions,
     rule,
+    within,
 )
 
 # Ours, and theirs in files and in a `state_dict` of transformers 5.
@@ -91,6 +95,64 @@ def resnet(model: nn.Module, prefix: str) -> tuple[Rule, ...]:
     )
 
 
+def detr(model: nn.Module, *, file: bool, own_backbone: bool) -> tuple[Rule, ...]:
+    """`DetrForObjectDetection`, or `DetrForSegmentation` around it if the model has masks."""
+    outer = "detr." if model.masks else ""
+    inner = f"{outer}model."
+    body = f"{inner}backbone.{'conv_encoder.' if file else ''}model."
+    if not own_backbone:
+        backbone = fair.backbone(model, body)
+    elif type(model.make_body()).__name__ == "ResNet":
+        backbone = within(resnet(model.make_body(), ""), body, "body")
+    else:
+        backbone = ()
+
+    out, mlp = ("out_proj", "") if file else ("o_proj", "mlp.")
+    parts = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": out}
+    attentions = {
+        "encoder": {"self_attn": "attn"},
+        "decoder": {"self_attn": "self_attn", "encoder_attn": "cross_attn"},
+    }
+    layers: list[Rule] = []
+    for part, names in attentions.items():
+        theirs, ours = f"{inner}{part}.layers.{{i}}", f"{part}_{{i}}"
+        for k, (name, our_name) in enumerate(names.items(), start=1):
+            for our_part, their_part in parts.items():
+                layers += dense(f"{theirs}.{name}.{their_part}", f"{ours}/{our_name}/{our_part}")
+            layers += norm(f"{theirs}.{name}_layer_norm", f"{ours}/norm{k}")
+        layers += norm(f"{theirs}.final_layer_norm", f"{ours}/norm{len(names) + 1}")
+        for k in (1, 2):
+            layers += dense(f"{theirs}.{mlp}fc{k}", f"{ours}/mlp/fc{k}")
+    return (
+        *backbone,
+        rule(f"{inner}input_projection.weight", "input_proj/kernel", layout=POINTWISE),
+        rule(f"{inner}input_projection.bias", "input_proj/bias"),
+        rule(f"{inner}query_position_embeddings.weight", "query_embed"),
+        *layers,
+        *norm(f"{inner}decoder.layernorm", "decoder_norm"),
+        *dense(f"{outer}class_labels_classifier", "head"),
+        *fair.box_head(f"{outer}bbox_predictor"),
+        *(fair.mask_head() if file else _state_mask_head()),
+    )
+
+
+def _state_mask_head() -> tuple[Rule, ...]:
+    """`mask_head` and `bbox_attention` of a `state_dict` of transformers 5."""
+    blocks = ["conv1", "conv2", *(f"fpn_stages.{k}.refine" for k in range(3))]
+    rules: list[Rule] = []
+    for k, block in enumerate(blocks, start=1):
+        rules += biased_conv(f"mask_head.{block}.conv", f"mask_head/conv{k}")
+        rules += norm(f"mask_head.{block}.norm", f"mask_head/norm{k}")
+    for k in range(3):
+        rules += biased_conv(f"mask_head.fpn_stages.{k}.fpn_adapter", f"mask_head/adapter{k + 1}")
+    return (
+        *dense("bbox_attention.q_proj", "mask_attention/query"),
+        *dense("bbox_attention.k_proj", "mask_attention/key"),
+        *rules,
+        *biased_conv("mask_head.output_conv", "mask_head/out"),
+    )
+
+
 _POOLER = {"*pooler.dense.*": "the pooler; a model with representation_dim has it"}
 
 MAPS = {
@@ -102,5 +164,10 @@ MAPS = {
     "ResNet": tuple(
         NameMap("huggingface", partial(resnet, prefix=prefix), BATCH_COUNTERS)
         for prefix in ("resnet.", "")
+    ),
+    "Detr": tuple(
+        NameMap("huggingface", partial(detr, file=file, own_backbone=own_backbone), BATCH_COUNTERS)
+        for file in (True, False)
+        for own_backbone in (False, True)
     ),
 }

@@ -53,6 +53,8 @@ class NameMap(NamedTuple):
 SAME = Layout(lambda x: (x,), lambda x: x)
 TRANSPOSE = Layout(lambda x: (x.T,), lambda x: x.T)
 CONV = Layout(lambda x: (x.transpose(2, 3, 1, 0),), lambda x: x.transpose(3, 2, 0, 1))
+# A 1 x 1 convolution that is a dense layer of ours.
+POINTWISE = Layout(lambda x: (x[:, :, 0, 0].T,), lambda x: x.T[:, :, None, None])
 
 
 # torch's BatchNorm counts batches for a momentum that none of these models uses.
@@ -159,6 +161,11 @@ def conv(theirs: str, ours: str) -> tuple[Rule, ...]:
     return (rule(f"{theirs}.weight", f"{ours}/kernel", layout=CONV),)
 
 
+def biased_conv(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Torch's Conv2d with bias."""
+    return (*conv(theirs, ours), rule(f"{theirs}.bias", f"{ours}/bias"))
+
+
 def batch_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
     """Torch's BatchNorm2d; a norm without statistics has the first two rules only."""
     return (
@@ -176,6 +183,16 @@ def fused_attention(weight: str, bias: str, ours: str) -> tuple[Rule, ...]:
         rule(weight, *kernels, layout=fused(3, TRANSPOSE)),
         rule(bias, *biases, layout=fused(3, SAME)),
     )
+
+
+def within(rules: Iterable[Rule], theirs: str, ours: str) -> tuple[Rule, ...]:
+    """The rules of a model that is a submodule: `theirs` is put before, `ours` is its path."""
+
+    def path(name: str) -> str:
+        collection, _, rest = name.partition("/")
+        return f"{collection}/{ours}/{rest}"
+
+    return tuple(Rule(theirs + r.theirs, tuple(map(path, r.ours)), r.layout) for r in rules)
 
 
 @cache

@@ -26,6 +26,8 @@ def fields_to_json(fields: Mapping[str, object]) -> dict[str, object]:
     def plain(name: str, value: Any) -> object:
         if name == "dtype":
             return jnp.dtype(value).name
+        if isinstance(value, Mapping):
+            return fields_to_json(value)
         return list(value) if isinstance(value, tuple) else value
 
     return {name: plain(name, value) for name, value in fields.items()}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from flax import linen as nn
 
 from zoo.types import InputError
-from zoo.weights import big_vision, huggingface, smp, timm, torchvision
+from zoo.weights import big_vision, fair, huggingface, smp, timm, torchvision
 from zoo.weights.maps import SAME, NameMap, Rule, plan
 
 # Our own names, for any model.
@@ -16,6 +16,7 @@ SOURCES = {
     "timm": timm.MAPS,
     "torchvision": torchvision.MAPS,
     "huggingface": huggingface.MAPS,
+    "fair": fair.MAPS,
     "big_vision": big_vision.MAPS,
     "smp": smp.MAPS,
 }

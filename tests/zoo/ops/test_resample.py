@@ -2,12 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from zoo.ops.resample import (
     center_crop,
     depth_to_space,
-    max_pool_2x2,
     upsample_bilinear,
     upsample_nearest,
 )
@@ -16,12 +14,6 @@ from zoo.ops.resample import (
 @pytest.fixture(scope="module")
 def x():
     return jax.random.normal(jax.random.key(0), (2, 4, 6, 3))
-
-
-def test_max_pool_is_linens(x):
-    np.testing.assert_array_equal(max_pool_2x2(x), nn.max_pool(x, (2, 2), (2, 2)))
-    with pytest.raises(ValueError, match="a map of 3 x 6 does not divide into blocks"):
-        max_pool_2x2(x[:, :3])
 
 
 def test_depth_to_space_of_a_dense_layer_is_a_transposed_convolution(x):

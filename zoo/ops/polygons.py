@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from eval.ragged import lengths_to_offsets, spread
-from eval.rle import MaskError, Masks
+from zoo.ops.ragged import lengths_to_offsets, spread
+from zoo.ops.rle import MaskError, Masks
 
 _UPSAMPLE = 5
 

@@ -2,24 +2,22 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Any, Protocol, runtime_checkable
 
-import msgspec
 import numpy as np
 from jaxtyping import Int
 
-from eval import rle
-from eval.polygons import from_polygons
-from eval.rle import Masks
-
-Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+from zoo.ops import rle
+from zoo.ops.polygons import from_polygons
+from zoo.ops.rle import Masks
 
 
-class RunLengths(msgspec.Struct, gc=False):
+@runtime_checkable
+class RunLengths(Protocol):
     """A mask as COCO writes it: `size` is height and width; `counts` plain or compressed."""
 
-    size: tuple[Int64, Int64]
-    counts: str | list[Int64]
+    size: tuple[int, int]
+    counts: str | list[int]
 
 
 def read_masks(

@@ -4,7 +4,7 @@ A mask is the sorted list of positions at which its pixels, read column by colum
 left, change value: start, end, start, end, ... of the foreground runs. `Masks` holds many such
 lists end to end, so that areas, boxes and overlaps of hundreds of thousands of masks are a few
 numpy calls. COCO's run lengths, plain and compressed, and boolean arrays convert to it; for
-polygons see `eval.polygons`. Reference: COCO's maskApi.
+polygons see `zoo.ops.polygons`. Reference: COCO's maskApi.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
-from eval.ragged import blocks, lengths_to_offsets, spread
+from zoo.ops.ragged import blocks, lengths_to_offsets, spread
 
 _TOGGLES_AT_ONCE = 1 << 18
 
@@ -29,7 +29,7 @@ class Masks:
     """
 
     toggles: Int32[np.ndarray, " t"]
-    offsets: Int[np.ndarray, " n+1"]
+    offsets: Int[np.ndarray, " n_plus_1"]
     sizes: Int[np.ndarray, "n 2"]
 
     def __len__(self) -> int:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as official
 
-from eval import rle
-from eval.polygons import from_polygons
+from zoo.ops import rle
+from zoo.ops.polygons import from_polygons
 
 # pycocotools 2.0.11's decode, with numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -1,0 +1,222 @@
+"""Detections of a trained model: found, scored, drawn; during training and for a run's folder."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import jax
+import numpy as np
+from flax import linen as nn
+
+from eval.coco import CocoEvaluator
+from eval.pictures import draw_boxes
+from eval.records import Objects, concatenate, detections_from_padded
+from eval.runs import Put, open_run
+from zoo.data import (
+    DataError,
+    Dataset,
+    DetectionData,
+    eval_batches,
+    normalize,
+    open_detection,
+    prefetch,
+    valid_pixels,
+)
+from zoo.data.decode import decode_image
+from zoo.data.detection_sources import DetectionSource
+from zoo.predict import predict_detections
+from zoo.types import InputError
+
+Predict = Callable[[Mapping[str, Any], dict[str, Any]], Any]
+
+
+def predictor(model: nn.Module, data: DetectionData) -> Predict:
+    """A jitted function of variables and a batch: detections in pixels of the original images."""
+
+    @jax.jit
+    def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> Any:
+        images = normalize(batch["image"], data.mean, data.std)
+        valid = valid_pixels(batch["size"], (images.shape[1], images.shape[2]))
+        output: Any = model.apply(variables, images, valid)
+        return predict_detections(output, batch["original_size"])
+
+    return predict
+
+
+def ground_truth(examples: Dataset, index: int) -> Objects:
+    """The annotated objects of one image; categories are labels, the image's id is its index."""
+    found = _source(examples).annotations(index)
+    return Objects(
+        np.full(len(found), index),
+        found.labels.astype(np.int64),
+        found.boxes_xywh,
+        found.areas,
+        found.crowd,
+        found.crowd | found.difficult,
+    )
+
+
+def evaluator(
+    model: nn.Module, data: DetectionData, examples: Dataset, batch_size: int, put: Put
+) -> Callable[[Mapping[str, Any]], CocoEvaluator]:
+    """A function of the variables that gathers their detections on every image.
+
+    It compiles one program for each bucket of shapes. Categories are labels, and an image's id is
+    its index.
+
+    Args:
+        model: Gives what `zoo.predict.predict_detections` takes.
+        data: Says how images are normalised.
+        examples: What to evaluate on.
+        batch_size: Images at a time; no figure depends on it.
+        put: Moves a batch to the devices.
+
+    Raises:
+        InputError: While evaluating, if no image can be read.
+    """
+    predict = predictor(model, data)
+
+    def evaluate(variables: Mapping[str, Any]) -> CocoEvaluator:
+        gathered = CocoEvaluator(dict(enumerate(examples.class_names)))
+        batches = prefetch(eval_batches(examples, batch_size), lambda host: (host, put(host)))
+        count = 0
+        with closing(batches):
+            for host, batch in batches:
+                found = jax.device_get(predict(variables, batch))
+                valid = host["valid"]
+                if not valid.any():
+                    continue
+                images = host["index"][valid]
+                count += len(images)
+                detections = detections_from_padded(
+                    images,
+                    found.boxes[valid],
+                    found.labels[valid],
+                    found.scores[valid],
+                    np.ones(found.labels[valid].shape, bool),
+                )
+                truth = concatenate([ground_truth(examples, i) for i in images.tolist()])
+                gathered.update(images, truth, detections)
+        if not count:
+            raise InputError(f"none of the {len(examples)} images can be read")
+        return gathered
+
+    return evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDetections:
+    """What a run's model found.
+
+    Attributes:
+        evaluator: The gathered ground truth and detections.
+        data: The run's data.
+        examples: The images.
+        step: Step of the checkpoint.
+    """
+
+    evaluator: CocoEvaluator
+    data: DetectionData
+    examples: Dataset
+    step: int
+
+    def image(self, index: int) -> np.ndarray | None:
+        """An image as its boxes are, BGR, for OpenCV; None if it cannot be read."""
+        try:
+            return cv2.cvtColor(_image(self.examples, self.data, index), cv2.COLOR_RGB2BGR)
+        except DataError:
+            return None
+
+    def write_results(self, path: Path) -> None:
+        """Writes the detections as COCO's results json, with the data's own ids."""
+        _, detections = self.evaluator.gathered()
+        source = _source(self.examples)
+        found = np.unique(detections.images).tolist()
+        image_ids = {index: source.annotations(index).image_id for index in found}
+        entries = [
+            {
+                "image_id": image_ids[image],
+                "category_id": source.category_ids[label],
+                "bbox": [round(value, 2) for value in box],
+                "score": score,
+            }
+            for image, label, box, score in zip(
+                detections.images.tolist(),
+                detections.categories.tolist(),
+                detections.boxes_xywh.tolist(),
+                detections.scores.tolist(),
+                strict=True,
+            )
+        ]
+        path.write_text(json.dumps(entries) + "\n")
+
+
+def evaluate_run(arguments: argparse.Namespace) -> RunDetections:
+    """What the model of a run's folder finds in the images of its evaluation split.
+
+    Raises:
+        InputError: If the run, its data, or what the arguments change of them is not usable.
+    """
+    run = open_run(arguments, DetectionData)
+    examples = open_detection(run.data, "eval", class_names=run.class_names)
+    evaluate = evaluator(run.model, run.data, examples, run.batch_size, run.put)
+    gathered = evaluate(run.variables)
+    path = arguments.workdir / "detections.png"
+    picture(run.model, run.data, examples, run.put)(run.variables, path)
+    print(f"detections: {path}")
+    return RunDetections(gathered, run.data, examples, run.step)
+
+
+def _source(examples: Dataset) -> DetectionSource:
+    return cast(DetectionSource, examples.source)
+
+
+def _image(examples: Dataset, data: DetectionData, index: int) -> np.ndarray:
+    """An image as its boxes are, uint8 [h w 3]."""
+    example = _source(examples)[index]
+    image = example["image"]
+    if isinstance(image, bytes):
+        image = decode_image(image, example["name"], upright=data.upright)
+    return image
+
+
+def picture(
+    model: nn.Module, data: DetectionData, examples: Dataset, put: Put, count: int = 12
+) -> Callable[[Mapping[str, Any], Path], None]:
+    """A function of variables and a path that draws what is found in a few images.
+
+    Args:
+        model: Gives what `zoo.predict.predict_detections` takes.
+        data: Says how images are normalised.
+        examples: Images; those drawn are spread over all of them.
+        put: Moves a batch to the devices.
+        count: How many.
+    """
+    predict = predictor(model, data)
+    devices = jax.device_count()
+
+    def draw(variables: Mapping[str, Any], path: Path) -> None:
+        panels = []
+        for index in np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(int):
+            example = examples.example(int(index), np.random.default_rng(0))
+            if not example["valid"]:
+                continue
+            example.pop("error")
+            batch = {name: np.stack([value] * devices) for name, value in example.items()}
+            found = jax.device_get(predict(variables, put(batch)))
+            shown = found.scores[0] >= 0.5
+            texts = [
+                f"{examples.class_names[label]} {score:.2f}"
+                for label, score in zip(found.labels[0][shown], found.scores[0][shown], strict=True)
+            ]
+            truth = _source(examples).annotations(int(index)).boxes
+            image = _image(examples, data, int(index))
+            panels.append((image, truth, found.boxes[0][shown], texts))
+        draw_boxes(panels, path)
+
+    return draw

@@ -1,0 +1,130 @@
+"""DETR (arXiv 2005.12872): on embedded scenes of digits, on COCO, and on one's own COCO json.
+
+The learning rate is never scaled with the batch size: DETR diverges at linearly scaled rates.
+"""
+
+import dataclasses
+
+from train.config import Config, ModelConfig
+from train.optim import OptimConfig
+from train.tasks.detection import Detection
+from zoo.data import DetectionData
+from zoo.types import IMAGENET_MEAN, IMAGENET_STD
+
+_COCO_IMAGES = 118_287
+_BATCH = 64
+_EPOCH = round(_COCO_IMAGES / _BATCH)
+
+# The reference's augmentation, section A.4, with batches padded to one of a few shapes.
+_COCO = DetectionData(
+    source="coco:coco",
+    train_split="train2017",
+    eval_split="val2017",
+    buckets=((800, 1088), (1088, 800), (800, 1344), (1344, 800)),
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    max_objects=100,
+    short_sides=tuple(range(480, 801, 32)),
+    long_side=1333,
+    random_crop=True,
+    flip=True,
+)
+
+# As the reference: the backbone learns at a tenth of the rate, its stem and first stage not at all.
+_OPTIM = OptimConfig(
+    learning_rate=1e-4,
+    schedule="step",
+    drop_at=200 / 300,
+    weight_decay=1e-4,
+    clip_norm=0.1,
+    multipliers={"body/stem_": 0.0, "body/stages_0": 0.0, "body": 0.1},
+)
+
+
+def detr_digit_scenes() -> Config:
+    """A small DETR on embedded scenes of one to six real digits, from scratch.
+
+    python -m train detr_digit_scenes --workdir=DIR
+    """
+    return Config(
+        recipe="detr_digit_scenes",
+        model=ModelConfig("detr_nano", {"pre_norm": True}),
+        data=DetectionData(threads=2),
+        task=Detection(),
+        optim=OptimConfig(
+            learning_rate=1e-3, warmup_steps=200, weight_decay=1e-4, b2=0.99, clip_norm=0.1
+        ),
+        steps=20_000,
+        batch_size=16,
+        log_every=100,
+        eval_every=2_000,
+        checkpoint_every=1_000,
+        ema=0.999,
+    )
+
+
+def detr_resnet50_coco() -> Config:
+    """DETR on COCO, 300 epochs of the paper's schedule.
+
+        python -m train detr_resnet50_coco --data.source=coco:DIR --init_backbone=RESNET50_FILE
+
+    DIR has COCO's ``annotations/``, ``train2017/`` and ``val2017/``; the backbone starts from
+    ImageNet weights, torchvision's in the paper. Published: 42.0 AP after 500 epochs, 40.6 after
+    300 (three days on 16 V100). Not run by us. Differs from the reference in that norms and biases
+    do not decay, and in the padding to four shapes.
+    """
+    return Config(
+        recipe="detr_resnet50_coco",
+        model=ModelConfig("detr_resnet50"),
+        data=_COCO,
+        task=Detection(),
+        optim=_OPTIM,
+        steps=300 * _EPOCH,
+        batch_size=_BATCH,
+        log_every=100,
+        eval_every=10 * _EPOCH,
+        checkpoint_every=_EPOCH,
+    )
+
+
+def detr_resnet50_coco_500() -> Config:
+    """DETR on COCO, 500 epochs: the paper's best, 42.0 AP.
+
+        python -m train detr_resnet50_coco_500 --data.source=coco:DIR --init_backbone=RESNET50_FILE
+
+    As `detr_resnet50_coco`, the rate dropping after 400 epochs. Not run by us.
+    """
+    short = detr_resnet50_coco()
+    return dataclasses.replace(
+        short,
+        recipe="detr_resnet50_coco_500",
+        optim=dataclasses.replace(_OPTIM, drop_at=400 / 500),
+        steps=500 * _EPOCH,
+    )
+
+
+def detr_finetune() -> Config:
+    """A public DETR on one's own COCO json.
+
+        python -m train.doctor detr_finetune --data.source=coco:DIR --init=CHECKPOINT
+        python -m train detr_finetune --data.source=coco:DIR --init=CHECKPOINT --workdir=RUN
+        python -m eval.detection --workdir=RUN
+
+    CHECKPOINT is the authors' ``detr-r50-e632da11.pth`` or Hugging Face's
+    ``hf://facebook/detr-resnet-50``. DIR has ``annotations/instances_train.json``,
+    ``annotations/instances_val.json`` and the images in ``train/`` and ``val/``, unless
+    ``--data.train_annotations``, ``--data.train_images`` and those of ``eval`` say otherwise. The
+    head for the classes starts anew, all else from the checkpoint.
+    """
+    return Config(
+        recipe="detr_finetune",
+        model=ModelConfig("detr_resnet50"),
+        data=dataclasses.replace(_COCO, source="coco:data", train_split="train", eval_split="val"),
+        task=Detection(),
+        optim=dataclasses.replace(_OPTIM, drop_at=0.8),
+        steps=5_000,
+        batch_size=8,
+        log_every=50,
+        eval_every=500,
+        checkpoint_every=500,
+    )
