@@ -9,7 +9,8 @@ where DETR is a checkout of facebookresearch/detr, whose own code makes its gold
 
 Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`,
 `tokens` (the encoded tokens, or a ResNet's last map), and `config`, a JSON of our model's name and
-fields; a DETR's instead `images` and `valid`, and every output. `parameter_counts.json` has the number of parameters of every model that the zoo registers.
+fields; a DETR's instead `images` and `valid`, and every output. `parameter_counts.json` has the
+number of parameters of every model that the zoo registers.
 """
 
 import argparse

@@ -294,7 +294,7 @@ def _open_tfds(source: str, data_dir: str | None, split: str) -> TfdsLabels:
     features = features_of(builder, source)
     if mask not in features:
         raise DataError(f"data {source!r} has no {mask} among its features {', '.join(features)}")
-    records = records_of(builder, source, split, encoded=(image, mask))
+    records = records_of(builder, source, split, images=(image, mask))
     return TfdsLabels(
         records, f"{builder.info.full_name} {split}", image, mask, class_names, labels
     )
