@@ -5,10 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
-
-from zoo.ops.palette import overlay, palette
-from zoo.types import IGNORE_LABEL
+from matplotlib.patches import Rectangle
 
 
 def draw_confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: Path) -> None:
@@ -99,35 +96,6 @@ def draw_attention_maps(
                 panel.set_ylabel(name)
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
-    figure.savefig(path, dpi=100)
-
-
-def draw_label_maps(
-    examples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    class_names: Sequence[str],
-    path: Path,
-) -> None:
-    """Draws images, a column each, above them with their true and with their predicted labels.
-
-    Args:
-        examples: Images uint8 [h w 3], and true and predicted label maps [h w].
-        class_names: Of the labels; up to 30 of them are listed beside their colours.
-        path: Where the png goes.
-    """
-    figure = Figure(figsize=(2.2 * len(examples) + 2, 6.6), layout="constrained")
-    panels = figure.subplots(3, len(examples), squeeze=False)
-    for column, (image, truth, found) in enumerate(examples):
-        counted = np.where(truth == IGNORE_LABEL, 0, truth)
-        rows = (image, overlay(image, counted), overlay(image, found))
-        for panel, picture in zip(panels[:, column], rows, strict=True):
-            panel.imshow(picture)
-            panel.set(xticks=[], yticks=[])
-    for panel, name in zip(panels[:, 0], ("image", "true", "predicted"), strict=True):
-        panel.set_ylabel(name)
-    if len(class_names) <= 30:
-        colours = palette(len(class_names)) / 255
-        handles = [Patch(color=c, label=n) for c, n in zip(colours, class_names, strict=True)]
-        figure.legend(handles=handles, loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=100)
 
 
