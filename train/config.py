@@ -159,6 +159,7 @@ def _convert(text: str, kind: Any, path: str) -> Any:
             candidates.append(msgspec.json.decode(json))
         except msgspec.DecodeError:
             continue
+    candidates.append([part.strip() for part in text.strip("()[]").split(",")])
     for candidate in candidates:
         try:
             return msgspec.convert(candidate, kind)
