@@ -5,6 +5,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,33 +81,46 @@ def evaluator(
         InputError: While evaluating, if no image can be read.
     """
     predict = predictor(model, data)
+    return lambda variables: gather(partial(predict, variables), examples, batch_size, put)
 
-    def evaluate(variables: Mapping[str, Any]) -> CocoEvaluator:
-        gathered = CocoEvaluator(dict(enumerate(examples.class_names)))
-        batches = prefetch(eval_batches(examples, batch_size), lambda host: (host, put(host)))
-        count = 0
-        with closing(batches):
-            for host, batch in batches:
-                found = jax.device_get(predict(variables, batch))
-                valid = host["valid"]
-                if not valid.any():
-                    continue
-                images = host["index"][valid]
-                count += len(images)
-                detections = detections_from_padded(
-                    images,
-                    found.boxes[valid],
-                    found.labels[valid],
-                    found.scores[valid],
-                    np.ones(found.labels[valid].shape, bool),
-                )
-                truth = concatenate([ground_truth(examples, i) for i in images.tolist()])
-                gathered.update(images, truth, detections)
-        if not count:
-            raise InputError(f"none of the {len(examples)} images can be read")
-        return gathered
 
-    return evaluate
+def gather(
+    predict: Callable[[dict[str, Any]], Any], examples: Dataset, batch_size: int, put: Put
+) -> CocoEvaluator:
+    """What `predict` finds in every image, beside the ground truth.
+
+    Args:
+        predict: Batches to `zoo.predict.Detections`.
+        examples: The images.
+        batch_size: Images at a time.
+        put: Moves a batch to the devices.
+
+    Raises:
+        InputError: If no image can be read.
+    """
+    gathered = CocoEvaluator(dict(enumerate(examples.class_names)))
+    batches = prefetch(eval_batches(examples, batch_size), lambda host: (host, put(host)))
+    count = 0
+    with closing(batches):
+        for host, batch in batches:
+            found = jax.device_get(predict(batch))
+            valid = host["valid"]
+            if not valid.any():
+                continue
+            images = host["index"][valid]
+            count += len(images)
+            detections = detections_from_padded(
+                images,
+                found.boxes[valid],
+                found.labels[valid],
+                found.scores[valid],
+                np.ones(found.labels[valid].shape, bool),
+            )
+            truth = concatenate([ground_truth(examples, i) for i in images.tolist()])
+            gathered.update(images, truth, detections)
+    if not count:
+        raise InputError(f"none of the {len(examples)} images can be read")
+    return gathered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +147,10 @@ class RunDetections:
             return None
 
     def write_results(self, path: Path) -> None:
-        """Writes the detections as COCO's results json, with the data's own ids."""
+        """Writes the detections as COCO's results json, with the data's own ids.
+
+        Classes that the data does not have are left out.
+        """
         _, detections = self.evaluator.gathered()
         source = _source(self.examples)
         found = np.unique(detections.images).tolist()
@@ -152,6 +169,7 @@ class RunDetections:
                 detections.scores.tolist(),
                 strict=True,
             )
+            if source.category_ids[label] is not None
         ]
         path.write_text(json.dumps(entries) + "\n")
 

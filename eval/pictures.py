@@ -125,3 +125,23 @@ def draw_boxes(
         for (left, top, *_), text in zip(np.asarray(found).reshape(-1, 4), texts, strict=True):
             axes.text(left, top, text, color="white", fontsize=7, va="bottom", backgroundcolor="r")
     figure.savefig(path, dpi=100)
+
+
+def draw_images(images: np.ndarray, titles: Sequence[str], path: Path) -> None:
+    """Draws images with a title each.
+
+    Args:
+        images: uint8 [b h w 3].
+        titles: One an image.
+        path: Where the png goes.
+    """
+    columns = min(8, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+        axes.imshow(image)
+        axes.set_title(title, fontsize=8)
+    figure.savefig(path, dpi=100)

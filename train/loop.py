@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -28,7 +26,15 @@ from train.config import Config
 from train.log import MetricsLog, draw_learning_curve
 from train.optim import make_optimizer, make_schedule
 from train.parallel import Parallel
-from train.step import Metrics, TrainState, first_metrics, make_init, make_logged, make_step
+from train.step import (
+    Metrics,
+    TrainState,
+    first_metrics,
+    make_init,
+    make_logged,
+    make_step,
+    with_initial,
+)
 from train.workdir import (
     build,
     check_same,
@@ -129,7 +135,7 @@ class _Run:
             check_same(workdir, config)
             self.resume(self.checkpoints.latest)
         elif (initial := initial_variables(config, model, console)) is not None:
-            self.start_from(initial)
+            self.state = with_initial(self.state, initial, parallel.replicate)
         write_config(workdir, config, self.examples)
         self.batches.set_state(self.saved[1])
         resources.callback(draw_learning_curve, workdir)
@@ -163,15 +169,6 @@ class _Run:
             self.state, self.metrics, step
         )
         self.saved = (step, position)
-
-    def start_from(self, initial: dict[str, Any]) -> None:
-        """Takes variables, of all or a part of the model, for those that it was given at random."""
-        variables = {"params": self.state.params, **self.state.model_state}
-        flat = {**flatten_dict(variables), **flatten_dict(initial)}
-        variables = self.parallel.replicate(unflatten_dict(flat))
-        ema = None if self.config.ema is None else jax.tree.map(jnp.copy, variables)
-        params = variables.pop("params")
-        self.state = self.state.replace(params=params, model_state=variables, ema=ema)
 
     def go(self, received: list[signal.Signals]) -> Result:
         """Takes the steps that are left, or as many as there are before a signal."""

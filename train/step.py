@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from train.config import Config
@@ -77,6 +78,24 @@ def make_init(
         )
 
     return init
+
+
+def with_initial(
+    state: TrainState, initial: Mapping[str, Any], replicate: Callable[[PyTree], PyTree]
+) -> TrainState:
+    """The state with given variables, of all or a part of the model, for those drawn at random.
+
+    Args:
+        state: The first state.
+        initial: Variables by collection.
+        replicate: Puts a tree on all devices.
+    """
+    variables = {"params": state.params, **state.model_state}
+    flat = {**flatten_dict(variables), **flatten_dict(initial)}
+    variables = replicate(unflatten_dict(flat))
+    ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)
+    params = variables.pop("params")
+    return state.replace(params=params, model_state=variables, ema=ema)
 
 
 def make_step(config: Config, model: nn.Module, optimizer: optax.GradientTransformation) -> Step:

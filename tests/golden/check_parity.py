@@ -2,13 +2,15 @@
 
 Too large for the tests; run it by hand where both environments are, in two steps:
 
-    PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/check_parity.py write DIR [CASE ...]
+    PYTHONPATH=../shared/peers:DETR PEERS_PYTHON tests/golden/check_parity.py write DIR [CASE ...]
     PYTHONPATH=. PYTHON tests/golden/check_parity.py read DIR
 
-`write` draws weights from a fresh seed, saves each model as its own users would (safetensors,
-torch.save, save_pretrained) and its logits; `read` loads each file with `zoo.load`, compares, goes
-to timm's names and back where that is possible, and fails beyond 2e-4 of the logits' scale. Every
-case takes up to 1.3 GB of disk; `write` with case names does one at a time.
+where DETR is a checkout of facebookresearch/detr, for its own case alone. `write` draws weights
+from a fresh seed, saves each model as its own users would (safetensors, torch.save,
+save_pretrained) and its outputs; `read` loads each file with `zoo.load`, compares, goes to timm's
+names (a DETR to FAIR's) and back, and fails beyond 2e-4 of an output's scale, for a DETR beyond
+2e-4. A DETR sees a padded batch of two images of different sizes. Every case takes up to 1.3 GB of
+disk; `write` with case names does one at a time.
 """
 
 import json
@@ -31,6 +33,10 @@ CASES = {
     "torchvision_vit": ("torchvision", "vit_base_patch16_224", {}, 224),
     "huggingface_vit": ("huggingface", "vit_base_patch16_224", {}, 224),
     "huggingface_resnet": ("huggingface", "resnet50", {}, 224),
+    "huggingface_detr": ("huggingface", "detr_resnet50", {}, 480),
+    "huggingface_detr_dc5": ("huggingface", "detr_resnet50_dc5", {}, 320),
+    "huggingface_detr_panoptic": ("huggingface", "detr_resnet50_panoptic", {}, 256),
+    "fair_detr": ("fair", "detr_resnet50", {}, 480),
 }
 
 
@@ -52,6 +58,17 @@ def peer(source: str, name: str, side: int):
         names = {"vit_base_patch16_224": "vit_b_16"}
         model = torchvision.models.get_model(names.get(name, name))
         save = lambda path: torch.save(model.state_dict(), path / "model.pth")  # noqa: E731  (one line for each peer)
+    elif source == "fair":
+        model, save = fair_detr()
+    elif name.startswith("detr"):
+        import transformers
+
+        kind = transformers.DetrForObjectDetection
+        classes = {"num_labels": 91}
+        if name.endswith("panoptic"):
+            kind, classes = transformers.DetrForSegmentation, {"num_labels": 250}
+        model = kind(transformers.DetrConfig(dilation=name.endswith("dc5"), **classes))
+        save = model.save_pretrained
     else:
         import transformers
 
@@ -69,6 +86,46 @@ def peer(source: str, name: str, side: int):
     return model.eval(), save
 
 
+def fair_detr():
+    """The authors' own model, and how their training saves it."""
+    import argparse
+
+    import make_golden
+    import torch
+
+    model = make_golden.detr_models()["detr_resnet50"]
+    with torch.no_grad():
+        for name, scale in model.named_buffers():
+            if name.endswith("bn3.weight"):
+                scale.mul_(0.2)  # as in a trained ResNet, whose features do not grow with depth
+
+    def save(path: Path) -> None:
+        state = {"model": model.state_dict(), "epoch": 3, "args": argparse.Namespace(lr=1e-4)}
+        torch.save(state, path / "model.pth")
+
+    return model, save
+
+
+def run_detr(model, side: int) -> dict[str, np.ndarray]:
+    """A DETR's inputs and outputs, by our names, for a padded batch."""
+    import make_golden
+    import torch
+    import transformers
+
+    x, valid = make_golden.padded_batch(side, side * 4 // 3)
+    with torch.no_grad():
+        if isinstance(model, transformers.PreTrainedModel):
+            output = dict(model(x, valid.long()))
+        else:
+            from util.misc import NestedTensor
+
+            output = model(NestedTensor(x, ~valid))
+    names = {"logits": "logits", "pred_logits": "logits", "pred_boxes": "boxes_cxcywh"}
+    names["pred_masks"] = "masks"
+    found = {ours: output[theirs].numpy() for theirs, ours in names.items() if theirs in output}
+    return {"images": x.permute(0, 2, 3, 1).numpy(), "valid": valid.numpy(), **found}
+
+
 def write(folder: Path, cases: list[str]) -> None:
     """Saves the peers' models and logits."""
     import torch
@@ -77,14 +134,17 @@ def write(folder: Path, cases: list[str]) -> None:
         source, name, _, side = CASES[case]
         seed = torch.seed()
         model, save = peer(source, name, side)
-        x = torch.randn(2, 3, side, side)
-        with torch.no_grad():
-            output = model(x)
+        if name.startswith("detr"):
+            arrays = run_detr(model, side)
+        else:
+            x = torch.randn(2, 3, side, side)
+            with torch.no_grad():
+                output = model(x)
+            logits = getattr(output, "logits", output).numpy()
+            arrays = {"images": x.permute(0, 2, 3, 1).numpy(), "logits": logits}
         (folder / case).mkdir(parents=True)
         save(folder / case)
-        logits = getattr(output, "logits", output).numpy()
-        images = x.permute(0, 2, 3, 1).numpy()
-        np.savez(folder / case / "outputs.npz", images=images, logits=logits, seed=seed)
+        np.savez(folder / case / "outputs.npz", seed=seed, **arrays)
 
 
 def read(folder: Path) -> bool:
@@ -97,22 +157,28 @@ def read(folder: Path) -> bool:
     good = bool(found_cases)
     for path in (folder / case for case in found_cases):
         _, name, fields, _ = CASES[path.name]
-        outputs = np.load(path / "outputs.npz")
+        outputs = dict(np.load(path / "outputs.npz"))
+        inputs = [outputs.pop(key) for key in ("images", "valid") if key in outputs]
+        seed = int(outputs.pop("seed"))
         file = next(p for p in path.iterdir() if p.suffix in (".safetensors", ".pth"))
         model, variables, report = zoo.load_with_report(name, file, **fields)
-        logits = np.asarray(jax.jit(model.apply)(variables, outputs["images"]))
-        difference = float(np.abs(logits - outputs["logits"]).max())
-        scale = float(np.abs(outputs["logits"]).max())
+        ours = jax.jit(model.apply)(variables, *inputs)
+        differences, good_outputs = {}, True
+        for key, expected in outputs.items():
+            difference = float(np.abs(getattr(ours, key, ours) - expected).max())
+            scale = float(np.abs(expected).max())
+            differences[key] = {"difference": difference, "scale": scale}
+            good_outputs &= difference <= 2e-4 * (1 if len(inputs) == 2 else scale)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             back = Path(temporary) / "back.safetensors"
-            zoo.save(model, variables, back, source="timm")
+            zoo.save(model, variables, back, source="timm" if len(inputs) == 1 else "fair")
             again = zoo.load(back)[1]
         equal = jax.tree.map(lambda a, b: bool((a == b).all()), variables, again)
         exact = all(jax.tree.leaves(equal))
-        passed = difference <= 2e-4 * scale and exact
+        passed = good_outputs and exact
         good &= passed
-        found = {"case": path.name, "found": report.source, "difference": difference}
-        found |= {"scale": scale, "exact_round_trip": exact, "seed": int(outputs["seed"])}
+        found = {"case": path.name, "found": report.source, **differences}
+        found |= {"exact_round_trip": exact, "seed": seed}
         print(json.dumps(found | {"resized": list(report.resized), "passed": passed}), flush=True)
     print("absent:", ", ".join(case for case in CASES if case not in found_cases) or "none")
     return good

@@ -9,12 +9,13 @@ where DETR is a checkout of facebookresearch/detr, whose own code makes its gold
 
 Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`,
 `tokens` (the encoded tokens, or a ResNet's last map), and `config`, a JSON of our model's name and
-fields; a DETR's instead `images` and `valid`, and every output. `parameter_counts.json` has the
-number of parameters of every model that the zoo registers.
+fields; those of a DETR have `valid` beside the images, and every output under its name in ours.
+`parameter_counts.json` has the number of parameters of every model that the zoo registers.
 """
 
 import argparse
 import collections
+import gzip
 import json
 import random
 import re
@@ -343,10 +344,21 @@ DETR |= {"num_encoder_layers": 2, "num_decoder_layers": 2}
 def padded_batch(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Two images of different sizes, NCHW with zeros around them, and True on their pixels."""
     x, valid = torch.zeros(2, 3, height, width), torch.zeros(2, height, width, dtype=torch.bool)
-    for i, (rows, columns) in enumerate([(height - 9, width), (height, width - 13)]):
+    for i, (rows, columns) in enumerate([(height * 3 // 4, width), (height, width * 2 // 3)]):
         x[i, :, :rows, :columns] = images(rows, columns)[0]
         valid[i, :rows, :columns] = True
     return x, valid
+
+
+def randomise_detr(model: torch.nn.Module) -> torch.nn.Module:
+    """As `randomise`, with norms around the identity, so that images and queries still differ."""
+    with torch.no_grad():
+        for name, tensor in randomise(model).state_dict().items():
+            if name.endswith("weight") and tensor.ndim == 1:
+                tensor.add_(1)
+            elif "query" in name:
+                tensor.mul_(5)
+    return model
 
 
 def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | None = None) -> None:
@@ -372,7 +384,7 @@ def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | N
     weights = model.state_dict() if weights is None else weights
     np.savez_compressed(
         HERE / f"{case}.npz",
-        config=json.dumps({"name": "detr_nano", "fields": {**DETR, **fields}}),
+        config=json.dumps({"name": "detr_resnet50", "fields": {**DETR, **fields}}),
         images=x.permute(0, 2, 3, 1).numpy(),
         valid=valid.numpy(),
         **{k: v.numpy() for k, v in arrays.items()},
@@ -419,7 +431,7 @@ def fair_detr() -> None:
             return_intermediate_dec=True,
             **layers,
         )
-        model = randomise(Detr(joiner, transformer, 4, 6, aux_loss=True))
+        model = randomise_detr(Detr(joiner, transformer, 4, 6, aux_loss=True))
         dims = narrow["channels"][:stages]
         body = {"block": "basic" if block is BasicBlock else "bottleneck", "norm": "frozen"}
         body |= {"num_blocks": depths, "stage_dims": dims, "stem_dim": 64}
@@ -435,7 +447,7 @@ def huggingface_detr() -> None:
         "huggingface_detr_panoptic": (
             transformers.DetrForSegmentation,
             8,
-            ([4, 8, 4, 8], [1, 1, 1, 1]),
+            ([4, 4, 4, 8], [1, 1, 1, 1]),
         ),
     }
     for case, (kind, heads, (dims, depths)) in cases.items():
@@ -460,7 +472,7 @@ def huggingface_detr() -> None:
             decoder_layers=num_layers,
             **widths,
         )
-        model = randomise(kind(config))
+        model = randomise_detr(kind(config))
         weights = None
         if not masks:
             with tempfile.TemporaryDirectory() as folder:
@@ -530,8 +542,65 @@ def parameter_counts() -> None:
         models["unet"] = TorchUNet(4, 64, 2, "valid", False, "none")
         models["unet_same"] = TorchUNet(4, 64, 2, "same", False, "batch")
         models["unet_nano"] = TorchUNet(3, 16, 2, "same", False, "batch")
-    counts = {name: sum(p.numel() for p in m.parameters()) for name, m in sorted(models.items())}
+        models |= detr_models()
+    counts = {name: count(model) for name, model in sorted(models.items())}
     (HERE / "parameter_counts.json").write_text(json.dumps(counts, indent=2) + "\n")
+
+
+def count(model: torch.nn.Module) -> int:
+    """Parameters; the scales and biases of frozen norms, which torch has as buffers, too."""
+    frozen = [x for name, x in model.named_buffers() if name.endswith(("weight", "bias"))]
+    return sum(x.numel() for x in (*model.parameters(), *frozen))
+
+
+def detr_models() -> dict[str, torch.nn.Module]:
+    """The authors' own models, and their code around a small ResNet of Hugging Face's."""
+    fair_modules()
+    from models.backbone import BackboneBase, FrozenBatchNorm2d, Joiner
+    from models.detr import DETR as Detr
+    from models.position_encoding import PositionEmbeddingSine
+    from models.segmentation import DETRsegm
+    from models.transformer import Transformer
+
+    def build(name: str, num_classes: int = 91, *, dilation: bool = False) -> torch.nn.Module:
+        dilated = [False, False, dilation]
+        resnet = torchvision.models.get_model(
+            name, replace_stride_with_dilation=dilated, norm_layer=FrozenBatchNorm2d
+        )
+        backbone = Joiner(
+            BackboneBase(resnet, True, 2048, True), PositionEmbeddingSine(128, normalize=True)
+        )
+        backbone.num_channels = 2048
+        transformer = Transformer(256, return_intermediate_dec=True)
+        return Detr(backbone, transformer, num_classes, 100)
+
+    small = {"embedding_size": 48, "hidden_sizes": [48, 96], "depths": [2, 2]}
+    small |= {"layer_type": "basic", "out_features": ["stage2"]}
+    body = transformers.ResNetBackbone(transformers.ResNetConfig(**small))
+    backbone = Joiner(body, PositionEmbeddingSine(64, normalize=True))
+    backbone.num_channels = 96
+    transformer = Transformer(128, 8, 3, 3, 256, normalize_before=True)
+    return {
+        "detr_resnet50": build("resnet50"),
+        "detr_resnet50_dc5": build("resnet50", dilation=True),
+        "detr_resnet50_panoptic": DETRsegm(build("resnet50", 250)),
+        "detr_resnet101": build("resnet101"),
+        "detr_resnet101_dc5": build("resnet101", dilation=True),
+        "detr_nano": Detr(backbone, transformer, 91, 20),
+    }
+
+
+def fair_names() -> None:
+    """Names and shapes of the tensors in the authors' own checkpoints of DETR."""
+    with torch.device("meta"):
+        models = detr_models()
+    del models["detr_nano"]
+    names = {
+        model: {name: list(tensor.shape) for name, tensor in state.state_dict().items()}
+        for model, state in models.items()
+    }
+    text = json.dumps(names, separators=(",", ":"))
+    (HERE / "fair_detr_names.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def data_transforms() -> None:
@@ -613,6 +682,7 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     fair_detr()
     huggingface_detr()
+    fair_names()
     torch.manual_seed(0)
     smp_unet()
     torch_unets()

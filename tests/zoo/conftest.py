@@ -26,6 +26,13 @@ class Golden:
     images: jax.Array
     logits: np.ndarray
     tokens: np.ndarray | None
+    outputs: dict[str, np.ndarray]
+    valid: jax.Array | None = None
+
+    @property
+    def inputs(self) -> tuple:
+        """What the model is called with."""
+        return (self.images,) if self.valid is None else (self.images, self.valid)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -45,6 +52,7 @@ def golden() -> Callable[[str], Golden]:
         config = json.loads(str(arrays.pop("config")))
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["fields"].items()}
         weights = {k.removeprefix("weights/"): v for k, v in arrays.items() if "weights/" in k}
+        outputs = {k: v for k, v in arrays.items() if "/" not in k and k not in ("images", "valid")}
         return Golden(
             config["name"],
             fields,
@@ -53,6 +61,8 @@ def golden() -> Callable[[str], Golden]:
             jnp.asarray(arrays["images"]),
             arrays["logits"],
             arrays.get("tokens"),
+            outputs,
+            jnp.asarray(arrays["valid"]) if "valid" in arrays else None,
         )
 
     return read

@@ -8,12 +8,14 @@ from PIL import Image
 
 import zoo
 from zoo.data.transforms import normalize, resize_and_crop
+from zoo.models.detr import DetrOutput
 from zoo.ops.palette import overlay
 from zoo.ops.tiles import Tiling
 from zoo.predict import (
     PixelPredictions,
     make_tiling,
     predict_classes,
+    predict_detections,
     predict_pixels,
     predict_tiled,
 )
@@ -128,3 +130,15 @@ def test_zoo_predict_says_what_it_cannot_do(segmenter):
             zoo.predict(*segmenter, image)
     with pytest.raises(InputError, match="predict knows no Dense; it knows BackboneUNet, "):
         zoo.predict(nn.Dense(3), {}, np.zeros((4, 4, 3), np.uint8))
+
+
+def test_detections_are_pixels_of_the_sizes_and_never_no_object():
+    logits = jnp.log(jnp.array([[[0.1, 0.3, 0.6], [0.7, 0.2, 0.1]]]))
+    boxes = jnp.array([[[0.5, 0.5, 1.0, 0.5], [0.25, 0.75, 0.5, 0.25]]])
+    nothing = jnp.zeros((0, 1, 2, 3))
+    output = DetrOutput(logits, boxes, nothing, jnp.zeros((0, 1, 2, 4)))
+    found = jax.jit(predict_detections)(output, jnp.array([[480, 640]]))
+    np.testing.assert_allclose(found.boxes, [[[0, 120, 640, 360], [0, 300, 320, 420]]], rtol=1e-6)
+    np.testing.assert_allclose(found.scores, [[0.3, 0.7]], rtol=1e-6)
+    np.testing.assert_array_equal(found.labels, [[1, 0]])
+    assert found.labels.dtype == jnp.int32

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from train.config import Config
 from train.recipes.detr import (
     detr_digit_scenes,
+    detr_digit_scenes_short,
     detr_finetune,
     detr_resnet50_coco,
     detr_resnet50_coco_500,
@@ -16,6 +17,7 @@ from train.recipes.segmentation import unet_digit_scenes, unet_folder, unet_oxfo
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "detr_digit_scenes": detr_digit_scenes,
+    "detr_digit_scenes_short": detr_digit_scenes_short,
     "detr_finetune": detr_finetune,
     "detr_resnet50_coco": detr_resnet50_coco,
     "detr_resnet50_coco_500": detr_resnet50_coco_500,

@@ -48,18 +48,28 @@ def detr_digit_scenes() -> Config:
     """
     return Config(
         recipe="detr_digit_scenes",
-        model=ModelConfig("detr_nano", {"pre_norm": True}),
-        data=DetectionData(threads=2),
+        model=ModelConfig("detr_nano"),
+        data=DetectionData(train_split="train[:500000]", threads=2),
         task=Detection(),
         optim=OptimConfig(
             learning_rate=1e-3, warmup_steps=200, weight_decay=1e-4, b2=0.99, clip_norm=0.1
         ),
-        steps=20_000,
+        steps=32_000,
         batch_size=16,
         log_every=100,
-        eval_every=2_000,
+        eval_every=4_000,
         checkpoint_every=1_000,
         ema=0.999,
+    )
+
+
+def detr_digit_scenes_short() -> Config:
+    """The small DETR on digit scenes, for as long as a demonstration may take.
+
+    python -m train detr_digit_scenes_short --workdir=DIR
+    """
+    return dataclasses.replace(
+        detr_digit_scenes(), recipe="detr_digit_scenes_short", steps=8_000, eval_every=2_000
     )
 
 

@@ -1,4 +1,4 @@
-"""Detection as the prediction of a set (DETR, arXiv 2005.12872)."""
+"""Detection, with or without masks, as the prediction of a set (DETR, arXiv 2005.12872)."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from flax import linen as nn
 import eval.detectors
 from train.tasks import Batch, Mean, Put
 from zoo.data import Dataset, DetectionData, normalize, open_detection, valid_pixels
-from zoo.losses.detection import set_losses
+from zoo.losses.detection import mask_losses, set_losses
 from zoo.ops.boxes import xyxy_to_cxcywh
 from zoo.types import InputError
 
@@ -25,6 +25,8 @@ class Detection:
         class_weight: Of the cross-entropy in the loss.
         l1_weight: Of the boxes' L1 distance in the loss.
         giou_weight: Of 1 - GIoU in the loss.
+        focal_weight: Of the masks' focal loss, for a model and data with masks.
+        dice_weight: Of the masks' dice loss, likewise.
         class_cost: Of the class's probability in the matching.
         l1_cost: Of the boxes' L1 distance in the matching.
         giou_cost: Of GIoU in the matching.
@@ -34,6 +36,8 @@ class Detection:
     class_weight: float = 1.0
     l1_weight: float = 5.0
     giou_weight: float = 2.0
+    focal_weight: float = 1.0
+    dice_weight: float = 1.0
     class_cost: float = 1.0
     l1_cost: float = 5.0
     giou_cost: float = 2.0
@@ -53,8 +57,8 @@ class Detection:
         return open_detection(data, split)
 
     def model_fields(self, data: DetectionData, dataset: Dataset) -> dict[str, Any]:
-        """As many classes as the data has."""
-        return {"num_classes": dataset.num_classes}
+        """As many classes as the data has, and whether it has masks."""
+        return {"num_classes": dataset.num_classes, "masks": data.masks}
 
     def init(self, model: nn.Module, key: jax.Array, batch: Batch) -> Mapping[str, Any]:
         """The model's variables for images of that shape."""
@@ -72,6 +76,7 @@ class Detection:
             "boxes_cxcywh": jnp.where(batch["box_valid"][..., None], boxes, 0.5),
             "box_valid": batch["box_valid"],
             "valid": batch["valid"],
+            **({"masks": batch["masks"]} if data.masks else {}),
         }
 
     def loss(
@@ -103,6 +108,11 @@ class Detection:
             "l1": Mean(self.l1_weight * sums.l1.sum(), sums.num_boxes),
             "giou": Mean(self.giou_weight * sums.giou.sum(), sums.num_boxes),
         }
+        if output.masks is not None:
+            valid = batch["box_valid"] & batch["valid"][:, None]
+            focal, dice = mask_losses(output.masks, batch["masks"], sums.queries[-1], valid)
+            losses["focal"] = Mean(self.focal_weight * focal, sums.num_boxes)
+            losses["dice"] = Mean(self.dice_weight * dice, sums.num_boxes)
         metrics = {
             "class_accuracy": Mean(sums.class_hits, sums.num_boxes),
             "cardinality_error": Mean(sums.cardinality_error, sums.num_images),

@@ -87,7 +87,9 @@ def resize_picture(picture: Picture, size: Size, *, fast: bool = False) -> Pictu
     if picture.size == size:
         return picture
     # Multiplied before divided, an edge of the image stays one.
-    after, before = (np.float32([width, height] * 2) for height, width in (size, picture.size))
+    after, before = (
+        np.array([width, height] * 2, np.float32) for height, width in (size, picture.size)
+    )
     return dataclasses.replace(
         picture,
         image=(fast_resize if fast else resize)(picture.image, size, "bilinear"),

@@ -5,6 +5,8 @@ parts of a batch, devices and hosts: every figure of the reference (facebookrese
 over the whole global batch divided by the sum of its normaliser over the same.
 """
 
+from typing import no_type_check
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,6 +17,7 @@ from zoo.ops import boxes as box_ops
 from zoo.ops.matching import match
 
 
+@no_type_check  # JAX makes trees of anything of it
 class SetLosses(struct.PyTreeNode):
     """Sums over the images of a batch, unweighted; ``l`` counts decoder layers, the final one last.
 

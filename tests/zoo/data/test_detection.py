@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from zoo.data import DataError, DetectionData, eval_batches, open_detection, train_batches
 from zoo.data.detection import choose_bucket
@@ -189,6 +190,19 @@ def test_masks_of_every_form_are_given(config):
                 np.testing.assert_allclose(box, extent, atol=0.75)
     crowd = dataset.source.annotations(0)
     assert crowd.masks.areas()[crowd.crowd].tolist() == [60 * 80]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_masks_are_pycocotools(config, coco):
+    official = COCO(str(coco / "annotations" / "instances_val2017.json"))
+    source = open_detection(replace(config, masks=True), "eval").source
+    for index in range(len(source)):
+        found = source.annotations(index)
+        theirs = official.loadAnns(official.getAnnIds([found.image_id]))
+        expected = [official.annToMask(annotation) for annotation in theirs]
+        assert len(found) == len(expected)
+        for mask, other in zip(found.masks.to_arrays(), expected, strict=True):
+            np.testing.assert_array_equal(mask, other)
 
 
 def test_an_image_is_resized_as_detr_does_and_into_its_bucket(config):

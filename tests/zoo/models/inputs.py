@@ -14,13 +14,30 @@ def images(name: str, model: Any, count: int) -> tuple:
     return (jax.random.normal(jax.random.key(5), (count, *zoo.preprocessing(name).size, 3)),)
 
 
+def padded_images(name: str, model: Any, count: int) -> tuple:
+    """Drawn images of different sizes, and the pixels of the batch that are theirs."""
+    (batch,) = images(name, model, count)
+    _, height, width, _ = batch.shape
+    rows, columns = (size - size // 8 * (jnp.arange(count) % 4) for size in (height, width))
+    inside = jnp.arange(height)[:, None] < rows[:, None, None]
+    return batch, inside & (jnp.arange(width) < columns[::-1, None, None])
+
+
 # (registered name, model, count) -> positional arguments for `count` examples, by module class.
 INPUTS: dict[str, Callable[[str, Any, int], tuple]] = {
     "BackboneUNet": images,
+    "Detr": padded_images,
     "MlpMixer": images,
     "ResNet": images,
     "UNet": images,
     "ViT": images,
+}
+
+
+# Parameters that cannot learn, by module class. DETR's decoder starts with zeros, which the scale
+# of the first norm multiplies.
+WITHOUT_GRADIENT: dict[str, list[str]] = {
+    "Detr": ["['params']['decoder_0']['norm1']['scale']"],
 }
 
 

@@ -1,6 +1,11 @@
 """Each source's name map, in both directions, against what the peer computed."""
 
+import gzip
+import json
+from pathlib import Path
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -11,7 +16,7 @@ from zoo.weights import Checkpoint, load_variables, open_checkpoint
 from zoo.weights.load import load_report
 from zoo.weights.maps import dense, plan
 from zoo.weights.sources import SOURCES, name_maps
-from zoo.weights.tree import flatten
+from zoo.weights.tree import abstract_leaves, flatten
 
 CASES = {
     "timm_vit_token": "timm",
@@ -26,6 +31,10 @@ CASES = {
     "huggingface_vit_model": "huggingface",
     "huggingface_resnet_basic": "huggingface",
     "huggingface_resnet_bottleneck": "huggingface",
+    "fair_detr": "fair",
+    "fair_detr_dc5": "fair",
+    "huggingface_detr": "huggingface",
+    "huggingface_detr_panoptic": "huggingface",
     "big_vision_vit": "big_vision",
     "vision_transformer_vit": "big_vision",
     "smp_unet": "smp",
@@ -55,7 +64,8 @@ def test_reads_what_the_peer_wrote(case):
     assert not report.resized and not report.reinitialised
     counters = {name for name in peer.weights if name.endswith("num_batches_tracked")}
     assert set(report.dropped) == counters
-    logits = jax.jit(model.apply)(variables, peer.images)
+    output = jax.jit(model.apply)(variables, *peer.inputs)
+    logits = getattr(output, "logits", output)
     tolerance = 2e-5 * max(1, np.abs(peer.logits).max())
     np.testing.assert_allclose(logits, peer.logits, atol=tolerance)
 
@@ -154,3 +164,57 @@ def test_positions_that_are_no_grid(golden, tmp_path):
 def test_a_leaf_without_a_name_is_an_error():
     with pytest.raises(ValueError, match=r"no name for params/b/kernel \(1 such\)"):
         plan(dense("a", "a"), ["params/a/kernel", "params/a/bias", "params/b/kernel"])
+
+
+@pytest.mark.parametrize("name", zoo.list_models("detr_resnet*"))
+def test_fair_names_are_those_of_the_authors_code(name):
+    """Every name and shape of a full-size checkpoint, and no other."""
+    file = Path(__file__).parents[2] / "golden" / "fair_detr_names.json.gz"
+    expected = json.loads(gzip.decompress(file.read_bytes()))[name]
+    fields = {"num_classes": 250} if "panoptic" in name else {}
+    model = zoo.create(name, **fields)
+    leaves = abstract_leaves(model)
+    written = {}
+    for step in plan(name_maps(model, "fair")[0].rules(model), leaves):
+        arrays = [np.broadcast_to(np.float32(0), leaves[path].shape) for path in step.ours]
+        written[step.theirs] = list(step.layout.write(*arrays).shape)
+    assert written == expected
+
+
+def test_timm_names_inside_hugging_faces_detr(golden):
+    """The hub's files have timm's names for the backbone; only that part of a golden differs."""
+    peer = golden("fair_detr")
+    for file in (True, False):
+        maps = name_maps(peer.model, "huggingface")
+        name_map = maps[0 if file else 2]
+        flat = {k: np.asarray(v) for k, v in flatten(peer.variables).items()}
+        steps = plan(name_map.rules(peer.model), flat)
+        tensors = {s.theirs: s.layout.write(*(flat[name] for name in s.ours)) for s in steps}
+        body = "model.backbone.conv_encoder.model." if file else "model.backbone.model."
+        assert {f"{body}conv1.weight", f"{body}layer2.1.bn2.running_var"} <= tensors.keys()
+        readers = {name: lambda x=x: x for name, x in tensors.items()}
+        again, report = load_variables(peer.model, Checkpoint(Path("file"), "npz", readers))
+        assert (report.source, report.dropped) == ("huggingface", {})
+        jax.tree.map(np.testing.assert_array_equal, again, peer.variables)
+
+
+def test_fine_tuning_a_detr_makes_a_new_class_head_alone(golden, tmp_path):
+    peer = golden("fair_detr")
+    np.savez(tmp_path / "weights.npz", **peer.weights)
+    fields = {**peer.fields, "num_classes": 9}
+    _, variables, report = zoo.load_with_report(peer.name, tmp_path / "weights.npz", **fields)
+    assert set(report.reinitialised) == {"params/head/kernel", "params/head/bias"}
+    assert variables["params"]["head"]["kernel"].shape == (32, 10)
+    before = {**peer.variables["params"], "head": None}
+    jax.tree.map(np.testing.assert_array_equal, {**variables["params"], "head": None}, before)
+    assert jnp.any(variables["params"]["head"]["kernel"] != 0)
+
+
+def test_another_number_of_queries_is_one_clear_error(golden):
+    peer = golden("fair_detr")
+    model = peer.model.clone(num_queries=7)
+    with pytest.raises(
+        InputError, match=r"query_embed \(\[6, 32\] in the file, \[7, 32\]"
+    ) as error:
+        load_variables(model, peer.checkpoint, new_head=True)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,216 @@
+import io
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+import eval.detection
+import zoo
+from train import doctor as doctor_command
+from train.checks.detection import box_problems
+from train.config import override
+from train.log import read_metrics
+from train.loop import _Run, train
+from train.recipes import RECIPES
+from zoo.data.annotations import Annotations
+from zoo.data.digit_scenes import draw_scene
+
+TINY = (
+    "--model.hidden_dim=16",
+    "--model.num_heads=2",
+    "--model.mlp_dim=16",
+    "--model.num_encoder_layers=1",
+    "--model.num_decoder_layers=2",
+    '--model.backbone_fields={"num_blocks": [1], "stage_dims": [8], "stem_dim": 8}',
+    "--batch_size=8",
+    "--optim.warmup_steps=5",
+    "--data.threads=2",
+)
+SCENES = ("--data.train_split=train[:50]", "--data.eval_split=test[:12]")
+CATEGORIES = {0: 7, 1: 3, 2: 90}  # category ids of three digits, neither contiguous nor in order
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Scenes with the digits 0 to 2 annotated as one's own COCO json would be, and their folder."""
+
+    def write(change=lambda file: file):
+        for split, count in (("train", 20), ("val", 8)):
+            folder = tmp_path / "own" / split
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder.parent / "annotations").mkdir(exist_ok=True)
+            images, annotations = [], []
+            for index in range(count):
+                scene = draw_scene("train" if split == "train" else "test", index)
+                size = (64, 64) if index % 2 else (64, 48)  # height, width
+                Image.fromarray(scene.image[: size[0], : size[1]]).save(folder / f"{index}.png")
+                name = f"{index}.png"
+                images.append(dict(id=500 - index, file_name=name, height=size[0], width=size[1]))
+                for label, (left, top, right, bottom) in zip(
+                    scene.labels.tolist(), scene.boxes.tolist(), strict=True
+                ):
+                    if label in CATEGORIES and right <= size[1]:
+                        box = [left, top, right - left, bottom - top]
+                        annotations.append(
+                            dict(
+                                id=len(annotations) + 1,
+                                image_id=500 - index,
+                                category_id=CATEGORIES[label],
+                                bbox=box,
+                                area=box[2] * box[3],
+                                iscrowd=0,
+                            )
+                        )
+            categories = [dict(id=i, name=f"digit {digit}") for digit, i in CATEGORIES.items()]
+            file = dict(images=images, annotations=annotations, categories=categories)
+            path = folder.parent / "annotations" / f"instances_{split}.json"
+            path.write_text(json.dumps(change(file)))
+        return tmp_path / "own"
+
+    return write
+
+
+def own_data(folder):
+    return (
+        f"--data.source=coco:{folder}",
+        "--data.train_split=train",
+        "--data.eval_split=val",
+        "--data.buckets=[[64,64],[64,48]]",
+    )
+
+
+def run(workdir, *overrides):
+    output = io.StringIO()
+    config = override(RECIPES["detr_digit_scenes"](), [*TINY, *overrides])
+    return train(config, workdir, Console(file=output, width=200)), output.getvalue()
+
+
+def doctor(tmp_path, *arguments):
+    return doctor_command.main(
+        ["detr_digit_scenes", f"--workdir={tmp_path / 'doctor'}", *TINY, *arguments]
+    )
+
+
+def test_a_run_is_scored_during_training_and_again_from_its_folder(tmp_path, capsys):
+    steps = ("--steps=6", "--log_every=3", "--eval_every=6", "--checkpoint_every=6")
+    result, _ = run(tmp_path / "run", *SCENES, *steps)
+    entries = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert {"train/class", "train/l1", "train/giou", "train/class_accuracy"} < entries[0].keys()
+    assert entries[-1]["eval/AP"] == result.figures["AP"]
+    assert (tmp_path / "run" / "pictures" / "6" / "detections.png").stat().st_size > 10_000
+
+    arguments = [f"--workdir={tmp_path / 'run'}", f"--json={tmp_path / 'o.json'}"]
+    arguments += [f"--results={tmp_path / 'results.json'}", f"--plots={tmp_path / 'plots'}"]
+    assert eval.detection.main([*arguments, "--checkpoint=last"]) == 0
+    figures = json.loads((tmp_path / "o.json").read_text())
+    assert {name: figures[name] for name in result.figures} == result.figures
+    assert figures["step"] == 6
+    assert capsys.readouterr().out.count("Average") == 12
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert len(found) == 12 * zoo.create("detr_nano").num_queries
+    assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"worst.png", "confusion.png"}
+
+
+def test_own_coco_json_with_ids_that_are_not_contiguous(coco, tmp_path, capsys):
+    folder = coco()
+    assert doctor(tmp_path, *own_data(folder), "--overfit_steps=0") == 0
+    output = capsys.readouterr().out
+    assert "ground truth as predictions: AP 1.0000" in output
+    for category, name in ((3, "digit 1"), (7, "digit 0"), (90, "digit 2")):
+        assert any(f" {category} " in line and name in line for line in output.splitlines())
+    assert (tmp_path / "doctor" / "targets.png").exists()
+
+    steps = ("--steps=4", "--log_every=4", "--eval_every=4", "--checkpoint_every=4")
+    run(tmp_path / "run", *own_data(folder), *steps)
+    results = tmp_path / "results.json"
+    arguments = [f"--workdir={tmp_path / 'run'}", f"--results={results}", "--checkpoint=last"]
+    assert eval.detection.main([*arguments, f"--json={tmp_path / 'a.json'}"]) == 0
+    found = json.loads(results.read_text())
+    assert {entry["category_id"] for entry in found} <= set(CATEGORIES.values())
+    assert {entry["image_id"] for entry in found} == set(range(493, 501))
+    # The files say the same as the run.
+    annotations = folder / "annotations" / "instances_val.json"
+    arguments = [f"--annotations={annotations}", f"--predictions={results}"]
+    assert eval.detection.main([*arguments, f"--json={tmp_path / 'b.json'}"]) == 0
+    a, b = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
+    assert [a[key] for key in ("AP50", "AR100")] == pytest.approx([b["AP50"], b["AR100"]], abs=1e-3)
+
+
+def edit(key, function):
+    def change(file):
+        for annotation in file["annotations"]:
+            annotation[key] = function(annotation[key])
+        return file
+
+    return change
+
+
+MISTAKES = {
+    "category ids 2..89 are shifted by one": edit("category_id", lambda i: i - 1),
+    "look like [x1, y1, x2, y2]": edit("bbox", lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]),
+    "look like shares of the image": edit("bbox", lambda b: [value / 64 for value in b]),
+    "belong to images of another size": edit("bbox", lambda b: [value * 4 for value in b]),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_the_doctor_names_the_mistake(coco, tmp_path, capsys, caplog, message):
+    caplog.set_level(logging.ERROR)
+    folder = coco(MISTAKES[message])
+    assert doctor(tmp_path, *own_data(folder), "--overfit_steps=0") == 1
+    assert message in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_category_without_boxes_is_a_problem(coco, tmp_path, capsys):
+    def add(file):
+        file["categories"].append(dict(id=91, name="dragon"))
+        return file
+
+    assert doctor(tmp_path, *own_data(coco(add)), "--overfit_steps=0") == 1
+    assert "train: category 91 (dragon) has no box" in capsys.readouterr().out
+
+
+def test_boxes_that_are_right_are_no_problem():
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 50, (40, 2))
+    boxes = np.concatenate([corner, rng.uniform(1, 50, (40, 2))], axis=1)
+    no = np.zeros(40, bool)
+    found = Annotations(1, (100, 100), boxes, np.zeros(40, np.int32), np.ones(40), no, no)
+    assert box_problems([found]) == []
+
+
+def test_the_doctor_overfits_a_batch(tmp_path, capsys):
+    arguments = (*SCENES, "--overfit_steps=25", "--optim.learning_rate=0.003")
+    assert doctor(tmp_path, *arguments) == 0
+    assert "all is well" in capsys.readouterr().out
+    assert doctor(tmp_path, *SCENES, "--overfit_steps=3", "--optim.learning_rate=0") == 1
+    assert "PROBLEM: the loss of one batch only goes from" in capsys.readouterr().out
+
+
+def test_mixed_sizes_compile_a_program_a_bucket(coco, tmp_path, monkeypatch):
+    runs = []
+
+    def remember(self, *arguments):
+        original(self, *arguments)
+        runs.append(self)
+
+    original = _Run.__init__
+    monkeypatch.setattr(_Run, "__init__", remember)
+    run(tmp_path / "run", *own_data(coco()), "--steps=12", "--eval_every=12", "--log_every=12")
+    assert runs[0].step._cache_size() == 2
+
+
+def test_masks_are_trained_on_too(tmp_path):
+    backbone = '{"num_blocks": [1, 1, 1, 1], "stage_dims": [8, 8, 8, 8], "stem_dim": 8}'
+    sizes = ("--model.hidden_dim=64", "--model.num_heads=8")  # the head's norms have 8 groups
+    masks = ("--data.masks=true", f"--model.backbone_fields={backbone}", *sizes)
+    steps = ("--steps=2", "--log_every=1", "--eval_every=2", "--checkpoint_every=2")
+    run(tmp_path / "run", *SCENES, *steps, *masks)
+    first, last = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    parts = ("class", "l1", "giou", "focal", "dice")
+    total = sum(first[f"train/{part}"] for part in parts)
+    assert first["train/loss"] == pytest.approx(total, rel=1e-5)
+    assert 0 < last["train/dice"] < 1.0

@@ -1,0 +1,145 @@
+"""python -m train.doctor RECIPE --workdir=DIR --field.sub=value ...
+
+Checks a recipe and its data before an expensive run: shows how classes and annotations are read,
+draws a batch with its targets, scores the ground truth as if it were predicted, and overfits one
+batch. Takes the fields of ``python -m train RECIPE``; ``--overfit_steps=0`` skips the last check.
+The exit code is 0 if all is well, 1 if something is wrong, and 2 for bad input.
+"""
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from train.checks import CHECKS
+from train.config import Config, ConfigError, override
+from train.optim import make_optimizer
+from train.parallel import Parallel
+from train.recipes import RECIPES
+from train.step import make_init, make_step, with_initial
+from train.tasks import Batch
+from train.workdir import build, complete, initial_variables
+from zoo.data import DataError, train_batches
+from zoo.registry import unknown
+from zoo.types import InputError
+
+_DRAWN = 16  # images of a batch that are drawn
+_FALL = 0.8  # what is left of the loss of a batch, at most, once it has been overfitted
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    console = Console(markup=False, highlight=False)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        console.print((__doc__ or "").strip())
+        return 0
+    try:
+        problems = _examine(arguments[0], list(arguments[1:]), console)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for problem in problems:
+        console.print(f"PROBLEM: {problem}", soft_wrap=True)
+    if not problems:
+        console.print("all is well")
+    return 1 if problems else 0
+
+
+def _examine(recipe: str, arguments: list[str], console: Console) -> list[str]:
+    if recipe not in RECIPES:
+        raise ConfigError(unknown("recipe", recipe, RECIPES))
+    own = {"--workdir": f"runs/{recipe}_doctor", "--overfit_steps": "50"}
+    for text in [text for text in arguments if text.partition("=")[0] in own]:
+        name, _, own[name] = text.partition("=")
+        arguments.remove(text)
+    if not own["--overfit_steps"].isdecimal():
+        raise ConfigError(f"--overfit_steps={own['--overfit_steps']} is no number of steps")
+    config = override(RECIPES[recipe](), arguments)
+    folder = Path(own["--workdir"]).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    return examine(config, folder, console, int(own["--overfit_steps"]))
+
+
+def examine(config: Config, folder: Path, console: Console, overfit_steps: int) -> list[str]:
+    """Checks a recipe; returns a line for everything that is wrong with it.
+
+    Args:
+        config: The recipe's, with all overrides.
+        folder: Where pictures go.
+        console: Where findings are shown.
+        overfit_steps: Steps on one batch; 0 for none.
+
+    Raises:
+        InputError: If the settings do not fit together, or the data cannot be read.
+    """
+    task, data = config.task, config.data
+    checks = CHECKS[type(task)]
+    try:
+        train, held_out = task.open(data, "train"), task.open(data, "eval")
+    except DataError as error:
+        if (why := checks.explain(config)) is None:
+            raise
+        return [str(error), why]
+    findings = checks.inspect(data, train, held_out)
+    console.print(findings.table)
+    console.print("\n".join(findings.notes), soft_wrap=True)
+    problems = findings.problems
+
+    config = complete(config, train)
+    parallel = Parallel(config)
+    with closing(train_batches(train, config.batch_size, seed=config.seed)) as batches:
+        batch = next(batches)
+    path = folder / "targets.png"
+    checks.draw(data, train, {name: values[:_DRAWN] for name, values in batch.items()}, path)
+    console.print(f"a batch with its targets: {path}", soft_wrap=True)
+
+    figures = checks.score_truth(data, held_out, config.batch_size, parallel.put)
+    best = figures[task.best]
+    console.print(f"ground truth as predictions: {task.best} {best:.4f}")
+    if best < 0.999:
+        problems.append(
+            f"the ground truth as predictions has {task.best} {best:.4f} instead of 1: targets get"
+            " lost or changed on the way to the model, or are wrong themselves"
+        )
+    if overfit_steps:
+        losses = overfit(config, parallel, batch, overfit_steps, console)
+        console.print(f"one batch, {len(losses)} steps: loss {losses[0]:.4g} -> {losses[-1]:.4g}")
+        if not losses[-1] < _FALL * losses[0]:
+            problems.append(
+                f"the loss of one batch only goes from {losses[0]:.4g} to {losses[-1]:.4g} in"
+                f" {overfit_steps} steps: look at the learning rate, or give more --overfit_steps"
+            )
+    return problems
+
+
+def overfit(
+    config: Config, parallel: Parallel, batch: Batch, steps: int, console: Console
+) -> list[float]:
+    """The losses of steps on the same batch, at the recipe's rate without warm-up."""
+    optim = dataclasses.replace(config.optim, schedule="constant", warmup_steps=0)
+    config = dataclasses.replace(config, optim=optim, steps=steps, ema=None)
+    model, variables = build(config, batch)
+    optimizer = make_optimizer(optim, steps, variables["params"])
+    on_devices = parallel.put(batch)
+    state = parallel.init(make_init(config, model, optimizer), on_devices)
+    if (initial := initial_variables(config, model, console)) is not None:
+        state = with_initial(state, initial, parallel.replicate)
+    step = jax.jit(make_step(config, model, optimizer), donate_argnums=0)
+    losses = []
+    for _ in range(steps):
+        state, means = step(state, on_devices)
+        losses.append(float(means["loss"].value()))
+        if not np.isfinite(losses[-1]):
+            break
+    return losses
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s")
+    sys.exit(main(sys.argv[1:]))
