@@ -83,7 +83,8 @@ def test_a_run_logs_its_losses_and_draws_what_it_sees(tmp_path):
 def test_border_weights_are_learned_from_batches():
     data = dataclasses.replace(SegmentationData(train_split="train[:4]"), border_weight=10.0)
     batch = next(train_batches(Segmentation().open(data, "train"), 2, seed=0))
-    weights = Segmentation().prepare(data, None, jax.random.key(0), batch)["weights"]
+    prepare = jax.jit(lambda batch: Segmentation().prepare(data, None, jax.random.key(0), batch))
+    weights = prepare(batch)["weights"]
     assert weights.max() > 5 and weights.min() == 1
 
 

@@ -218,7 +218,9 @@ class BackboneUNet(nn.Module):
         Raises:
             InputError: If there is no such backbone, or it has no such field.
         """
-        body = make_backbone(self.backbone, self.backbone_fields, self.dtype)
+        # Of no parent: it is also made to be asked, and setup takes it in.
+        fields = {**self.backbone_fields, "parent": None}
+        body = make_backbone(self.backbone, fields, self.dtype)
         return body.clone(axis_name=self.axis_name) if hasattr(body, "axis_name") else body
 
     @property
