@@ -539,6 +539,8 @@ def parameter_counts() -> None:
         models["mixer_h14_224"] = MlpMixer(patch_size=14, num_blocks=32, embed_dim=1280)
         for name in ("resnet34", "resnet50"):
             models[f"unet_{name}"] = smp.Unet(name, encoder_weights=None, classes=2)
+        dims = (16, 32, 64, 128), (64, 32, 32, 16, 16)
+        models["unet_resnet_nano"] = NarrowSmpUnet(*dims, 2)
         models["unet"] = TorchUNet(4, 64, 2, "valid", False, "none")
         models["unet_same"] = TorchUNet(4, 64, 2, "same", False, "batch")
         models["unet_nano"] = TorchUNet(3, 16, 2, "same", False, "batch")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 import zoo
 from train.config import ConfigError, override
+from train.doctor import examine
 from train.loop import train
 from train.recipes import RECIPES
 from train.tasks.segmentation import Segmentation
@@ -101,3 +102,12 @@ def test_impossible_settings():
     task, data = Segmentation(class_weights=(1.0, 1.0)), SegmentationData(train_split="train[:1]")
     with pytest.raises(InputError, match="2 weights, but there are 11 classes: ground, 0, 1"):
         task.model_fields(data, task.open(data, "train"))
+
+
+def test_the_doctor_counts_draws_and_scores_the_truth(tmp_path):
+    output = io.StringIO()
+    config = override(RECIPES["unet_digit_scenes"](), [*TINY, "--data.train_split=train[:2]"])
+    problems = examine(config, tmp_path, Console(file=output, width=200), overfit_steps=0)
+    assert problems and all("has no pixel in" in problem for problem in problems)
+    assert "ground truth as predictions: mIoU 1.0000" in output.getvalue()
+    assert (tmp_path / "targets.png").stat().st_size > 5_000

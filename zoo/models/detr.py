@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float
 from zoo.layers import Mlp, MultiHeadAttention, sine_2d
 from zoo.models.backbones import freeze_fields, make_backbone
 from zoo.ops.resize import resize_nearest
-from zoo.types import Preprocessing, Variant
+from zoo.types import InputError, Preprocessing, Variant
 
 # As torch's Linear and Conv2d, and as its MultiheadAttention, which draws query, key and value as
 # one matrix.

@@ -280,6 +280,7 @@ def _variant(build: partial, image_size: int) -> Variant:
 
 
 _same = partial(UNet, padding="same", norm="batch")
+_nano_dims = (64, 32, 32, 16, 16)
 
 VARIANTS = {
     "unet": _variant(partial(UNet), 572),
@@ -287,6 +288,9 @@ VARIANTS = {
     "unet_same": _variant(_same, 512),
     # For tests, demos and small images.
     "unet_nano": _variant(partial(_same, depth=3, base_dim=16), 64),
+    "unet_resnet_nano": _variant(
+        partial(BackboneUNet, backbone="resnet_nano", decoder_dims=_nano_dims), 64
+    ),
     "unet_resnet34": _variant(partial(BackboneUNet, backbone="resnet34"), 512),
     "unet_resnet50": _variant(partial(BackboneUNet, backbone="resnet50"), 512),
 }
