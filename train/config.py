@@ -215,12 +215,13 @@ def _convert(text: str, kind: Any, path: str) -> Any:
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if text.lower() in ("none", "null") and type(None) in options:
         return None
-    candidates = [text]
+    candidates: list[Any] = [text]
     for json in (text, text.lower(), f"[{text.strip('()[]')}]"):
         try:
             candidates.append(msgspec.json.decode(json))
         except msgspec.DecodeError:
             continue
+    candidates.append([part.strip() for part in text.strip("()[]").split(",")])
     for candidate in candidates:
         try:
             return msgspec.convert(candidate, kind)

@@ -1,6 +1,15 @@
 """Vision models in JAX and Flax: create, load, train, evaluate."""
 
 from zoo.loading import load, load_with_report, save
+from zoo.predict import predict
 from zoo.registry import create, list_models, preprocessing
 
-__all__ = ["create", "list_models", "load", "load_with_report", "preprocessing", "save"]
+__all__ = [
+    "create",
+    "list_models",
+    "load",
+    "load_with_report",
+    "predict",
+    "preprocessing",
+    "save",
+]

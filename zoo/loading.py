@@ -43,7 +43,7 @@ def load(
         path: A checkpoint: safetensors, npz, PyTorch's formats, an index of shards, a run, an
             Orbax folder, ``hf://owner/repo[/file][@revision]`` or ``https://...``.
         source: Whose names the file has: ``timm``, ``torchvision``, ``huggingface``,
-            ``fair``, ``big_vision`` or ``zoo``; found out if absent.
+            ``fair``, ``big_vision``, ``smp`` or ``zoo``; found out if absent.
         param_dtype: Of floating-point variables; None keeps the file's.
         **overrides: Fields of the model. ``num_classes`` other than the file's gives a new head.
 
@@ -108,14 +108,14 @@ def save(
     Raises:
         InputError: If the model is of no registered family, or the source cannot name it.
     """
-    name, fields = _describe(model)
+    name, fields = describe(model)
     described = {"name": name, "fields": fields_to_json(fields), "source": source}
     framework = "flax" if source in ("zoo", "big_vision") else "pt"  # what readers look for
     metadata = {"format": framework, METADATA: json.dumps(described)}
     save_variables(model, variables, path, source, metadata)
 
 
-def _describe(model: nn.Module) -> tuple[str, dict[str, object]]:
+def describe(model: nn.Module) -> tuple[str, dict[str, object]]:
     """The registered name nearest to a model, and the fields that differ from it."""
 
     def fields(module: nn.Module) -> dict[str, Any]:

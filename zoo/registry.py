@@ -4,11 +4,13 @@ import dataclasses
 import difflib
 import fnmatch
 from collections.abc import Iterable
+from pathlib import Path
 
 from flax import linen as nn
 
-from zoo.models import detr, mae, mlp_mixer, resnet, vit
+from zoo.models import detr, mae, mlp_mixer, resnet, unet, vit
 from zoo.types import InputError, Preprocessing, Variant
+from zoo.weights.run import is_run, run_preprocessing
 
 MODELS: dict[str, Variant] = {
     **vit.VARIANTS,
@@ -16,6 +18,7 @@ MODELS: dict[str, Variant] = {
     **resnet.VARIANTS,
     **detr.VARIANTS,
     **mae.VARIANTS,
+    **unet.VARIANTS,
 }
 
 
@@ -64,10 +67,15 @@ def create(name: str, **fields: object) -> nn.Module:
     return build(**fields)
 
 
-def preprocessing(name: str) -> Preprocessing:
-    """The size, mean, std, interpolation and crop of the images that a named model expects.
+def preprocessing(name: str | Path) -> Preprocessing:
+    """The size, mean, std, interpolation and crop of the images that a model expects.
+
+    Args:
+        name: A model's name, or a training run's directory.
 
     Raises:
-        InputError: If there is no such model; near names are listed.
+        InputError: If there is no such model, of which near names are listed, nor such a run.
     """
-    return _variant(name).preprocessing
+    if str(name) not in MODELS and is_run(Path(name)):
+        return run_preprocessing(name)
+    return _variant(str(name)).preprocessing

@@ -8,9 +8,9 @@ Too large for the tests; run it by hand where both environments are, in two step
 where DETR is a checkout of facebookresearch/detr, for its own case alone. `write` draws weights
 from a fresh seed, saves each model as its own users would (safetensors, torch.save,
 save_pretrained) and its outputs; `read` loads each file with `zoo.load`, compares, goes to timm's
-names (a DETR to FAIR's) and back, and fails beyond 2e-4 of an output's scale, for a DETR beyond
-2e-4. A DETR sees a padded batch of two images of different sizes. Every case takes up to 1.3 GB of
-disk; `write` with case names does one at a time.
+names (a DETR to FAIR's, a U-Net to smp's or ours) and back, and fails beyond 2e-4 of an output's
+scale, for a DETR beyond 2e-4. A DETR sees a padded batch of two images of different sizes. Every
+case takes up to 1.3 GB of disk; `write` with case names does one at a time.
 """
 
 import json
@@ -37,6 +37,9 @@ CASES = {
     "huggingface_detr_dc5": ("huggingface", "detr_resnet50_dc5", {}, 320),
     "huggingface_detr_panoptic": ("huggingface", "detr_resnet50_panoptic", {}, 256),
     "fair_detr": ("fair", "detr_resnet50", {}, 480),
+    "smp_unet": ("smp", "unet_resnet34", {"num_classes": 21}, 512),
+    "unet": ("torch", "unet", {}, 572),
+    "unet_same": ("torch", "unet_same", {}, 512),
 }
 
 
@@ -60,6 +63,8 @@ def peer(source: str, name: str, side: int):
         save = lambda path: torch.save(model.state_dict(), path / "model.pth")  # noqa: E731  (one line for each peer)
     elif source == "fair":
         model, save = fair_detr()
+    elif source in ("smp", "torch"):
+        model, save = unet(name)
     elif name.startswith("detr"):
         import transformers
 
@@ -106,6 +111,25 @@ def fair_detr():
     return model, save
 
 
+def unet(name: str):
+    """segmentation_models_pytorch's, or our own definition in torch under the zoo's names."""
+    import make_golden
+    import segmentation_models_pytorch as smp
+    import torch
+    from safetensors.numpy import save_file
+
+    if name == "unet_resnet34":
+        model = smp.Unet("resnet34", encoder_weights=None, classes=21)
+        with torch.no_grad():
+            for name, scale in model.encoder.named_parameters():
+                if name.endswith("bn2.weight"):
+                    scale.mul_(0.2)  # as in a trained ResNet, whose features do not grow with depth
+        return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
+    forms = {"unet": ("valid", False, "none"), "unet_same": ("same", False, "batch")}
+    model = make_golden.TorchUNet(4, 64, 2, *forms[name])
+    return model, lambda path: save_file(model.zoo_weights(), path / "model.safetensors")
+
+
 def run_detr(model, side: int) -> dict[str, np.ndarray]:
     """A DETR's inputs and outputs, by our names, for a padded batch."""
     import make_golden
@@ -141,6 +165,7 @@ def write(folder: Path, cases: list[str]) -> None:
             with torch.no_grad():
                 output = model(x)
             logits = getattr(output, "logits", output).numpy()
+            logits = logits.transpose(0, 2, 3, 1) if logits.ndim == 4 else logits
             arrays = {"images": x.permute(0, 2, 3, 1).numpy(), "logits": logits}
         (folder / case).mkdir(parents=True)
         save(folder / case)
@@ -171,7 +196,8 @@ def read(folder: Path) -> bool:
             good_outputs &= difference <= 2e-4 * (1 if len(inputs) == 2 else scale)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             back = Path(temporary) / "back.safetensors"
-            zoo.save(model, variables, back, source="timm" if len(inputs) == 1 else "fair")
+            to = {"Detr": "fair", "UNet": "zoo", "BackboneUNet": "smp"}
+            zoo.save(model, variables, back, source=to.get(type(model).__name__, "timm"))
             again = zoo.load(back)[1]
         equal = jax.tree.map(lambda a, b: bool((a == b).all()), variables, again)
         exact = all(jax.tree.leaves(equal))

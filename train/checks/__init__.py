@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from train.checks import classification, detection
+from train.checks import classification, detection, segmentation
 from train.checks.findings import Findings
 from train.config import Config
 from train.tasks import Batch, Put
 from train.tasks.classification import Classification
 from train.tasks.detection import Detection
+from train.tasks.segmentation import Segmentation
 from zoo.data import Dataset
 
 __all__ = ["CHECKS", "Checks", "Findings"]
@@ -42,4 +43,7 @@ CHECKS: dict[type, Checks] = {
         classification.score_truth,
     ),
     Detection: Checks(detection.explain, detection.inspect, detection.draw, detection.score_truth),
+    Segmentation: Checks(
+        lambda config: None, segmentation.inspect, segmentation.draw, segmentation.score_truth
+    ),
 }

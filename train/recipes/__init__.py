@@ -23,6 +23,7 @@ from train.recipes.mae import (
     mae_vit_base_imagenet,
     mae_vit_large_imagenet,
 )
+from train.recipes.segmentation import unet_digit_scenes, unet_folder, unet_oxford_pets
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "detr_digit_scenes": detr_digit_scenes,
@@ -40,6 +41,9 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "mae_vit_large_imagenet": mae_vit_large_imagenet,
     "mixer_b16_imagenet": mixer_b16_imagenet,
     "mixer_digits": mixer_digits,
+    "unet_digit_scenes": unet_digit_scenes,
+    "unet_folder": unet_folder,
+    "unet_oxford_pets": unet_oxford_pets,
     "vit_b16_finetune": vit_b16_finetune,
     "vit_digits": vit_digits,
     "vit_s16_imagenet": vit_s16_imagenet,

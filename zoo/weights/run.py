@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from zoo.types import InputError
+from zoo.types import InputError, Preprocessing
 from zoo.weights.checksums import check_arrays, check_files
 
 
@@ -78,6 +78,26 @@ def read_run(path: str | Path) -> tuple[str, dict[str, object], dict]:
     variables = read_orbax(step / "variables")
     check_arrays(folder, "variables", variables)
     return name, fields, variables
+
+
+def run_preprocessing(path: str | Path) -> Preprocessing:
+    """How a run's data prepare the images that its model is evaluated on.
+
+    Raises:
+        InputError: If the path is not a run, or its images are of no one size.
+    """
+    path = Path(path).expanduser()
+    config = path / "config.json"
+    if path.parent.name == "checkpoints":
+        config = path.parents[1] / "config.json"
+    try:
+        data = json.loads(config.read_text())["data"]
+        size, mean, std = (tuple(data[name]) for name in ("image_size", "mean", "std"))
+        # Segmentation keeps an image's own size.
+        interpolation = data.get("interpolation", "bilinear")
+        return Preprocessing(size, mean, std, interpolation, data.get("crop_fraction", 1.0))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{config}: no size, mean and std of images: {error}") from error
 
 
 def choose_step(directory: Path, which: str) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from flax import linen as nn
 
 from zoo.types import InputError
-from zoo.weights import big_vision, fair, huggingface, own, timm, torchvision
+from zoo.weights import big_vision, fair, huggingface, own, smp, timm, torchvision
 from zoo.weights.maps import NameMap, plan, reason
 
 # By source and family; of two sources that fit a file equally well the first is taken.
@@ -15,6 +15,7 @@ SOURCES = {
     "huggingface": huggingface.MAPS,
     "fair": fair.MAPS,
     "big_vision": big_vision.MAPS,
+    "smp": smp.MAPS,
 }
 
 

@@ -36,10 +36,12 @@ def partly_visible(name: str, model: Any, count: int) -> tuple:
 
 # (registered name, model, count) -> positional arguments for `count` examples, by module class.
 INPUTS: dict[str, Callable[[str, Any, int], tuple]] = {
+    "BackboneUNet": images,
     "Detr": padded_images,
     "MAE": partly_visible,
     "MlpMixer": images,
     "ResNet": images,
+    "UNet": images,
     "ViT": images,
 }
 
