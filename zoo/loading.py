@@ -35,7 +35,8 @@ def load(
 
     ``load(FILE)`` restores a file that `save` wrote and ``load(DIR)`` a training run: they know
     their model. Everything in the file and in the model is accounted for; see
-    `zoo.weights.load_report`. Positions are interpolated for another image size.
+    `zoo.weights.load_report`. Positions are interpolated for another image size; another program's
+    epsilon of the norms becomes the model's.
 
     Args:
         name: A model's name; or, alone, a file of `save` or a run's directory.
@@ -85,6 +86,9 @@ def load_with_report(
         new_head=new_head,
         dtype=param_dtype,
     )
+    if not stored:
+        fields = {name: x for name, x in report.fields.items() if name not in overrides}
+        model = model.clone(**fields)
     return model, variables, report
 
 

@@ -4,22 +4,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image, ImageOps
 
 from zoo.data.decode import decode_image
-from zoo.data.transforms import normalize, resize_and_crop
+from zoo.data.joint import fit_size
+from zoo.data.transforms import normalize, resize, resize_and_crop, valid_pixels
 from zoo.loading import describe
+from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
 from zoo.ops.boxes import cxcywh_to_xyxy
 from zoo.ops.palette import overlay
+from zoo.ops.patches import patchify, unpatchify
 from zoo.ops.tiles import Tiling, cut_tiles, join_tiles
 from zoo.registry import preprocessing as preprocessing_of
 from zoo.types import InputError, Preprocessing
@@ -76,6 +79,40 @@ def predict_detections(output: DetrOutput, sizes: Int[Array, "b 2"]) -> Detectio
         scores=probabilities.max(axis=-1),
         labels=probabilities.argmax(axis=-1),
     )
+
+
+def reconstruct(
+    predicted: Float[Array, "b n ppc"],
+    visible: Bool[Array, "b n"],
+    images: Float[Array, "b h w c"],
+    *,
+    norm_pix_loss: bool,
+    statistics: Literal["patch", "visible"] = "patch",
+) -> Float[Array, "b h w c"]:
+    """A masked autoencoder's prediction as images, on the scale of the `images` it was given.
+
+    A model that was trained on normalised patches (`norm_pix_loss`) predicts neither a patch's
+    brightness nor its contrast. To be seen, they have to come from somewhere: with ``patch`` from
+    the original of each patch, which a hidden patch does not show, so that the picture is better
+    than what the model knows; with ``visible`` from the visible patches alone, their average.
+
+    Args:
+        predicted: The model's patches.
+        visible: True for the patches that the model saw.
+        images: The normalised images.
+        norm_pix_loss: Whether the model predicts normalised patches.
+        statistics: Where mean and deviation of the patches come from; used by `norm_pix_loss` only.
+    """
+    height, width, channels = images.shape[1:]
+    patch_size = round((predicted.shape[-1] // channels) ** 0.5)
+    if norm_pix_loss:
+        mean, deviation = patch_statistics(patchify(images, patch_size))
+        if statistics == "visible":
+            seen = visible[:, :, None]
+            mean = jnp.mean(mean, axis=1, keepdims=True, where=seen)
+            deviation = jnp.mean(deviation, axis=1, keepdims=True, where=seen)
+        predicted = predicted * deviation + mean
+    return unpatchify(predicted, patch_size, (height, width))
 
 
 class PixelPredictions(struct.PyTreeNode):
@@ -159,6 +196,21 @@ def predict_tiled(
     yield from finished()
 
 
+class DetectionPrediction(struct.PyTreeNode):
+    """What `predict` gives for a detector, the likeliest object first.
+
+    Attributes:
+        boxes: ``xyxy`` in pixels of the image.
+        scores: Probabilities of the likeliest class; most queries of DETR have found nothing, and
+            have low ones.
+        labels: Numbers of the likeliest class.
+    """
+
+    boxes: Float[np.ndarray, "q 4"]
+    scores: Float[np.ndarray, " q"]
+    labels: Int[np.ndarray, " q"]
+
+
 class SegmentationPrediction(struct.PyTreeNode):
     """What `predict` gives for a model of pixels, at the image's own size.
 
@@ -179,12 +231,13 @@ def predict(
     image: str | Path | Image.Image | HostImage,
     *,
     preprocessing: Preprocessing | None = None,
-) -> ClassPredictions | SegmentationPrediction:
+) -> ClassPredictions | DetectionPrediction | SegmentationPrediction:
     """What a model says of one image.
 
     Args:
-        model: A classifier: the result has its five likeliest classes, a batch of one. Or a U-Net:
-            the result has the class of each pixel, of images of any size.
+        model: A classifier: the result has its five likeliest classes, a batch of one. Or a DETR:
+            the result has the objects that it finds. Or a U-Net: the result has the class of each
+            pixel, of images of any size.
         variables: Its variables, as `zoo.load` gives them.
         image: A file, a PIL image, or an array of bytes.
         preprocessing: How the model wants its images; that of the registered model that is nearest
@@ -229,6 +282,33 @@ def _classify(
     return predict_classes(_apply(model, variables, image[None], how))
 
 
+def _detect(
+    model: Any, variables: Mapping[str, Any], image: HostImage, how: Preprocessing
+) -> DetectionPrediction:
+    size = fit_size(image.shape[:2], min(how.size), max(how.size))
+    canvas = [-(-side // 32) * 32 for side in size]  # so that fewer sizes are compiled
+    padded = np.zeros((1, *canvas, 3), np.uint8)
+    padded[0, : size[0], : size[1]] = resize(image, size, how.interpolation)
+    sizes = np.array([size, image.shape[:2]], np.int32)[:, None]
+    found = jax.device_get(_find(model, variables, padded, *sizes, how))
+    order = np.argsort(-found.scores[0], kind="stable")
+    return DetectionPrediction(*(x[0][order] for x in (found.boxes, found.scores, found.labels)))
+
+
+@partial(jax.jit, static_argnums=(0, 5))
+def _find(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    images: Array,
+    sizes: Array,
+    original_sizes: Array,
+    how: Preprocessing,
+) -> Detections:
+    valid = valid_pixels(sizes, (images.shape[1], images.shape[2]))
+    output: Any = model.apply(variables, normalize(images, how.mean, how.std), valid)
+    return predict_detections(output, original_sizes)
+
+
 def _segment(
     model: Any, variables: Mapping[str, Any], image: HostImage, how: Preprocessing
 ) -> SegmentationPrediction:
@@ -246,6 +326,7 @@ def _segment(
 
 _PREDICT = {
     "BackboneUNet": _segment,
+    "Detr": _detect,
     "MlpMixer": _classify,
     "ResNet": _classify,
     "UNet": _segment,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flax import linen as nn
 
-from zoo.models import detr, mlp_mixer, resnet, unet, vit
+from zoo.models import detr, mae, mlp_mixer, resnet, unet, vit
 from zoo.types import InputError, Preprocessing, Variant
 from zoo.weights.run import is_run, run_preprocessing
 
@@ -17,6 +17,7 @@ MODELS: dict[str, Variant] = {
     **mlp_mixer.VARIANTS,
     **resnet.VARIANTS,
     **detr.VARIANTS,
+    **mae.VARIANTS,
     **unet.VARIANTS,
 }
 

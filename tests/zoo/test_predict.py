@@ -8,8 +8,10 @@ from PIL import Image
 
 import zoo
 from zoo.data.transforms import normalize, resize_and_crop
+from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
 from zoo.ops.palette import overlay
+from zoo.ops.patches import patchify
 from zoo.ops.tiles import Tiling
 from zoo.predict import (
     PixelPredictions,
@@ -18,6 +20,7 @@ from zoo.predict import (
     predict_detections,
     predict_pixels,
     predict_tiled,
+    reconstruct,
 )
 from zoo.types import InputError
 
@@ -143,3 +146,53 @@ def test_detections_are_pixels_of_the_sizes_and_never_no_object():
     np.testing.assert_allclose(found.scores, [[0.3, 0.7]], rtol=1e-6)
     np.testing.assert_array_equal(found.labels, [[1, 0]])
     assert found.labels.dtype == jnp.int32
+
+
+def test_a_perfect_prediction_is_the_image():
+    images = jax.random.normal(jax.random.key(0), (2, 8, 12, 3)) + 1
+    patches = patchify(images, 4)
+    visible = jnp.arange(6) < jnp.array([[2], [2]])
+    found = reconstruct(patches, visible, images, norm_pix_loss=False)
+    np.testing.assert_array_equal(found, images)
+    mean, deviation = patch_statistics(patches)
+    normalised = (patches - mean) / deviation
+    found = reconstruct(normalised, visible, images, norm_pix_loss=True)
+    np.testing.assert_allclose(found, images, atol=1e-5)
+
+
+def test_brightness_and_contrast_can_come_from_what_is_visible_alone():
+    images = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
+    images = images.at[:, 4:].multiply(7).at[:, 4:].add(30)  # the two hidden patches
+    visible = jnp.array([[True, True, False, False]])
+    shown = [
+        reconstruct(jnp.ones((1, 4, 48)), visible, x, norm_pix_loss=True, statistics="visible")
+        for x in (images, images.at[:, 4:].set(0))
+    ]
+    np.testing.assert_array_equal(*shown)
+    mean, deviation = patch_statistics(patchify(images, 4))
+    expected = mean[0, :2].mean() + deviation[0, :2].mean()
+    np.testing.assert_allclose(shown[0], expected, rtol=1e-5)
+
+
+def test_detections_of_one_image_are_those_of_the_batch():
+    model = zoo.create("detr_nano", num_classes=3, num_queries=5)
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    how = zoo.preprocessing("detr_nano")
+    variables = model.init(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
+    found = zoo.predict(model, variables, image)
+    size = np.array([[48, 64]])  # already of the model's size; 48 rows are padded to 64
+    padded = np.zeros((1, 64, 64, 3), np.uint8)
+    padded[0, :48] = image
+    valid = np.zeros((1, 64, 64), bool)
+    valid[0, :48] = True
+    batch = predict_detections(
+        model.apply(
+            variables, normalize(jnp.asarray(padded), how.mean, how.std), jnp.asarray(valid)
+        ),
+        jnp.asarray(size),
+    )
+    order = np.argsort(-np.asarray(batch.scores[0]), kind="stable")
+    assert (np.diff(found.scores) <= 0).all()
+    np.testing.assert_allclose(found.scores, batch.scores[0][order], rtol=1e-5)
+    np.testing.assert_allclose(found.boxes, batch.boxes[0][order], rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(found.labels, batch.labels[0][order])

@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from zoo.types import InputError, Preprocessing
+from zoo.weights.checksums import check_arrays, check_files
 
 
 def fields_to_json(fields: Mapping[str, object]) -> dict[str, object]:
@@ -58,7 +59,7 @@ def read_run(path: str | Path) -> tuple[str, dict[str, object], dict]:
         path: The run's directory, for its best step, or one of its ``checkpoints/<step>``.
 
     Raises:
-        InputError: If the path is not a run, or holds no complete checkpoint.
+        InputError: If the path is not a run, or holds no complete checkpoint, or a damaged one.
     """
     path = Path(path)
     if not is_run(path):
@@ -72,7 +73,11 @@ def read_run(path: str | Path) -> tuple[str, dict[str, object], dict]:
         name, fields = entry["name"], fields_from_json(entry["fields"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{directory}/config.json: no model's name and fields: {error}") from error
-    return name, fields, read_orbax(step / "variables")
+    folder = epath.Path(step.absolute())
+    check_files(folder)
+    variables = read_orbax(step / "variables")
+    check_arrays(folder, "variables", variables)
+    return name, fields, variables
 
 
 def run_preprocessing(path: str | Path) -> Preprocessing:
@@ -122,6 +127,7 @@ def choose_step(directory: Path, which: str) -> int:
 def _score(step: Path) -> float:
     """The score of a step; less than any if it was not evaluated."""
     metrics = step / "metrics" / "metrics"
+    check_files(epath.Path(step.absolute()), lambda name: name.startswith("metrics/"))
     return json.loads(metrics.read_text()).get("score", -math.inf)
 
 

@@ -46,7 +46,7 @@ def abstract_leaves(model: nn.Module) -> dict[str, Any]:
         values = (getattr(module, f.name) for f in dataclasses.fields(module))
         fields = tuple(v for v in values if v is not module.name and v is not module.parent)
         key = (type(module), fields, repr(jax.tree.map(_shape, (args, kwargs))))
-        if key in traced:
+        if key in traced and traced[key][0] != path:  # a scan traces its body more than once
             first, outputs = traced[key]
             copies.append((first, path))
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs)
