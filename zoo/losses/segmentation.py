@@ -46,10 +46,11 @@ def pixel_weights(
 
 
 def _log_likelihood(logits: Logits, labels: Labels) -> Float[Array, "b h w"]:
-    """Logarithm of the probability of each pixel's class; of some class where there is no such."""
+    """Logarithm of the probability of each pixel's class; 0 where the label is none."""
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    classes = jnp.clip(labels.astype(jnp.int32), 0, logits.shape[-1] - 1)
-    return jnp.take_along_axis(log_probabilities, classes[..., None], axis=-1)[..., 0]
+    # Not by an index, whose gradient is a scatter, slow on every backend.
+    right = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+    return jnp.where(right, log_probabilities, 0.0).sum(axis=-1)
 
 
 def cross_entropy(logits: Logits, labels: Labels, weights: Float[Array, "b h w"]) -> Weighted:
