@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image, ImageOps
 
 from zoo.data.decode import decode_image
-from zoo.data.transforms import normalize, resize_and_crop
+from zoo.data.joint import fit_size
+from zoo.data.transforms import normalize, resize, resize_and_crop, valid_pixels
 from zoo.loading import describe
 from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
@@ -195,6 +196,21 @@ def predict_tiled(
     yield from finished()
 
 
+class DetectionPrediction(struct.PyTreeNode):
+    """What `predict` gives for a detector, the likeliest object first.
+
+    Attributes:
+        boxes: ``xyxy`` in pixels of the image.
+        scores: Probabilities of the likeliest class; most queries of DETR have found nothing, and
+            have low ones.
+        labels: Numbers of the likeliest class.
+    """
+
+    boxes: Float[np.ndarray, "q 4"]
+    scores: Float[np.ndarray, " q"]
+    labels: Int[np.ndarray, " q"]
+
+
 class SegmentationPrediction(struct.PyTreeNode):
     """What `predict` gives for a model of pixels, at the image's own size.
 
@@ -215,12 +231,13 @@ def predict(
     image: str | Path | Image.Image | HostImage,
     *,
     preprocessing: Preprocessing | None = None,
-) -> ClassPredictions | SegmentationPrediction:
+) -> ClassPredictions | DetectionPrediction | SegmentationPrediction:
     """What a model says of one image.
 
     Args:
-        model: A classifier: the result has its five likeliest classes, a batch of one. Or a U-Net:
-            the result has the class of each pixel, of images of any size.
+        model: A classifier: the result has its five likeliest classes, a batch of one. Or a DETR:
+            the result has the objects that it finds. Or a U-Net: the result has the class of each
+            pixel, of images of any size.
         variables: Its variables, as `zoo.load` gives them.
         image: A file, a PIL image, or an array of bytes.
         preprocessing: How the model wants its images; that of the registered model that is nearest
@@ -265,6 +282,33 @@ def _classify(
     return predict_classes(_apply(model, variables, image[None], how))
 
 
+def _detect(
+    model: Any, variables: Mapping[str, Any], image: HostImage, how: Preprocessing
+) -> DetectionPrediction:
+    size = fit_size(image.shape[:2], min(how.size), max(how.size))
+    canvas = [-(-side // 32) * 32 for side in size]  # so that fewer sizes are compiled
+    padded = np.zeros((1, *canvas, 3), np.uint8)
+    padded[0, : size[0], : size[1]] = resize(image, size, how.interpolation)
+    sizes = np.array([size, image.shape[:2]], np.int32)[:, None]
+    found = jax.device_get(_find(model, variables, padded, *sizes, how))
+    order = np.argsort(-found.scores[0], kind="stable")
+    return DetectionPrediction(*(x[0][order] for x in (found.boxes, found.scores, found.labels)))
+
+
+@partial(jax.jit, static_argnums=(0, 5))
+def _find(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    images: Array,
+    sizes: Array,
+    original_sizes: Array,
+    how: Preprocessing,
+) -> Detections:
+    valid = valid_pixels(sizes, (images.shape[1], images.shape[2]))
+    output: Any = model.apply(variables, normalize(images, how.mean, how.std), valid)
+    return predict_detections(output, original_sizes)
+
+
 def _segment(
     model: Any, variables: Mapping[str, Any], image: HostImage, how: Preprocessing
 ) -> SegmentationPrediction:
@@ -282,6 +326,7 @@ def _segment(
 
 _PREDICT = {
     "BackboneUNet": _segment,
+    "Detr": _detect,
     "MlpMixer": _classify,
     "ResNet": _classify,
     "UNet": _segment,

@@ -172,3 +172,27 @@ def test_brightness_and_contrast_can_come_from_what_is_visible_alone():
     mean, deviation = patch_statistics(patchify(images, 4))
     expected = mean[0, :2].mean() + deviation[0, :2].mean()
     np.testing.assert_allclose(shown[0], expected, rtol=1e-5)
+
+
+def test_detections_of_one_image_are_those_of_the_batch():
+    model = zoo.create("detr_nano", num_classes=3, num_queries=5)
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    how = zoo.preprocessing("detr_nano")
+    variables = model.init(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
+    found = zoo.predict(model, variables, image)
+    size = np.array([[48, 64]])  # already of the model's size; 48 rows are padded to 64
+    padded = np.zeros((1, 64, 64, 3), np.uint8)
+    padded[0, :48] = image
+    valid = np.zeros((1, 64, 64), bool)
+    valid[0, :48] = True
+    batch = predict_detections(
+        model.apply(
+            variables, normalize(jnp.asarray(padded), how.mean, how.std), jnp.asarray(valid)
+        ),
+        jnp.asarray(size),
+    )
+    order = np.argsort(-np.asarray(batch.scores[0]), kind="stable")
+    assert (np.diff(found.scores) <= 0).all()
+    np.testing.assert_allclose(found.scores, batch.scores[0][order], rtol=1e-5)
+    np.testing.assert_allclose(found.boxes, batch.boxes[0][order], rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(found.labels, batch.labels[0][order])

@@ -352,11 +352,12 @@ def _key_mask(cells: Bool[Array, "b h w"]) -> Bool[Array, "b 1 1 n"]:
     return cells.reshape(len(cells), 1, 1, -1)
 
 
-def _variant(size: tuple[int, int] = (800, 1333), **fields: Any) -> Variant:
-    return Variant(partial(Detr, **fields), Preprocessing(size, interpolation="bilinear"))
+def _variant(**fields: Any) -> Variant:
+    return Variant(partial(Detr, **fields), Preprocessing((800, 1333), interpolation="bilinear"))
 
 
 _DC5 = FrozenDict({"dilated_stages": 1})
+_HALF = (0.5, 0.5, 0.5)
 _NANO = {
     "num_queries": 20,
     "backbone": "resnet_nano",
@@ -374,7 +375,10 @@ _NANO = {
 }
 
 VARIANTS = {
-    "detr_nano": _variant((64, 64), **_NANO),  # not the paper's: for tests, demos, small images
+    # Not the paper's: for tests, demos and small images.
+    "detr_nano": Variant(
+        partial(Detr, **_NANO), Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
+    ),
     "detr_resnet50": _variant(),
     "detr_resnet50_dc5": _variant(backbone_fields=_DC5),
     "detr_resnet50_panoptic": _variant(num_classes=250, masks=True),

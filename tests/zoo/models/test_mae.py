@@ -52,7 +52,7 @@ def test_masks_come_from_the_mask_stream(tiny):
 def test_as_many_visible_as_the_reference_keeps(tiny, ratio, count):
     model, variables, images = tiny
     model = model.clone(mask_ratio=ratio)
-    output = model.apply(variables, images, rngs={"mask": jax.random.key(0)})
+    output = jax.jit(model.apply)(variables, images, rngs={"mask": jax.random.key(0)})
     assert set(output.visible.sum(axis=1).tolist()) == {count}
     assert jnp.isfinite(output.patches).all()
 
@@ -129,7 +129,7 @@ def test_kept_patches_are_those_of_the_whole(tiny):
 def test_images_of_another_size(tiny):
     model, variables, _ = tiny
     images = jnp.ones((2, 8, 24, 3))
-    output = model.apply(variables, images, rngs={"mask": jax.random.key(0)})
+    output = jax.jit(model.apply)(variables, images, rngs={"mask": jax.random.key(0)})
     assert output.patches.shape == (2, 12, 48)
 
 

@@ -76,7 +76,7 @@ def test_writes_what_the_peer_wrote(case, tmp_path):
     flat, theirs = flatten(variables), dict(open_checkpoint(path))
     theirs = {name: x for name, x in theirs.items() if "num_batches_tracked" not in name}
     plans = [plan(name_map.rules(model), flat) for name_map in name_maps(model, source)]
-    (steps,) = [steps for steps in plans if {step.theirs for step in steps} == theirs.keys()]
+    steps = next(steps for steps in plans if {step.theirs for step in steps} == theirs.keys())
     written = {
         step.theirs: step.layout.write(*(np.asarray(flat[name]) for name in step.ours))
         for step in steps
@@ -96,7 +96,7 @@ def test_writes_what_the_peer_wrote(case, tmp_path):
 )
 def test_every_source_goes_round(source, name, tmp_path):
     """Ours to theirs and back is exact, for all that the source has."""
-    model = zoo.create(name, num_classes=3)
+    model = zoo.create(name) if name.startswith("mae") else zoo.create(name, num_classes=3)
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     rng = np.random.default_rng(0)
