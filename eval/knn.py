@@ -31,6 +31,7 @@ from zoo.data import (
     open_classification,
     prefetch,
 )
+from zoo.data.devices import fetch_rows, gather, this_process
 from zoo.types import InputError
 
 TEMPERATURE = 0.07  # of the votes, as in arXiv 1805.01978
@@ -106,15 +107,18 @@ def evaluator(
 
     def collect(variables: Mapping[str, Any], dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         found, labels = [], []
-        batches = prefetch(eval_batches(dataset, batch_size), lambda host: (host, put(host)))
+        shares = eval_batches(dataset, batch_size, **this_process())
+        batches = prefetch(shares, lambda host: (host, put(host)))
         with closing(batches):
             for host, batch in batches:
-                x = np.asarray(jax.device_get(extract(variables, batch["image"])))
+                x = fetch_rows(extract(variables, batch["image"]))
                 found.append(x[host["valid"]])
                 labels.append(host["label"][host["valid"]])
-        if not sum(map(len, labels)):
+        everyones = gather((np.concatenate(found), np.concatenate(labels)))
+        features, labels = (np.concatenate(parts) for parts in zip(*everyones, strict=True))
+        if not len(labels):
             raise InputError(f"none of the {len(dataset)} images can be read")
-        return np.concatenate(found), np.concatenate(labels)
+        return features, labels
 
     def evaluate(variables: Mapping[str, Any]) -> dict[str, float]:
         features, labels = collect(variables, known)

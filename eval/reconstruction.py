@@ -8,6 +8,7 @@ the masked image, the reconstruction, and the reconstruction with what was visib
 """
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -34,6 +35,7 @@ from zoo.data import (
     open_classification,
     prefetch,
 )
+from zoo.data.devices import fetch_rows, fetch_whole, gather, this_process
 from zoo.losses.reconstruction import patch_errors
 from zoo.ops.masks import random_visible
 from zoo.ops.patches import patchify, unpatchify
@@ -62,11 +64,14 @@ def fixed_masks(
     return jax.vmap(mask)(positions)
 
 
-def _with_positions(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    """The batches with the position of each example in the data."""
+def _with_positions(
+    batches: Iterator[dict[str, np.ndarray]], batch_size: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """This host's rows of the batches with the position of each example in the data."""
     for number, batch in enumerate(batches):
         size = len(batch["valid"])
-        yield {**batch, "position": np.arange(number * size, (number + 1) * size, dtype=np.int32)}
+        first = number * batch_size + jax.process_index() * size
+        yield {**batch, "position": np.arange(first, first + size, dtype=np.int32)}
 
 
 def evaluator(
@@ -112,12 +117,15 @@ def evaluator(
 
     def evaluate(variables: Mapping[str, Any]) -> dict[str, float]:
         losses, squares = [], []
-        host_batches = _with_positions(iter(eval_batches(examples, batch_size)))
+        shares = eval_batches(examples, batch_size, **this_process())
+        host_batches = _with_positions(iter(shares), batch_size)
         with closing(prefetch(host_batches, lambda host: (host, put(host)))) as batches:
             for host, batch in batches:
-                found = jax.device_get(score(variables, batch))
+                found = fetch_rows(score(variables, batch))
                 losses += found["loss"][host["valid"]].tolist()
                 squares += found["square"][host["valid"]].tolist()
+        parts = zip(*gather((losses, squares)), strict=True)
+        losses, squares = (list(itertools.chain(*part)) for part in parts)
         if not losses:
             raise InputError(f"none of the {len(examples)} images can be read")
         square = math.fsum(squares) / len(squares)
@@ -182,7 +190,7 @@ def drawer(
             return
         pictures = np.stack([np.asarray(example["image"], np.uint8) for _, example in shown])
         positions = np.asarray([i for i, _ in shown], np.int32)
-        restored, seen = jax.device_get(restore(variables, pictures, positions))
+        restored, seen = fetch_whole(restore(variables, pictures, positions))
         draw_reconstructions(pictures / 255.0, seen, restored, caption, path)
 
     return draw

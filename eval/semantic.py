@@ -27,6 +27,7 @@ from zoo.data import (
     open_segmentation,
     prefetch,
 )
+from zoo.data.devices import fetch_rows
 from zoo.ops.palette import overlay, palette
 from zoo.predict import PixelPredictions, make_tiling, predict_pixels, predict_tiled
 from zoo.types import IGNORE_LABEL, InputError
@@ -65,9 +66,11 @@ def segmenter(model: nn.Module, data: SegmentationData, batch_size: int, put: Pu
                         yield batch["image"][0]
 
         def of_windows(windows: np.ndarray) -> PixelPredictions:
-            return predict(variables, put({"image": windows}))
+            return fetch_rows(predict(variables, put({"image": windows})))
 
-        for found in predict_tiled(of_windows, images(), tiling, batch_size):
+        # Images have different numbers of windows: every host goes through all of them, in step.
+        windows = batch_size // jax.process_count()
+        for found in predict_tiled(of_windows, images(), tiling, windows):
             yield *waiting.popleft(), np.asarray(found.labels)
 
     return segment

@@ -34,6 +34,19 @@ DETR = (
     "--data.train_split=train[:50]",
     "--data.eval_split=test[:12]",
 )
+UNET = (
+    "--model.name=unet",
+    "--model.padding=same",
+    "--model.norm=batch",
+    "--model.depth=1",
+    "--model.base_dim=4",
+    "--data.image_size=32,32",
+    "--data.train_split=train[:64]",
+    "--data.eval_split=test[:6]",
+    "--data.threads=2",
+    "--batch_size=16",
+    "--optim.warmup_steps=5",
+)
 RESNET = {"num_blocks": (1, 1), "stage_dims": (8, 16), "stem_dim": 8}
 
 # A tiny run of each family, of which the model draws nothing: add one to have it in every test.
@@ -42,6 +55,7 @@ RUNS = {
     "resnet": lambda: dataclasses.replace(
         override(RECIPES["vit_digits"](), TINY), model=ModelConfig("resnet_nano", RESNET)
     ),
+    "unet": lambda: override(RECIPES["unet_digit_scenes"](), UNET),
     "detr": lambda: override(RECIPES["detr_digit_scenes"](), DETR),
 }
 

@@ -70,6 +70,13 @@ def fetch_rows(tree: Any) -> Any:
     return jax.tree.map(rows, tree)
 
 
+def fetch_whole(tree: Any) -> Any:
+    """Global arrays as numpy, all of them on every host."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
 def gather(value: T) -> list[T]:
     """The values of all hosts, by process; every host must ask for it at the same point.
 
