@@ -1,11 +1,11 @@
-# make demo | test | test-all | lint        PYTHON=python3.13 chooses the interpreter
+# make demo | test | test-all | pod-test | lint        PYTHON=python3.13 chooses the interpreter
 PYTHON ?= python3
 # One environment for each interpreter that is asked for; .venv for the default one.
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint
+.PHONY: demo test test-all pod-test lint
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -14,14 +14,19 @@ $(READY): pyproject.toml
 	touch $@
 
 demo: $(READY)
-	$(BIN)/python -m train vit_digits --workdir=runs/demo
-	$(BIN)/python -m eval.classification --workdir=runs/demo --checkpoint=last
+	$(BIN)/python -m train mae_digits --workdir=runs/demo/pretrained
+	$(BIN)/python -m train mae_finetune_digits --workdir=runs/demo/tuned --init=runs/demo/pretrained
+	$(BIN)/python -m eval.classification --workdir=runs/demo/tuned --checkpoint=last
+	$(BIN)/python -m eval.reconstruction --workdir=runs/demo/pretrained --checkpoint=last
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses=auto
 
 test-all: $(READY)
 	$(BIN)/python -m pytest --numprocesses=auto -m 'slow or not slow'
+
+pod-test: $(READY)
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/train/test_hosts.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -34,6 +34,7 @@ from zoo.data import (
     open_classification,
     prefetch,
 )
+from zoo.data.devices import fetch_rows, gather, this_process
 from zoo.losses.classification import LOSSES
 from zoo.predict import predict_classes
 from zoo.types import InputError
@@ -137,10 +138,11 @@ def evaluator(
 
     def evaluate(variables: Mapping[str, Any]) -> ClassificationResult:
         results = []
-        batches = prefetch(eval_batches(examples, batch_size), lambda host: (host, put(host)))
+        shares = eval_batches(examples, batch_size, **this_process())
+        batches = prefetch(shares, lambda host: (host, put(host)))
         with closing(batches):
             for host, batch in batches:
-                found = jax.device_get(predict(variables, batch))
+                found = fetch_rows(predict(variables, batch))
                 valid = host["valid"]
                 results.append(
                     ClassificationResult(
@@ -150,7 +152,7 @@ def evaluator(
                         examples.num_classes,
                     )
                 )
-        result = ClassificationResult.merge(results)
+        result = ClassificationResult.merge(gather(ClassificationResult.merge(results)))
         if not len(result.labels):
             raise InputError(f"none of the {len(examples)} images can be read")
         return result
@@ -210,8 +212,11 @@ def draw_attention(
     images = normalize(jnp.asarray(pictures), data.mean, data.std)
     outputs: Any = model.apply(variables, images, mutable=["intermediates"])
     logits, sown = outputs
-    blocks = [sown.get("intermediates", {}).get(f"blocks_{i}", {}) for i in range(model.num_layers)]
+    sown = sown.get("intermediates", {})
+    blocks = [sown.get(f"blocks_{i}", {}) for i in range(model.num_layers)]
     attention = [np.asarray(block["attn"]["attention"][0]) for block in blocks if "attn" in block]
+    if "blocks" in sown:  # scanned
+        attention = [*np.asarray(sown["blocks"]["attn"]["attention"][0])]
     if not attention:
         return False
     names = examples.class_names

@@ -22,6 +22,7 @@ from zoo.data import (
     DataError,
     Dataset,
     DetectionData,
+    devices,
     eval_batches,
     normalize,
     open_detection,
@@ -99,11 +100,12 @@ def gather(
         InputError: If no image can be read.
     """
     gathered = CocoEvaluator(dict(enumerate(examples.class_names)))
-    batches = prefetch(eval_batches(examples, batch_size), lambda host: (host, put(host)))
+    shares = eval_batches(examples, batch_size, **devices.this_process())
+    batches = prefetch(shares, lambda host: (host, put(host)))
     count = 0
     with closing(batches):
         for host, batch in batches:
-            found = jax.device_get(predict(batch))
+            found = devices.fetch_rows(predict(batch))
             valid = host["valid"]
             if not valid.any():
                 continue
@@ -118,7 +120,10 @@ def gather(
             )
             truth = concatenate([ground_truth(examples, i) for i in images.tolist()])
             gathered.update(images, truth, detections)
-    if not count:
+    gathered, *others = devices.gather(gathered)
+    for other in others:
+        gathered.merge(other)
+    if not sum(devices.gather(count)):
         raise InputError(f"none of the {len(examples)} images can be read")
     return gathered
 
@@ -216,7 +221,7 @@ def picture(
         count: How many.
     """
     predict = predictor(model, data)
-    devices = jax.device_count()
+    rows = jax.local_device_count()
 
     def draw(variables: Mapping[str, Any], path: Path) -> None:
         panels = []
@@ -225,8 +230,8 @@ def picture(
             if not example["valid"]:
                 continue
             example.pop("error")
-            batch = {name: np.stack([value] * devices) for name, value in example.items()}
-            found = jax.device_get(predict(variables, put(batch)))
+            batch = {name: np.stack([value] * rows) for name, value in example.items()}
+            found = devices.fetch_rows(predict(variables, put(batch)))
             shown = found.scores[0] >= 0.5
             texts = [
                 f"{examples.class_names[label]} {score:.2f}"

@@ -147,6 +147,37 @@ def draw_images(images: np.ndarray, titles: Sequence[str], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
+def draw_reconstructions(
+    originals: np.ndarray, seen: np.ndarray, restored: np.ndarray, caption: str, path: Path
+) -> None:
+    """Draws what a masked autoencoder saw and what it made of it, a column an image.
+
+    Args:
+        originals: The images, on a scale of 0..1, [b h w 3].
+        seen: True where a pixel was visible, [b h w 1].
+        restored: The reconstructions, visible patches included, [b h w 3].
+        caption: What to write below.
+        path: Where the png goes.
+    """
+    rows = {
+        "original": originals,
+        "masked": np.where(seen, originals, 0.5),
+        "reconstruction": restored,
+        "overlay": np.where(seen, originals, restored),
+    }
+    count = len(originals)
+    figure = Figure(figsize=(max(1.4 * count, 6), 1.4 * len(rows) + 0.6), layout="constrained")
+    panels = figure.subplots(len(rows), count, squeeze=False)
+    for row, (name, images) in enumerate(rows.items()):
+        for panel, image in zip(panels[row], images, strict=True):
+            panel.imshow(image, vmin=0, vmax=1, interpolation="nearest")
+            panel.set(xticks=[], yticks=[])
+        panels[row, 0].set_ylabel(name)
+    if caption:
+        figure.supxlabel(caption, fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
 def draw_cross_attention(
     panels: Sequence[tuple[np.ndarray, Sequence[str], Sequence[str]]], path: Path
 ) -> None:

@@ -2,9 +2,12 @@
 
     python -m eval.segmentation --annotations=masks/ --predictions=found/ --classes=names.txt
 
+    python -m eval.segmentation --workdir=DIR --json=out.json
+
 Folders of label images (one channel or a palette; a pixel's value is its class, the same file names
-in both). ``--panoptic`` takes COCO's panoptic json files instead, each beside its folder of png of
-the same name. What cannot be right in the files is an error of one line, exit code 2.
+in both), or the folder of a run of `train`, whose model segments the images of its evaluation split
+at their own size. ``--panoptic`` takes COCO's panoptic json files instead, each beside its folder
+of png of the same name. What cannot be right in the files is an error of one line, exit code 2.
 """
 
 import argparse
@@ -23,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval import panopticjson
+from eval.arguments import add_run_arguments
 from eval.boundary import BoundaryF1
 from eval.cocojson import FileError, check_output, repeated
 from eval.confusion import ConfusionMatrix
@@ -39,21 +43,22 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Scores label maps (mIoU, ...) or panoptic segmentations (PQ).",
     )
     add = parser.add_argument
-    add("--workdir", type=Path, help="folder of a run, instead of the two files")
+    add_run_arguments(parser, batch_size=16, required=False)
     add("--annotations", type=Path, help="folder of masks; panoptic: json")
     add("--predictions", type=Path, help="folder of masks; panoptic: json")
     add("--panoptic", action="store_true", help="COCO panoptic json, png beside them")
     add("--classes", help="number of classes, or a text file with a name a line")
     add("--ignore_label", type=int, default=255, help="true label of pixels not to count")
     add("--boundary", action="store_true", help="boundary F1 too; slow")
-    add("--json", type=Path, help="file to write every figure to")
-    add("--plots", type=Path, help="folder for the confusion matrix")
+    add("--plots", type=Path, help="folder for the pictures; of a run, its own if absent")
     arguments = parser.parse_args(argv)
-    if arguments.workdir:
-        parser.error("--workdir: train has no task of segmentation yet; score files instead")
-    if not arguments.annotations or not arguments.predictions:
-        parser.error("--annotations and --predictions are needed")
-    if not arguments.panoptic and not arguments.classes:
+    if arguments.workdir and (arguments.annotations or arguments.predictions):
+        parser.error("--workdir and files exclude each other")
+    if arguments.workdir and (arguments.panoptic or arguments.classes):
+        parser.error("--workdir: a run has its own classes, and no panoptic segmentation")
+    if not arguments.workdir and not (arguments.annotations and arguments.predictions):
+        parser.error("--annotations and --predictions are needed, or --workdir")
+    if not arguments.workdir and not arguments.panoptic and not arguments.classes:
         parser.error("--classes is needed: their number, or a text file of their names")
     return arguments
 
@@ -63,7 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     try:
         check_output(arguments.json)
-        figures = _panoptic(arguments) if arguments.panoptic else _semantic(arguments)
+        if arguments.workdir:
+            figures = _run(arguments)
+        else:
+            figures = _panoptic(arguments) if arguments.panoptic else _semantic(arguments)
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     except (FileError, OSError) as error:
@@ -154,6 +162,29 @@ def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
             matrix.merge(counted)
             if boundary and outlined:
                 boundary.merge(outlined)
+    return _report(matrix, boundary, arguments.plots)
+
+
+def _run(arguments: argparse.Namespace) -> dict[str, object]:
+    """Segments the images of a run's evaluation split."""
+    from eval import semantic  # JAX and the zoo only where there is a model
+    from zoo.types import InputError
+
+    try:
+        run = semantic.evaluate_run(arguments)
+    except InputError as error:
+        raise FileError(str(error)) from error
+    folder = arguments.plots or arguments.workdir
+    figures = _report(run.matrix, run.boundary, folder)
+    run.draw(folder / "predictions.png")
+    print(f"{run.examples} images, {run.skipped} left out, step {run.step}; pictures: {folder}")
+    return {**figures, "examples": run.examples, "skipped": run.skipped, "step": run.step}
+
+
+def _report(
+    matrix: ConfusionMatrix, boundary: BoundaryF1 | None, plots: Path | None
+) -> dict[str, object]:
+    """All figures, printed; and the confusion matrix drawn."""
     figures = matrix.compute()
     rows = figures["per_class"]
     assert isinstance(rows, dict)
@@ -165,12 +196,11 @@ def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
         for name, score in per_class.items():
             rows[name]["boundary_F1"] = score
     _print(figures, "per_class", "class")
-    if arguments.plots:
+    if plots:
         from eval import pictures  # matplotlib only where there is something to draw
 
-        arguments.plots.mkdir(parents=True, exist_ok=True)
-        picture = arguments.plots / "confusion.png"
-        pictures.draw_confusion_matrix(matrix.counts, classes, picture)
+        plots.mkdir(parents=True, exist_ok=True)
+        pictures.draw_confusion_matrix(matrix.counts, matrix.classes, plots / "confusion.png")
     return figures
 
 

@@ -25,8 +25,9 @@ from flax import linen as nn
 from rich.console import Console
 from rich.table import Table
 
+from eval.arguments import add_run_arguments
 from eval.pictures import draw_cross_attention
-from eval.runs import Put, Run, add_run_arguments, open_run
+from eval.runs import Put, Run, open_run
 from zoo.data import (
     Dataset,
     TranslationData,
@@ -35,7 +36,7 @@ from zoo.data import (
     prefetch,
     unbundle,
 )
-from zoo.data.devices import data_mesh, replicate
+from zoo.data.devices import data_mesh, fetch_rows, gather, replicate, this_process
 from zoo.data.text import open_tokenizer
 from zoo.data.translation import BundleSource
 from zoo.decoding import generate
@@ -125,13 +126,16 @@ def evaluator(
 
     def evaluate(variables: Mapping[str, Any]) -> TranslationResult:
         found: dict[int, tuple] = {}
-        with closing(prefetch(eval_batches(examples, batch_size), put)) as batches:
+        share = eval_batches(examples, batch_size, **this_process())
+        with closing(prefetch(share, put)) as batches:
             for batch in batches:
-                out = jax.device_get(translate(variables, batch))
+                out = fetch_rows(translate(variables, batch))
                 for row in np.flatnonzero(out["index"] >= 0).tolist():
                     text = source.tokenizer.decode(out["tokens"][row])
                     figures = [out[name][row] for name in ("losses", "hits", "lengths")]
                     found[int(out["index"][row])] = (text, *figures)
+        for others in gather(found):
+            found |= others
         order = sorted(found)
         texts, losses, hits, lengths = zip(*(found[i] for i in order), strict=True)
         first, second = zip(*(source.pairs[i] for i in order), strict=True)

@@ -5,13 +5,16 @@ after one, lists its fields.
 """
 
 import sys
+import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
+import jax
+from etils import epath
 from rich.console import Console
 from rich.table import Table
 
 from train.config import Config, ConfigError, override, to_json
+from train.hosts import join, leave
 from train.loop import DivergedError, train
 from train.recipes import RECIPES
 from train.workdir import flatten
@@ -29,10 +32,25 @@ def main(arguments: Sequence[str]) -> int:
         return _train(arguments[0], list(arguments[1:]), console)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return leave(2)
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return leave(1)
+    except jax.errors.JaxRuntimeError as error:
+        if not jax.distributed.is_initialized():
+            raise
+        print(
+            f"error: {str(error).splitlines()[0]}\n"
+            "If another process of this run has ended, that is why: start all of them again, and"
+            " the run goes on from its last checkpoint.",
+            file=sys.stderr,
+        )
+        return leave(1)
+    except BaseException:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        return leave(1)
 
 
 def _train(recipe: str, arguments: list[str], console: Console) -> int:
@@ -46,7 +64,11 @@ def _train(recipe: str, arguments: list[str], console: Console) -> int:
         _show_fields(console, RECIPES[recipe]())
         return 0
     config = override(RECIPES[recipe](), overrides)
-    workdir = Path(workdirs[-1].partition("=")[2] if workdirs else f"runs/{recipe}").expanduser()
+    workdir = workdirs[-1].partition("=")[2] if workdirs else f"runs/{recipe}"
+    workdir = epath.Path(workdir).expanduser()
+    join(config.distributed)
+    if jax.process_index():
+        console.quiet = True
     result = train(config, workdir, console)
     if result.signal is not None:
         console.print(

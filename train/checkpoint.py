@@ -1,44 +1,69 @@
-"""Checkpoints of a run: asynchronous, atomic, the best one and the last few kept."""
+"""Checkpoints of a run: asynchronous, atomic, checked, the best one and the last few kept."""
 
 import math
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from train.step import Metrics, TrainState
+from zoo.data.devices import everywhere
 from zoo.types import InputError
+from zoo.weights.checksums import (
+    DamagedError,
+    array_sums,
+    check_arrays,
+    check_files,
+    describe,
+    holds,
+    write_manifest,
+)
 
 SCORE = "score"
 """Name of the figure, larger is better, that an evaluated checkpoint carries."""
 
 
 class Checkpointer:
-    """Writes and reads ``DIR/checkpoints/STEP``.
+    """Writes and reads ``DIR/checkpoints/STEP``, a folder that all hosts see.
 
     A step's folder has the items ``variables``, all that evaluation reads, averaged if the run has
     averages; ``training``, the rest of the state; ``data``, the position of the data iterator; and
-    ``metrics``, the score if the step was evaluated. A folder gets its name only when it is whole,
-    so one that a killed process left half-written is ignored.
+    ``metrics``, the score if the step was evaluated. Beside them are checksums of all that. A
+    folder gets its name only when it is whole, so one that a killed process left half-written is
+    ignored. One that was damaged later is moved to ``DIR/damaged``.
     """
 
-    def __init__(self, directory: Path, keep: int) -> None:
+    def __init__(self, directory: epath.Path, keep: int, warn: Callable[[str], None]) -> None:
+        self._directory, self._keep, self._warn = epath.Path(directory.absolute()), keep, warn
+        self._local = "://" not in str(directory)
+        self._writing: tuple[int, Any, list[jax.Array]] | None = (
+            None  # step, arrays' shapes, checksums
+        )
+        everywhere(self._set_damaged_aside, InputError)
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
         def score_of(metrics: dict[str, float]) -> float:
             return metrics.get(SCORE, -math.inf)
 
         best = checkpoint_managers.BestN(get_metric_fn=score_of, n=1)
         policy = checkpoint_managers.AnyPreservationPolicy(
-            [checkpoint_managers.LatestN(keep), best]
+            [checkpoint_managers.LatestN(self._keep), best]
         )
-        self._manager = ocp.CheckpointManager(
-            directory.absolute(),
+        return ocp.CheckpointManager(
+            self._directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
                 best_fn=score_of,
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
+                # Despite its name called before the folder gets its own, by the first host.
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
             ),
         )
 
@@ -52,38 +77,78 @@ class Checkpointer:
         score: float | None = None,
     ) -> None:
         """Starts writing, after the checkpoint before; returns when the arrays are copied."""
+        items = {"training": _training(state, metrics), "variables": state.evaluated()}
+        self._manager.wait_until_finished()  # its manifest is still to be written
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
+        self._writing = step, shapes, [array_sums(item) for item in items.values()]
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                variables=ocp.args.StandardSave(state.evaluated()),
-                training=ocp.args.StandardSave(_training(state, metrics)),
+                variables=ocp.args.StandardSave(items["variables"]),
+                training=ocp.args.StandardSave(items["training"]),
                 data=ocp.args.JsonSave(data_state),
             ),
             metrics={} if score is None else {SCORE: score},
             force=True,  # else Orbax leaves this one out while the one before is being written
         )
 
-    def restore(
-        self, state: TrainState, metrics: Metrics, step: int
-    ) -> tuple[TrainState, Metrics, Any]:
-        """What `save` was given at a step, with the shapes and shardings of the arguments.
+    def _write_manifest(self) -> None:
+        """Adds the checksums to the checkpoint that is being written, all of whose files are."""
+        assert self._writing is not None
+        step, shapes, sums = self._writing
+        (folder,) = (
+            path
+            for path in self._directory.iterdir()
+            if path.name == str(step) or path.name.startswith(f"{step}.orbax-checkpoint-tmp")
+        )
+        # In the order of the leaves: of a dict by name.
+        arrays = describe(shapes, np.concatenate(jax.tree.leaves(jax.device_get(sums))))
+        write_manifest(folder, arrays, with_files=self._local)
+
+    def restore_latest(
+        self, state: TrainState, metrics: Metrics
+    ) -> tuple[TrainState, Metrics, Any, int] | None:
+        """What `save` was given last, with the shapes and shardings of the arguments, and the step.
+
+        None if nothing was saved. A damaged checkpoint is set aside, with a warning, and the one
+        before restored.
 
         Raises:
-            InputError: If the checkpoint is damaged, or of another model.
+            InputError: If the checkpoint is of another model; or if none is left that is whole.
         """
-        items = ocp.args.Composite(
-            variables=ocp.args.StandardRestore(_abstract(state.evaluated())),
-            training=ocp.args.StandardRestore(_abstract(_training(state, metrics))),
-            data=ocp.args.JsonRestore(),
+        while (step := self.latest) is not None:
+            try:
+                read = everywhere(partial(self._restore, state, metrics, step), InputError)
+                return *read, step
+            except DamagedError as error:
+                self._manager.close()
+                everywhere(partial(self._set_aside, step, error), InputError)
+                self._manager = self._open()
+        return None
+
+    def _restore(
+        self, state: TrainState, metrics: Metrics, step: int
+    ) -> tuple[TrainState, Metrics, Any]:
+        items = {"variables": state.evaluated(), "training": _training(state, metrics)}
+        items = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), items
         )
+        args = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
+        folder = self._directory / str(step)
         try:
-            read: Any = self._manager.restore(step, args=items)
+            read: Any = self._manager.restore(
+                step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore())
+            )
         except Exception as error:  # whatever Orbax and TensorStore raise
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if holds(folder, items):
+                raise DamagedError(f"{folder} cannot be read ({reason})") from error
             raise InputError(
-                f"{self._manager.directory / str(step)}: the checkpoint cannot be read ({reason});"
+                f"{folder}: the checkpoint cannot be read ({reason});"
                 " remove this folder to go on from the checkpoint before"
             ) from error
+        check_arrays(folder, "variables", read.variables)
+        check_arrays(folder, "training", read.training)
         if state.ema is None:
             model_state = dict(read.variables)
             variables = {"params": model_state.pop("params"), "model_state": model_state}
@@ -97,10 +162,56 @@ class Checkpointer:
         """The newest whole checkpoint's step; None if there is none."""
         return self._manager.latest_step()
 
+    def wait(self) -> None:
+        """Returns when everything is written."""
+        self._manager.wait_until_finished()
+
     def close(self) -> None:
         """Waits until everything is written."""
-        self._manager.wait_until_finished()
+        self.wait()
         self._manager.close()
+
+    def _set_damaged_aside(self) -> None:
+        """Looks at the files before Orbax does: of the newest all, else those with the scores."""
+        if jax.process_index() or not self._directory.exists():
+            return
+        steps = sorted(ocp.utils.checkpoint_steps(self._directory))
+        while steps:
+            step = steps.pop()
+            try:
+                check_files(self._directory / str(step))
+                break
+            except DamagedError as error:
+                self._set_aside(step, error)
+        for step in steps:
+            try:
+                check_files(self._directory / str(step), _is_about_the_score)
+            except DamagedError as error:
+                self._set_aside(step, error)
+
+    def _set_aside(self, step: int, error: Exception) -> None:
+        """Moves a damaged checkpoint away, for the first host.
+
+        Raises:
+            InputError: If none is left to go on from.
+        """
+        aside = self._directory.parent / "damaged"
+        if jax.process_index() == 0:
+            aside.mkdir(exist_ok=True)
+            taken = sum(path.name.partition("-")[0] == str(step) for path in aside.iterdir())
+            aside /= f"{step}-{taken}" if taken else str(step)
+            (self._directory / str(step)).rename(aside)
+            left = [s for s in ocp.utils.checkpoint_steps(self._directory) if s != step]
+            if not left:
+                raise InputError(
+                    f"{error}; moved to {aside}, and there is no checkpoint before it:"
+                    " the same command begins anew"
+                )
+            self._warn(f"{error}; moved to {aside}; going on from step {max(left)}")
+
+
+def _is_about_the_score(file: str) -> bool:
+    return file.startswith(("metrics/", "_CHECKPOINT_METADATA"))
 
 
 def _training(state: TrainState, metrics: Metrics) -> dict[str, Any]:
@@ -112,8 +223,3 @@ def _training(state: TrainState, metrics: Metrics) -> dict[str, Any]:
             training["model_state"] = state.model_state
     shown = {field: getattr(metrics, field) for field in ("means", "learning_rate", "bad_step")}
     return {"state": training, "metrics": shown}
-
-
-def _abstract(tree: Any) -> Any:
-    """Shapes, dtypes and shardings of the arrays of a tree."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

@@ -27,6 +27,61 @@ class ModelConfig:
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How many devices there are along each axis of the mesh; None is as many as are left.
+
+    Attributes:
+        data: Each has its own rows of the batch, and the same parameters.
+        fsdp: Each has its own rows of the batch and, with ``parallel=fsdp``, its own part of the
+            parameters; by default all devices then.
+    """
+
+    data: int | None = None
+    fsdp: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("data", "fsdp"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(f"mesh.{name} is {getattr(self, name)}, but must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+    """The processes that train together; what is None is found from the environment.
+
+    Attributes:
+        coordinator: HOST:PORT that all of them reach, on the host of process 0.
+        processes: How many there are.
+        process: Which one this is, from 0.
+    """
+
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig:
+    """What is traced.
+
+    Attributes:
+        steps: FIRST:LAST, the steps that ``DIR/profile`` shows; None for none.
+    """
+
+    steps: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and not self.span:
+            raise ConfigError(f"profile.steps is {self.steps}, but must be FIRST:LAST, as 10:15")
+
+    @property
+    def span(self) -> range:
+        """The numbers of the steps."""
+        first, _, last = (self.steps or "").partition(":")
+        return range(int(first), int(last) + 1) if (first + last).isdecimal() and last else range(0)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that decides what a run computes.
@@ -48,7 +103,11 @@ class Config:
         init_backbone: The same for the backbone alone, of a model that has one.
         accumulate: Parts that a batch is computed in, to fit a large one into memory.
         ema: Decay of the moving average of all variables that is evaluated; None for none.
-        parallel: How a step is spread over devices: ``data``, the batch in equal parts.
+        parallel: How a step is spread over devices: ``data``, the batch in equal parts; ``fsdp``,
+            the state in equal parts too; ``pmap``, one replica a device.
+        mesh: How many devices share the batch, and how many the state.
+        distributed: The processes that train together.
+        profile: Which steps are traced.
     """
 
     recipe: str
@@ -67,7 +126,10 @@ class Config:
     init_backbone: str | None = None
     accumulate: int = 1
     ema: float | None = None
-    parallel: Literal["data"] = "data"
+    parallel: Literal["data", "fsdp", "pmap"] = "data"
+    mesh: MeshConfig = MeshConfig()
+    distributed: DistributedConfig = DistributedConfig()
+    profile: ProfileConfig = ProfileConfig()
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every", "keep"):
@@ -153,12 +215,13 @@ def _convert(text: str, kind: Any, path: str) -> Any:
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if text.lower() in ("none", "null") and type(None) in options:
         return None
-    candidates = [text]
+    candidates: list[Any] = [text]
     for json in (text, text.lower(), f"[{text.strip('()[]')}]"):
         try:
             candidates.append(msgspec.json.decode(json))
         except msgspec.DecodeError:
             continue
+    candidates.append([part.strip() for part in text.strip("()[]").split(",")])
     for candidate in candidates:
         try:
             return msgspec.convert(candidate, kind)

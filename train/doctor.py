@@ -99,14 +99,15 @@ def examine(config: Config, folder: Path, console: Console, overfit_steps: int) 
     checks.draw(data, train, {name: values[:_DRAWN] for name, values in batch.items()}, path)
     console.print(f"a batch with its targets: {path}", soft_wrap=True)
 
-    figures = checks.score_truth(data, held_out, config.batch_size, parallel.put)
-    best = figures[task.best]
-    console.print(f"ground truth as predictions: {task.best} {best:.4f}")
-    if best < 0.999:
-        problems.append(
-            f"the ground truth as predictions has {task.best} {best:.4f} instead of 1: targets get"
-            " lost or changed on the way to the model, or are wrong themselves"
-        )
+    if checks.score_truth is not None:
+        figures = checks.score_truth(data, held_out, config.batch_size, parallel.put)
+        best = figures[task.best]
+        console.print(f"ground truth as predictions: {task.best} {best:.4f}")
+        if best < 0.999:
+            problems.append(
+                f"the ground truth as predictions has {task.best} {best:.4f} instead of 1: targets"
+                " get lost or changed on the way to the model, or are wrong themselves"
+            )
     if overfit_steps:
         losses = overfit(config, parallel, batch, overfit_steps, console)
         console.print(f"one batch, {len(losses)} steps: loss {losses[0]:.4g} -> {losses[-1]:.4g}")

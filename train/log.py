@@ -1,13 +1,13 @@
 """What a run leaves to read: metrics.jsonl, TensorBoard events, the learning curve."""
 
 import json
-from pathlib import Path
 from typing import Any
 
+from etils import epath
 from matplotlib.figure import Figure
 from tensorboardX import SummaryWriter
 
-from train.workdir import replace_text
+from train.workdir import is_remote, replace_text
 
 
 class MetricsLog:
@@ -17,7 +17,7 @@ class MetricsLog:
     resumes from are dropped, and speeds go to TensorBoard only.
     """
 
-    def __init__(self, workdir: Path, resumed_at: int) -> None:
+    def __init__(self, workdir: epath.Path, resumed_at: int) -> None:
         self.path = workdir / "metrics.jsonl"
         kept = [entry for entry in read_metrics(self.path) if entry["step"] <= resumed_at]
         replace_text(self.path, "".join(json.dumps(entry) + "\n" for entry in kept))
@@ -25,8 +25,12 @@ class MetricsLog:
 
     def write(self, step: int, figures: dict[str, float], speeds: dict[str, float]) -> None:
         """Adds an entry at once."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
+        line = json.dumps({"step": step, **figures}) + "\n"
+        if is_remote(self.path):  # nothing can be added to an object
+            replace_text(self.path, self.path.read_text() + line)
+        else:
+            with self.path.open("a") as file:
+                file.write(line)
         for name, value in {**figures, **speeds}.items():
             self._events.add_scalar(name, value, step)
 
@@ -35,7 +39,7 @@ class MetricsLog:
         self._events.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: epath.Path) -> list[dict[str, Any]]:
     """The entries of a metrics.jsonl; none of a missing file, nor a last line cut short."""
     entries = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -46,7 +50,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def draw_learning_curve(workdir: Path) -> Path:
+def draw_learning_curve(workdir: epath.Path) -> epath.Path:
     """Draws every figure of metrics.jsonl over the steps into ``DIR/learning_curve.png``."""
     entries = read_metrics(workdir / "metrics.jsonl")
     path = workdir / "learning_curve.png"
@@ -68,5 +72,6 @@ def draw_learning_curve(workdir: Path) -> Path:
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=100)
+    with path.open("wb") as file:
+        figure.savefig(file, format="png", dpi=100)
     return path

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from zoo.types import InputError
@@ -16,8 +17,9 @@ class OptimConfig:
     """An optimiser and its schedule.
 
     Attributes:
-        name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962; what does not
-            decay is not scaled by the trust ratio either) or adafactor (1804.04235).
+        name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962), lars
+            (1708.03888, as in MoCo v3 and MAE: trust coefficient 0.001, plain momentum; of both,
+            what does not decay is not scaled by the trust ratio either) or adafactor (1804.04235).
         learning_rate: At the end of the warm-up. Never scaled by the batch size.
         schedule: Way from there to the end: a half cosine, a line, constant, rsqrt: the inverse
             square root of the step over the warm-up (arXiv 1706.03762), or step: constant, and a
@@ -26,20 +28,21 @@ class OptimConfig:
         final_fraction: Where cosine and linear end, as a share of `learning_rate`.
         drop_at: Share of all steps after which the step schedule drops.
         weight_decay: Decoupled and multiplied by the learning rate, as in torch's AdamW; for sgd
-            added to the gradient. Kernels and embeddings decay; norms, biases, positions and tokens
-            do not.
-        b1: Decay of the first moment; sgd's and adafactor's momentum, 0 for none.
+            and lars added to the gradient. Kernels and embeddings decay; norms, biases, positions
+            and tokens do not.
+        b1: Decay of the first moment; sgd's, lars' and adafactor's momentum, 0 for none.
         b2: Decay of the second moment; adafactor has a schedule of its own.
         eps: Added to the root of the second moment, by adamw and lamb.
         clip_norm: Largest global norm of the gradient; None for any.
         layer_decay: The rate's factor from one block to the one below (arXiv 2106.08254); 1 for
             the same everywhere.
         multipliers: Factors of the rate, and so of the decay, by the beginning of a parameter's
-            path, ``{"body/stem": 0.0, "body": 0.1}``: the first that fits counts, 0 freezes.
+            path, ``{"body/stem": 0.0, "body": 0.1}``: the first that fits counts. 0 freezes:
+            no gradient is computed; ``{"head": 1.0, "": 0.0}`` trains the head alone.
         moment_dtype: Of the first moment, the momentum; None for the parameters' own.
     """
 
-    name: Literal["adamw", "sgd", "lamb", "adafactor"] = "adamw"
+    name: Literal["adamw", "sgd", "lamb", "lars", "adafactor"] = "adamw"
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "linear", "constant", "rsqrt", "step"] = "cosine"
     warmup_steps: int = 0
@@ -100,20 +103,31 @@ def layer_multipliers(params: Any, decay: float) -> Any:
     The head and the last norm have 1, the last block `decay`, the embeddings the least; as in
     BEiT (arXiv 2106.08254) and MAE.
     """
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    scanned = [leaf.shape[0] for path, leaf in leaves if path[0].key == "blocks"]
 
-    def depth(path: tuple[Any, ...]) -> int | None:
-        """Number of the block, from 1; 0 for what comes before the blocks, None after them."""
+    def depth(path: tuple[Any, ...]) -> Any:
+        """Number of the block, from 1; 0 for what comes before the blocks, None after them.
+
+        Of scanned blocks the numbers of all of them.
+        """
+        if path[0].key == "blocks":
+            return np.arange(1, scanned[0] + 1)
         if match := re.fullmatch(r"blocks_(\d+)", path[0].key):
             return int(match[1]) + 1
         before = ("patch_embed", "pos_embed", "cls_token", "cls_pos_embed")
         return 0 if path[0].key in before else None
 
-    last = max((d for path in paths if (d := depth(path)) is not None), default=0) + 1
+    last = max((np.max(d) for path, _ in leaves if (d := depth(path)) is not None), default=0) + 1
 
-    def multiplier(path: tuple[Any, ...], _: Any) -> float:
+    def multiplier(path: tuple[Any, ...], leaf: Any) -> Any:
         position = depth(path)
-        return 1.0 if position is None else decay ** (last - position)
+        if position is None:
+            return 1.0
+        share = decay ** (last - position)
+        if np.ndim(share):
+            return np.float32(share).reshape(-1, *[1] * (leaf.ndim - 1))
+        return float(share)
 
     return jax.tree_util.tree_map_with_path(multiplier, params)
 
@@ -141,6 +155,15 @@ def path_multipliers(params: Any, multipliers: dict[str, float]) -> Any:
     return tree
 
 
+def freeze(params: Any, multipliers: dict[str, float]) -> Any:
+    """The parameters, with no gradient through those whose factor of the rate is 0."""
+    return jax.tree.map(
+        lambda x, factor: x if factor else jax.lax.stop_gradient(x),
+        params,
+        path_multipliers(params, multipliers),
+    )
+
+
 def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.GradientTransformation:
     """The optimiser for parameters of the shape of `params`."""
     rate = make_schedule(config, steps)
@@ -153,6 +176,13 @@ def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.Gradie
             optax.scale_by_adam(**moments, mu_dtype=config.moment_dtype),
             optax.add_decayed_weights(**decay),
             optax.masked(optax.scale_by_trust_ratio(), decay_mask),
+            optax.scale_by_learning_rate(rate),
+        )
+    elif config.name == "lars":
+        optimizer = optax.chain(
+            optax.add_decayed_weights(**decay),
+            optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.001), decay_mask),
+            optax.trace(config.b1, accumulator_dtype=config.moment_dtype),
             optax.scale_by_learning_rate(rate),
         )
     elif config.name == "sgd":

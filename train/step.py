@@ -1,6 +1,7 @@
-"""One pure training step."""
+"""One pure training step, of a whole batch or of one replica a device."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,9 +10,11 @@ import optax
 from flax import linen as nn
 from flax import struct
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from train.config import Config
+from train.optim import freeze
 from train.tasks import Batch, Mean
 
 
@@ -81,26 +84,42 @@ def make_init(
 
 
 def with_initial(
-    state: TrainState, initial: Mapping[str, Any], replicate: Callable[[PyTree], PyTree]
+    state: TrainState, initial: Mapping[str, Any], place: Callable[[PyTree], PyTree]
 ) -> TrainState:
     """The state with given variables, of all or a part of the model, for those drawn at random.
 
     Args:
         state: The first state.
         initial: Variables by collection.
-        replicate: Puts a tree on all devices.
+        place: Puts a tree on the devices, as the state is.
     """
     variables = {"params": state.params, **state.model_state}
-    flat = {**flatten_dict(variables), **flatten_dict(initial)}
-    variables = replicate(unflatten_dict(flat))
+    flat = {**flatten_dict(variables), **flatten_dict(place(initial))}
+    variables = unflatten_dict(flat)
     ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)
     params = variables.pop("params")
     return state.replace(params=params, model_state=variables, ema=ema)
 
 
-def make_step(config: Config, model: nn.Module, optimizer: optax.GradientTransformation) -> Step:
-    """The step of a run: a pure function of the state and a batch as the loader gives it."""
-    gradients = _make_gradients(config, model)
+def make_step(
+    config: Config,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    replicas: Mesh | None = None,
+) -> Step:
+    """The step of a run: a pure function of the state and a batch as the loader gives it.
+
+    Args:
+        config: The run's settings.
+        model: Its model.
+        optimizer: Its optimiser.
+        replicas: Devices each of which computes the gradients of its rows of the batch, with sums
+            over all of them; None computes them for the batch as one.
+    """
+    if replicas is None:
+        gradients = _make_gradients(config, model, _alone)
+    else:
+        gradients = _on_replicas(config, model, replicas)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Mean]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -150,8 +169,47 @@ def first_metrics(step: Step, state: TrainState, batch: Batch) -> Metrics:
     return Metrics(zeros, jnp.zeros(()), jnp.int32(-1))
 
 
-def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
-    """A function to gradients, means by name, and the new collections, of a prepared batch."""
+def _alone(tree: PyTree) -> PyTree:
+    """The sum over one replica."""
+    return tree
+
+
+def _on_replicas(config: Config, model: nn.Module, mesh: Mesh) -> Callable[..., tuple]:
+    """The gradients as sums over one replica a device, each with its rows of the batch."""
+    axis = mesh.axis_names[0]
+    total = partial(jax.lax.psum, axis_name=axis)
+    gradients = _make_gradients(config, model, total)
+
+    def with_axis(run: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+        """Batch statistics over the rows of all replicas, wherever in a model they are."""
+        if isinstance(context.module, nn.BatchNorm):
+            object.__setattr__(context.module, "axis_name", axis)
+        return run(*args, **kwargs)
+
+    def replica(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+        key = jax.random.fold_in(key, jax.lax.axis_index(axis))
+        with nn.intercept_methods(with_axis):
+            grads, means, model_state = gradients(params, model_state, key, batch)
+        return grads, means, jax.lax.pmean(model_state, axis)
+
+    everywhere, rows = PartitionSpec(), PartitionSpec(axis)
+    # Without varying types: a task's loops may mix what is and what is not the same everywhere.
+    return jax.shard_map(
+        replica,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, everywhere, rows),
+        out_specs=everywhere,
+        check_vma=False,
+    )
+
+
+def _make_gradients(
+    config: Config, model: nn.Module, total: Callable[[PyTree], PyTree]
+) -> Callable[..., tuple]:
+    """A function to gradients, means by name, and the new collections, of a prepared batch.
+
+    `total` is the sum over the replicas, each of which sees its rows of the batch.
+    """
 
     def objective(
         params: PyTree,
@@ -161,20 +219,19 @@ def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
         weights: dict[str, Array] | None = None,
     ) -> tuple[Array, tuple]:
         """The sum of the losses, each divided by `weights`, or by its own weight if absent."""
-        variables = {"params": params, **model_state}
+        variables = {"params": freeze(params, config.optim.multipliers), **model_state}
         losses, means, model_state = config.task.loss(model, variables, key, batch)
-        if weights is None:
-            weights = {name: loss.weight for name, loss in losses.items()}
-        shares = [Mean(loss.total, weights[name]).value() for name, loss in losses.items()]
-        total = jnp.sum(jnp.stack(shares))
+        over = weights or total({name: loss.weight for name, loss in losses.items()})
+        shares = [Mean(loss.total, over[name]).value() for name, loss in losses.items()]
         if len(losses) > 1:
             means = {**losses, **means}
-        return total, (means, model_state, losses)
+        return jnp.sum(jnp.stack(shares)), (means, model_state, losses)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
 
     def whole(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
         (loss, (means, model_state, _)), grads = gradient(params, model_state, key, batch)
+        loss, means, grads = total((loss, means, grads))
         return grads, {"loss": Mean(loss, jnp.ones(())), **means}, model_state
 
     def in_parts(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
@@ -190,7 +247,7 @@ def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
             _, (_, _, losses) = objective(params, model_state, *key_and_part)
             return {name: loss.weight for name, loss in losses.items()}
 
-        weights = jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(weigh, (keys, parts)))
+        weights = total(jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(weigh, (keys, parts))))
 
         def add(carry: tuple, key_and_part: tuple) -> tuple:
             grads, model_state = carry
@@ -204,6 +261,7 @@ def _make_gradients(config: Config, model: nn.Module) -> Callable[..., tuple]:
             add, (zeros, model_state), (keys, parts)
         )
         means = jax.tree.map(lambda x: x.sum(axis=0), means)
-        return grads, {"loss": Mean(losses.sum(), jnp.ones(())), **means}, model_state
+        loss, means, grads = total((losses.sum(), means, grads))
+        return grads, {"loss": Mean(loss, jnp.ones(())), **means}, model_state
 
     return whole if config.accumulate == 1 else in_parts

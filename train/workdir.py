@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 from flax import linen as nn
 from rich.console import Console
 
@@ -20,7 +20,9 @@ from zoo.data import Dataset
 
 # Settings that a resumed run may change, since they do not change what it computes.
 _FREE = (
-    *("log_every", "eval_every", "checkpoint_every", "keep", "parallel"),
+    *("log_every", "eval_every", "checkpoint_every", "keep"),
+    *("parallel", "mesh.data", "mesh.fsdp", "profile.steps"),
+    *("distributed.coordinator", "distributed.processes", "distributed.process"),
     *("data.data_dir", "data.threads", "data.workers", "data.on_error"),
 )
 
@@ -81,17 +83,22 @@ def initial_variables(config: Config, model: Any, console: Console) -> dict[str,
 
 
 @contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def locked(workdir: epath.Path) -> Iterator[None]:
     """Makes a run's folder, and keeps other processes out of it until this one ends, however.
+
+    A bucket has no locks: there, two runs in one folder are the user's own doing.
 
     Raises:
         ConfigError: If the folder cannot be made, or another process trains in it.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("w")
+        lock = None if is_remote(workdir) else (workdir / ".lock").open("w")
     except OSError as error:
         raise ConfigError(f"--workdir={workdir}: {error.strerror}") from error
+    if lock is None:
+        yield
+        return
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,7 +107,7 @@ def locked(workdir: Path) -> Iterator[None]:
         yield
 
 
-def check_same(workdir: Path, config: Config) -> None:
+def check_same(workdir: epath.Path, config: Config) -> None:
     """Raises ConfigError, naming the first difference, if a run there has other settings."""
     path = workdir / "config.json"
     try:
@@ -118,7 +125,7 @@ def check_same(workdir: Path, config: Config) -> None:
             )
 
 
-def write_config(workdir: Path, config: Config, examples: Dataset) -> None:
+def write_config(workdir: epath.Path, config: Config, examples: Dataset) -> None:
     """Writes ``config.json``, the settings and the names of the classes, and the data's files."""
     for name, file in examples.files.items():
         (workdir / name).write_bytes(file)
@@ -126,8 +133,16 @@ def write_config(workdir: Path, config: Config, examples: Dataset) -> None:
     replace_text(workdir / "config.json", json.dumps(content, indent=2) + "\n")
 
 
-def replace_text(path: Path, text: str) -> None:
+def is_remote(path: epath.Path) -> bool:
+    """Whether a path is in a bucket, as gs://bucket/run."""
+    return "://" in str(path)
+
+
+def replace_text(path: epath.Path, text: str) -> None:
     """Writes a file whole or not at all, however the process ends."""
+    if is_remote(path):  # an object appears when it is whole
+        path.write_text(text)
+        return
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)

@@ -1,6 +1,7 @@
 """Vision models in JAX and Flax: create, load, train, evaluate."""
 
 from zoo.loading import load, load_with_report, save
+from zoo.predict import predict
 from zoo.registry import create, list_models, preprocessing
 from zoo.translator import translate
 
@@ -9,6 +10,7 @@ __all__ = [
     "list_models",
     "load",
     "load_with_report",
+    "predict",
     "preprocessing",
     "save",
     "translate",

@@ -36,15 +36,16 @@ def load(
 
     ``load(FILE)`` restores a file that `save` wrote and ``load(DIR)`` a training run: they know
     their model. ``load("marian", DIR)`` takes the fields from the config.json beside the weights.
-    Everything in the file and in the model is accounted for; see
-    `zoo.weights.load_report`. Positions are interpolated for another image size.
+    Everything in the file and in the model is accounted for; see `zoo.weights.load_report`.
+    Positions are interpolated for another image size; another program's epsilon of the norms
+    becomes the model's.
 
     Args:
         name: A model's name; or, alone, a file of `save` or a run's directory.
         path: A checkpoint: safetensors, npz, PyTorch's formats, an index of shards, a run, an
             Orbax folder, ``hf://owner/repo[/file][@revision]`` or ``https://...``.
         source: Whose names the file has: ``timm``, ``torchvision``, ``huggingface``,
-            ``fair``, ``torch``, ``big_vision`` or ``zoo``; found out if absent.
+            ``fair``, ``torch``, ``big_vision``, ``smp`` or ``zoo``; found out if absent.
         param_dtype: Of floating-point variables; None keeps the file's.
         **overrides: Fields of the model. ``num_classes`` other than the file's gives a new head.
 
@@ -89,6 +90,9 @@ def load_with_report(
         new_head=new_head,
         dtype=param_dtype,
     )
+    if not stored:
+        fields = {name: x for name, x in report.fields.items() if name not in overrides}
+        model = model.clone(**fields)
     return model, variables, report
 
 
@@ -108,14 +112,14 @@ def save(
     Raises:
         InputError: If the model is of no registered family, or the source cannot name it.
     """
-    name, fields = _describe(model)
+    name, fields = describe(model)
     described = {"name": name, "fields": fields_to_json(fields), "source": source}
     framework = "flax" if source in ("zoo", "big_vision") else "pt"  # what readers look for
     metadata = {"format": framework, METADATA: json.dumps(described)}
     save_variables(model, variables, path, source, metadata)
 
 
-def _describe(model: nn.Module) -> tuple[str, dict[str, object]]:
+def describe(model: nn.Module) -> tuple[str, dict[str, object]]:
     """The registered name nearest to a model, and the fields that differ from it."""
 
     def fields(module: nn.Module) -> dict[str, Any]:

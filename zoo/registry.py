@@ -4,17 +4,21 @@ import dataclasses
 import difflib
 import fnmatch
 from collections.abc import Iterable
+from pathlib import Path
 
 from flax import linen as nn
 
-from zoo.models import detr, mlp_mixer, resnet, transformer, vit
+from zoo.models import detr, mae, mlp_mixer, resnet, transformer, unet, vit
 from zoo.types import InputError, Preprocessing, Variant
+from zoo.weights.run import is_run, run_preprocessing
 
 MODELS: dict[str, Variant] = {
     **vit.VARIANTS,
     **mlp_mixer.VARIANTS,
     **resnet.VARIANTS,
     **detr.VARIANTS,
+    **mae.VARIANTS,
+    **unet.VARIANTS,
     **transformer.VARIANTS,
 }
 
@@ -64,13 +68,19 @@ def create(name: str, **fields: object) -> nn.Module:
     return build(**fields)
 
 
-def preprocessing(name: str) -> Preprocessing:
-    """The size, mean, std, interpolation and crop of the images that a named model expects.
+def preprocessing(name: str | Path) -> Preprocessing:
+    """The size, mean, std, interpolation and crop of the images that a model expects.
+
+    Args:
+        name: A model's name, or a training run's directory.
 
     Raises:
-        InputError: If there is no such model, near names are listed; or if it is not for images.
+        InputError: If there is no such model, of which near names are listed, nor such a run; or
+            if the model is not for images.
     """
-    found = _variant(name).preprocessing
+    if str(name) not in MODELS and is_run(Path(name)):
+        return run_preprocessing(name)
+    found = _variant(str(name)).preprocessing
     if found is None:
         raise InputError(f"{name} is not for images: there is nothing to prepare them for")
     return found

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from zoo.data.text import Tokenizer, open_tokenizer
 from zoo.decoding import Search, generate
 from zoo.loading import load
 from zoo.types import InputError
@@ -36,8 +37,6 @@ def translate(path: str | Path, texts: Sequence[str], **options: Any) -> list[st
 
 def open_translator(path: str | Path) -> "Translator":
     """The translator in a folder, to be called many times; see `translate`."""
-    from zoo.data.text import open_tokenizer  # zoo.data takes long to import
-
     path = Path(path).expanduser()
     tokenizer = open_tokenizer(path)
     model, variables = load(path) if is_run(path) else load("marian", path)
@@ -51,8 +50,10 @@ class Translator:
     program for each of a few lengths, compiled when it is first needed.
     """
 
-    def __init__(self, model: nn.Module, variables: Mapping[str, Any], tokenizer: Any) -> None:
-        """Takes a `Transformer`, its variables and a `zoo.data.text.Tokenizer`."""
+    def __init__(
+        self, model: nn.Module, variables: Mapping[str, Any], tokenizer: Tokenizer
+    ) -> None:
+        """Takes a `Transformer`, its variables and its tokenizer."""
         if tokenizer.vocab_size != getattr(model, "vocab_size", None):
             raise InputError(
                 f"the tokenizer has {tokenizer.vocab_size} tokens, but the model"
@@ -100,7 +101,7 @@ class Translator:
 
 
 def search_rules(
-    tokenizer: Any, length: int, num_beams: int = 1, length_penalty: float = 1.0
+    tokenizer: Tokenizer, length: int, num_beams: int = 1, length_penalty: float = 1.0
 ) -> Search:
     """How to translate sources of a bucket's length."""
     return Search(

@@ -11,11 +11,13 @@ validity flags are boolean and ``True`` means valid, keep or visible.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from flax import linen as nn
 
 Interpolation = Literal["bilinear", "bicubic"]
+
+IGNORE_LABEL = 255  # of pixels that do not count, in label maps
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -26,6 +28,12 @@ class InputError(ValueError):
 
     Command lines print it and exit with 2; any other exception is a bug, and shows its trace.
     """
+
+
+def check_choice(what: str, value: object, allowed: object) -> None:
+    """Raises ValueError, listing them, if a value is none of the choices of a `Literal`."""
+    if value not in get_args(allowed):
+        raise ValueError(f"{what} {value!r} is not one of {', '.join(map(str, get_args(allowed)))}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -306,7 +306,7 @@ def test_bad_masks_are_named(tmp_path, capsys, segmentation, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--workdir=run"], "--workdir: train has no task of"),
+        (["--workdir=run", "--annotations=a.json"], "--workdir and files exclude each other"),
         (["--annotations=a.json"], "--annotations and --predictions are needed"),
     ],
 )
@@ -315,3 +315,11 @@ def test_missing_files_and_runs_that_cannot_be_are_errors(script, arguments, mes
         script.main(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", [detection, segmentation])
+def test_a_folder_that_is_no_run_is_an_error(script, tmp_path, capsys):
+    assert script.main([f"--workdir={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}: not a run: it needs config.json and checkpoints/\n"
+    )

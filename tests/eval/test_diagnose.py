@@ -72,12 +72,15 @@ def test_curve_equals_scikit_learn():
 def test_worst_cases_are_drawn(tmp_path):
     image = np.zeros((40, 100, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "1.png"), image)
-    files = [tmp_path / "0.png", tmp_path / "1.png"]
-    found = mistakes(evaluator())
-    assert plots.worst(tmp_path / "worst.png", found, files, {1: "cat", 2: "dog"}) == 0
+    found, names = mistakes(evaluator()), {1: "cat", 2: "dog"}
+
+    def read(image):
+        return plots.read_image(tmp_path / f"{image}.png")
+
+    assert plots.worst(tmp_path / "worst.png", found, read, names) == 0
     drawn = cv2.imread(str(tmp_path / "worst.png"))
     assert drawn.shape == (320, 4 * 320, 3)
     reds = (drawn == (60, 60, 230)).all(axis=-1).reshape(320, 4, 320).any(axis=(0, 2))
     assert reds.tolist() == [True, True, True, False]
-    files[1] = tmp_path / "none.png"
-    assert plots.worst(tmp_path / "none.png", found, files, {1: "cat", 2: "dog"}) == 4
+    (tmp_path / "1.png").unlink()
+    assert plots.worst(tmp_path / "none.png", found, read, names) == 4

@@ -8,10 +8,10 @@ Too large for the tests; run it by hand where both environments are, in two step
 where DETR is a checkout of facebookresearch/detr, for its own case alone. `write` draws weights
 from a fresh seed, saves each model as its own users would (safetensors, torch.save,
 save_pretrained) and its outputs; `read` loads each file with `zoo.load`, compares, goes to timm's
-names (a DETR to FAIR's, a text model to the peer's) and back, and fails beyond 2e-4 of an output's
-scale, for a DETR beyond 2e-4. A DETR sees a padded batch of two images of different sizes, a text
-model one of five texts. Every case takes up to 1.3 GB of disk; `write` with case names does one at
-a time.
+names (a DETR to FAIR's, a U-Net to smp's or ours, a text model to the peer's) and back, and fails
+beyond 2e-4 of an output's scale, for a DETR beyond 2e-4. A DETR sees a padded batch of two images
+of different sizes, a text model one of five texts. Every case takes up to 1.3 GB of disk; `write`
+with case names does one at a time.
 """
 
 import json
@@ -40,6 +40,9 @@ CASES = {
     "fair_detr": ("fair", "detr_resnet50", {}, 480),
     "huggingface_marian": ("huggingface", "marian", {}, 0),
     "torch_transformer": ("torch", "transformer_base", {"final_norm": True}, 0),
+    "smp_unet": ("smp", "unet_resnet34", {"num_classes": 21}, 512),
+    "unet": ("torch", "unet", {}, 572),
+    "unet_same": ("torch", "unet_same", {}, 512),
 }
 TEXT = ("marian", "transformer_base")
 # What a model is called with, in this order; everything else in outputs.npz is what it gave.
@@ -68,6 +71,8 @@ def peer(source: str, name: str, side: int):
         model, save = fair_detr()
     elif name in TEXT:
         model, save = text_model(name)
+    elif source in ("smp", "torch"):
+        model, save = unet(name)
     elif name.startswith("detr"):
         import transformers
 
@@ -148,6 +153,25 @@ def fair_detr():
     return model, save
 
 
+def unet(name: str):
+    """segmentation_models_pytorch's, or our own definition in torch under the zoo's names."""
+    import make_golden
+    import segmentation_models_pytorch as smp
+    import torch
+    from safetensors.numpy import save_file
+
+    if name == "unet_resnet34":
+        model = smp.Unet("resnet34", encoder_weights=None, classes=21)
+        with torch.no_grad():
+            for name, scale in model.encoder.named_parameters():
+                if name.endswith("bn2.weight"):
+                    scale.mul_(0.2)  # as in a trained ResNet, whose features do not grow with depth
+        return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
+    forms = {"unet": ("valid", False, "none"), "unet_same": ("same", False, "batch")}
+    model = make_golden.TorchUNet(4, 64, 2, *forms[name])
+    return model, lambda path: save_file(model.zoo_weights(), path / "model.safetensors")
+
+
 def run_detr(model, side: int) -> dict[str, np.ndarray]:
     """A DETR's inputs and outputs, by our names, for a padded batch."""
     import make_golden
@@ -185,6 +209,7 @@ def write(folder: Path, cases: list[str]) -> None:
             with torch.no_grad():
                 output = model(x)
             logits = getattr(output, "logits", output).numpy()
+            logits = logits.transpose(0, 2, 3, 1) if logits.ndim == 4 else logits
             arrays = {"images": x.permute(0, 2, 3, 1).numpy(), "logits": logits}
         (folder / case).mkdir(parents=True)
         save(folder / case)
@@ -215,8 +240,8 @@ def read(folder: Path) -> bool:
             good_outputs &= difference <= 2e-4 * (1 if len(inputs) == 2 else scale)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             back = Path(temporary) / "back.safetensors"
-            source = {1: "timm", 2: "fair"}.get(len(inputs), peers)
-            zoo.save(model, variables, back, source=source)
+            to = {"Detr": "fair", "UNet": "zoo", "BackboneUNet": "smp", "Transformer": peers}
+            zoo.save(model, variables, back, source=to.get(type(model).__name__, "timm"))
             again = zoo.load(back)[1]
         equal = jax.tree.map(lambda a, b: bool((a == b).all()), variables, again)
         exact = all(jax.tree.leaves(equal))

@@ -3,9 +3,9 @@
 The only file of the repository that imports torch. Run it with the peers' Python, from the
 repository root, when a golden is added:
 
-    PYTHONPATH=../shared/peers:DETR PEERS_PYTHON tests/golden/make_golden.py
+    FAIR_MAE=MAE PYTHONPATH=../shared/peers:DETR PEERS_PYTHON tests/golden/make_golden.py
 
-where DETR is a checkout of facebookresearch/detr, whose own code makes its goldens.
+where DETR and MAE are checkouts of facebookresearch/detr and mae, whose own code makes goldens.
 
 Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`,
 `tokens` (the encoded tokens, or a ResNet's last map), and `config`, a JSON of our model's name and
@@ -17,21 +17,26 @@ import argparse
 import collections
 import gzip
 import json
+import os
 import random
 import re
 import sys
 import tempfile
 import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import reference  # noqa: F401  (before timm: lets it import with a CPU build of torch)
+import segmentation_models_pytorch as smp
 import timm
 import torch
 import torchvision
 import transformers
 from PIL import Image
 from safetensors.numpy import load_file
+from segmentation_models_pytorch.base import SegmentationHead
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from timm.data import auto_augment, create_transform
 from timm.data.random_erasing import RandomErasing
 from timm.layers import resample_abs_pos_embed
@@ -43,6 +48,34 @@ from torchvision.transforms import RandomResizedCrop
 HERE = Path(__file__).parent
 SIZE = {"hidden_dim": 16, "num_layers": 2, "patch_size": 4, "num_classes": 5}
 VIT = {**SIZE, "num_heads": 2, "mlp_dim": 64, "image_size": 16}
+MAE_CONFIGS = {
+    "mae_vit_base_patch16": {},
+    "mae_vit_large_patch16": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+    },
+    "mae_vit_huge_patch14": {
+        "hidden_size": 1280,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "intermediate_size": 5120,
+        "patch_size": 14,
+    },
+    "mae_vit_nano_patch4": {
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+        "image_size": 32,
+        "patch_size": 4,
+        "decoder_hidden_size": 32,
+        "decoder_num_hidden_layers": 2,
+        "decoder_num_attention_heads": 4,
+        "decoder_intermediate_size": 128,
+    },
+}
 TIMM_VIT = {"embed_dim": 16, "depth": 2, "num_heads": 2, "patch_size": 4, "num_classes": 5}
 
 
@@ -134,7 +167,8 @@ def timm_resnets() -> None:
 def outputs_of(output) -> torch.Tensor:
     """A model's logits, or what stands for them in a transformers model without a head."""
     output = getattr(output, "pooler_output", output)
-    return getattr(output, "logits", output).flatten(1)
+    output = getattr(output, "logits", output)
+    return output.permute(0, 2, 3, 1) if output[0, 0].numel() > 1 else output.flatten(1)
 
 
 def torchvision_vit() -> None:
@@ -321,6 +355,216 @@ SEARCHES = (
     (4, -0.5, False),
     (2, 0.0, False),
 )
+
+
+def masked_autoencoders() -> None:
+    """Hugging Face's, and the authors' own from a checkout of facebookresearch/mae in $FAIR_MAE.
+
+    The losses are with (`loss_normalised`) and without normalised patches; they draw the mask.
+    The authors' positions are as they are, Hugging Face's are drawn as everything else.
+    """
+    fields = {**{k: VIT[k] for k in VIT if k != "num_classes"}, "decoder_hidden_dim": 8}
+    fields |= {"decoder_num_layers": 1, "decoder_num_heads": 2, "decoder_mlp_dim": 32}
+    name, x = "mae_vit_nano_patch4", images(16, 16)
+    config = transformers.ViTMAEConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=16,
+        patch_size=4,
+        decoder_hidden_size=8,
+        decoder_num_hidden_layers=1,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=32,
+    )
+    model = randomise(transformers.ViTMAEForPreTraining(config))
+    noise = torch.rand(3, 16)
+    with torch.no_grad():
+        plain = model(x, noise=noise)
+        config.norm_pix_loss = True
+        normalised = model(x, noise=noise).loss
+    weights = model.state_dict()
+    # A file of transformers 4, as on the hub: attention and MLP are called as ViT's there.
+    for old, new in (
+        ("vit.layers", "vit.encoder.layer"),
+        ("attention.q_proj", "attention.attention.query"),
+        ("attention.k_proj", "attention.attention.key"),
+        ("attention.v_proj", "attention.attention.value"),
+        ("attention.o_proj", "attention.output.dense"),
+        ("mlp.fc1", "intermediate.dense"),
+        ("mlp.fc2", "output.dense"),
+    ):
+        weights = {k.replace(old, new): v for k, v in weights.items()}
+    save_masked("huggingface_mae", name, fields, x, weights, plain, normalised)
+
+    np.float = float  # what its positions are made with; numpy has dropped it
+    sys.path.insert(0, os.environ["FAIR_MAE"])
+    import models_mae
+
+    sys.path.pop(0)
+    for module in ("util", "util.pos_embed"):  # DETR has a package of that name as well
+        del sys.modules[module]
+
+    block = models_mae.Block
+    models_mae.Block = lambda *args, qk_scale=None, **kwargs: block(*args, **kwargs)
+    model = models_mae.MaskedAutoencoderViT(
+        img_size=16,
+        patch_size=4,
+        embed_dim=16,
+        depth=2,
+        num_heads=2,
+        decoder_embed_dim=8,
+        decoder_depth=1,
+        decoder_num_heads=2,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+    )
+    sinusoids = {k: v.clone() for k, v in model.state_dict().items() if "pos_embed" in k}
+    randomise(model).load_state_dict(sinusoids, strict=False)
+    with torch.no_grad():
+        loss, predicted, mask = model(x)
+        model.norm_pix_loss = True
+        normalised = model.forward_loss(x, predicted, mask)
+    output = argparse.Namespace(loss=loss, logits=predicted, mask=mask)
+    save_masked("fair_mae", name, fields, x, model.state_dict(), output, normalised)
+
+
+def save_masked(case, name, fields, x, weights, output, normalised) -> None:
+    """Writes the golden of a masked autoencoder: its prediction, what it saw, and both losses."""
+    np.savez_compressed(
+        HERE / f"{case}.npz",
+        config=json.dumps({"name": name, "fields": fields}),
+        images=x.permute(0, 2, 3, 1).numpy(),
+        logits=output.logits.numpy(),
+        visible=output.mask.numpy() == 0,
+        loss=output.loss.numpy(),
+        loss_normalised=normalised.numpy(),
+        **{f"weights/{k}": v.numpy() for k, v in weights.items()},
+    )
+
+
+class NarrowSmpUnet(torch.nn.Module):
+    """segmentation_models_pytorch's decoder and head on timm's ResNet, which can be narrow."""
+
+    def __init__(self, dims: tuple[int, ...], decoder_dims: tuple[int, ...], classes: int):
+        super().__init__()
+        self.encoder = ResNet(BasicBlock, (1, 1, 1, 1), channels=dims)
+        del self.encoder.fc
+        self.decoder = UnetDecoder((3, 64, *dims), decoder_dims)
+        self.segmentation_head = SegmentationHead(decoder_dims[-1], classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        net = self.encoder
+        maps = [x, torch.relu(net.bn1(net.conv1(x)))]
+        y = net.maxpool(maps[-1])
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            y = stage(y)
+            maps.append(y)
+        return self.segmentation_head(self.decoder(maps))
+
+
+def smp_unet() -> None:
+    """`Unet` in small."""
+    dims, decoder_dims = (4, 8, 8, 8), (8, 4, 4, 4, 4)
+    model = randomise(NarrowSmpUnet(dims, decoder_dims, 3))
+    fields = {"backbone": "resnet_nano", "backbone_fields": {"stage_dims": dims}}
+    fields |= {"decoder_dims": decoder_dims, "num_classes": 3}
+    save("smp_unet", "unet_resnet34", fields, model, images(32, 32))
+
+
+class TorchUNet(torch.nn.Module):
+    """The paper's U-Net, written from its figure 1, and the usual changes to it."""
+
+    def __init__(self, depth: int, dim: int, classes: int, padding: str, bilinear: bool, norm: str):
+        super().__init__()
+        self.padding, self.bilinear, self.norm = padding, bilinear, norm
+        dims = [dim * 2**i for i in range(depth + 1)]
+        self.down = torch.nn.ModuleList(
+            self.block(3 if i == 0 else d // 2, d) for i, d in enumerate(dims)
+        )
+        self.up = torch.nn.ModuleList(self.block(2 * d, d) for d in dims[:-1])
+        up_conv = self.interpolating if bilinear else self.transposed
+        self.upsample = torch.nn.ModuleList(up_conv(2 * d, d) for d in dims[:-1])
+        self.head = torch.nn.Conv2d(dim, classes, 1)
+
+    def block(self, inputs: int, outputs: int) -> torch.nn.Sequential:
+        norms = {"batch": torch.nn.BatchNorm2d, "group": lambda d: torch.nn.GroupNorm(d, d)}
+        layers = []
+        for d in (inputs, outputs):
+            layers.append(
+                torch.nn.Conv2d(d, outputs, 3, padding=self.padding, bias=self.norm == "none")
+            )
+            layers += [norms[self.norm](outputs)] if self.norm in norms else []
+            layers.append(torch.nn.ReLU())
+        return torch.nn.Sequential(*layers)
+
+    def transposed(self, inputs: int, outputs: int) -> torch.nn.Module:
+        return torch.nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
+
+    def interpolating(self, inputs: int, outputs: int) -> torch.nn.Module:
+        larger = torch.nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+        return torch.nn.Sequential(larger, torch.nn.Conv2d(inputs, outputs, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        copied = []
+        for i, block in enumerate(self.down):
+            x = block(x if i == 0 else torch.nn.functional.max_pool2d(x, 2))
+            copied.append(x)
+        for i in reversed(range(len(self.up))):
+            x = self.upsample[i](x)
+            cut = [(a - b) // 2 for a, b in zip(copied[i].shape, x.shape, strict=True)]
+            skip = copied[i][:, :, cut[2] : cut[2] + x.shape[2], cut[3] : cut[3] + x.shape[3]]
+            x = self.up[i](torch.cat([skip, x], dim=1))
+        return self.head(x)
+
+    def zoo_weights(self) -> dict[str, np.ndarray]:
+        """Under the zoo's own names, in its layouts."""
+        weights = {}
+        for part in ("down", "up"):
+            for i, block in enumerate(getattr(self, part)):
+                layers = [layer for layer in block if next(layer.parameters(), None) is not None]
+                kinds = (
+                    ["conv1", "conv2"]
+                    if self.norm == "none"
+                    else ["conv1", "norm1", "conv2", "norm2"]
+                )
+                for kind, layer in zip(kinds, layers, strict=True):
+                    weights |= self._leaves(f"{part}_{i}/{kind}", layer)
+        for i, layer in enumerate(self.upsample):
+            if self.bilinear:
+                weights |= self._leaves(f"upsample_{i}/proj", layer[1], dense=True)
+            else:
+                kernel = layer.weight.permute(0, 2, 3, 1).flatten(1)  # c, 2 2 d
+                weights[f"params/upsample_{i}/proj/kernel"] = kernel
+                weights[f"params/upsample_{i}/bias"] = layer.bias
+        weights |= self._leaves("head", self.head, dense=True)
+        return {name: x.detach().contiguous().numpy() for name, x in weights.items()}
+
+    def _leaves(self, path: str, layer: torch.nn.Module, dense: bool = False) -> dict:
+        state = layer.state_dict()
+        if "norm" in path:
+            leaves = {f"params/{path}/scale": state["weight"]}
+            if self.norm == "batch":
+                leaves[f"batch_stats/{path}/mean"] = state["running_mean"]
+                leaves[f"batch_stats/{path}/var"] = state["running_var"]
+        else:
+            kernel = state["weight"].permute(2, 3, 1, 0)
+            leaves = {f"params/{path}/kernel": kernel[0, 0] if dense else kernel}
+        return leaves | ({f"params/{path}/bias": state["bias"]} if "bias" in state else {})
+
+
+def torch_unets() -> None:
+    """The paper's form, and the same-padded one with each norm and upsampling."""
+    for padding, upsampling, norm, size in (
+        ("valid", "transposed", "none", (52, 44)),
+        ("same", "bilinear", "batch", (12, 20)),
+        ("same", "transposed", "group", (12, 20)),
+    ):
+        fields = {"depth": 2, "base_dim": 4, "padding": padding, "upsampling": upsampling}
+        fields |= {"norm": norm, "num_classes": 3}
+        model = randomise(TorchUNet(2, 4, 3, padding, upsampling == "bilinear", norm))
+        weights = model.zoo_weights()
+        save(f"torch_unet_{padding}_{norm}", "unet", fields, model, images(*size), weights)
 
 
 def vision_transformer() -> None:
@@ -562,7 +806,18 @@ def parameter_counts() -> None:
         models["vit_nano_patch4_32"] = VisionTransformer(**nano, depth=4, num_heads=4)
         models["mixer_nano_patch4_32"] = MlpMixer(**nano, num_blocks=4)
         models["resnet_nano"] = ResNet(BasicBlock, (1, 1, 1, 1), channels=(16, 32, 64, 128))
+        for name, config in MAE_CONFIGS.items():
+            model = transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**config))
+            del model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed  # fixed
+            models[name] = model
         models["mixer_h14_224"] = MlpMixer(patch_size=14, num_blocks=32, embed_dim=1280)
+        for name in ("resnet34", "resnet50"):
+            models[f"unet_{name}"] = smp.Unet(name, encoder_weights=None, classes=2)
+        dims = (16, 32, 64, 128), (64, 32, 32, 16, 16)
+        models["unet_resnet_nano"] = NarrowSmpUnet(*dims, 2)
+        models["unet"] = TorchUNet(4, 64, 2, "valid", False, "none")
+        models["unet_same"] = TorchUNet(4, 64, 2, "same", False, "batch")
+        models["unet_nano"] = TorchUNet(3, 16, 2, "same", False, "batch")
         models |= detr_models() | text_models()
     counts = {name: count(model) for name, model in sorted(models.items())}
     (HERE / "parameter_counts.json").write_text(json.dumps(counts, indent=2) + "\n")
@@ -697,6 +952,7 @@ if __name__ == "__main__":
     timm_resnets()
     torchvision_vit()
     huggingface()
+    masked_autoencoders()
     vision_transformer()
     torch_files()
     positions()
@@ -704,6 +960,9 @@ if __name__ == "__main__":
     fair_detr()
     huggingface_detr()
     fair_names()
+    torch.manual_seed(0)
+    smp_unet()
+    torch_unets()
     parameter_counts()
     preprocessing()
     text_transformers()

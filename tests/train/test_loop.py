@@ -1,6 +1,7 @@
+import gzip
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,6 @@ from train.config import ConfigError
 from train.log import read_metrics
 from train.loop import DivergedError, _Run
 from train.workdir import locked
-from zoo.types import InputError
 
 STEPS = ("--steps=40", "--log_every=10", "--eval_every=20", "--checkpoint_every=10")
 
@@ -154,16 +154,17 @@ def test_one_process_at_a_time(run, tmp_path):
     run(*STEPS)
 
 
-def test_a_damaged_checkpoint_is_named(run):
-    workdir, *_ = run(*STEPS)
-    for file in (workdir / "checkpoints" / "40" / "variables").rglob("*"):
-        if file.is_file() and file.parent.name == "d":
-            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(InputError, match=r"checkpoints/40: the checkpoint cannot be read") as error:
-        run(*STEPS)
-    assert "\n" not in str(error.value)
-    shutil.rmtree(workdir / "checkpoints" / "40")
-    assert "after step 30" in run(*STEPS)[2]
+def test_profiled_steps_leave_a_trace_and_the_time_is_split(run):
+    workdir, _, output = run(*STEPS, "--profile.steps=3:4")
+    (trace,) = (workdir / "profile").rglob("perfetto_trace.json.gz")
+    with gzip.open(trace) as file:
+        names = {event.get("name") for event in json.load(file)["traceEvents"]}
+    assert any("jit_logged" in str(name) or "PjitFunction(logged)" in str(name) for name in names)
+    assert f"trace: {workdir / 'profile'}" in output
+    spent = re.search(r"([\d.]+) s: start ([\d.]+) s, data .*, step ([\d.]+) s, .* (\d+)%", output)
+    whole, start, steps, goodput = map(float, spent.groups())
+    assert start + steps <= whole + 0.1
+    np.testing.assert_allclose(goodput / 100, steps / whole, atol=0.02 + 0.1 / whole)
 
 
 # Real processes, really killed.
@@ -216,9 +217,10 @@ def _everything(workdir):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    """Its arrays and metrics, and how long it takes."""
+    workdir, begin = tmp_path_factory.mktemp("runs") / "uninterrupted", time.monotonic()
     _finish(workdir)
-    return _everything(workdir)
+    return *_everything(workdir), time.monotonic() - begin
 
 
 def _assert_same(found, expected):
@@ -241,6 +243,25 @@ def test_sigkill_and_resume_equals_uninterrupted(uninterrupted, tmp_path):
     output = _finish(tmp_path)
     assert "resuming" in output
     _assert_same(_everything(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
+def test_sigkill_at_100_random_moments(uninterrupted, tmp_path):
+    rng, kills, attempt = np.random.default_rng(0), 0, 0
+    while kills < 100:
+        workdir, attempt = tmp_path / str(attempt), attempt + 1
+        while True:
+            begin, process = time.monotonic(), _start(workdir)
+            try:
+                output, _ = process.communicate(timeout=rng.uniform(0, uninterrupted[2]))
+                assert process.returncode == 0, output.decode()
+                _assert_same(_everything(workdir), uninterrupted)
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                kills += 1
+                print(f"kill {kills} after {time.monotonic() - begin:.1f} s")
 
 
 def test_a_second_signal_ends_a_process_at_once(tmp_path):

@@ -8,6 +8,7 @@ import zoo
 from train.optim import (
     OptimConfig,
     decay_mask,
+    freeze,
     layer_multipliers,
     make_optimizer,
     make_schedule,
@@ -59,6 +60,17 @@ def test_layer_multipliers_fall_towards_the_input():
     for name in ("pos_embed", "cls_token", "cls_pos_embed"):
         assert multipliers[name] == 0.5**5
     assert multipliers["patch_embed"]["proj"]["kernel"] == 0.5**5
+
+
+def test_layer_multipliers_of_scanned_layers():
+    params = _vit_params()
+    layers = [params.pop(f"blocks_{i}") for i in range(4)]
+    params["blocks"] = jax.tree.map(lambda *xs: jnp.stack(xs), *layers)
+    multipliers = layer_multipliers(params, 0.5)
+    kernel = multipliers["blocks"]["mlp"]["fc1"]["kernel"]
+    np.testing.assert_array_equal(kernel, [[[0.5**4]], [[0.5**3]], [[0.5**2]], [[0.5]]])
+    assert multipliers["head"]["kernel"] == 1
+    assert multipliers["pos_embed"] == 0.5**5
 
 
 def _one_update(config, params, grads):
@@ -153,3 +165,34 @@ def test_multipliers_are_of_the_first_beginning_and_freeze():
     np.testing.assert_allclose(updates["body"]["stages"]["kernel"], -0.11, rtol=1e-5)
     with pytest.raises(InputError, match="begins with 'backbone'; they begin with body, head"):
         make_optimizer(OptimConfig(multipliers={"backbone": 0.1}), 10, params)
+
+
+def test_lars_is_maes():
+    # facebookresearch/mae's: momentum of the scaled gradients, then the rate, for two rates.
+    config = OptimConfig(name="lars", learning_rate=2.0, schedule="linear", weight_decay=0.1)
+    params = {"kernel": jnp.array([[3.0, 4.0]]), "bias": jnp.array([1.0])}
+    optimizer = make_optimizer(config, 4, params)
+    state = optimizer.init(params)
+    kernel, bias, moments = np.array([[3.0, 4.0]]), np.array([1.0]), [0.0, 0.0]
+    for rate, gradient in ((2.0, 0.5), (1.5, -1.0)):
+        grads = jax.tree.map(lambda x, g=gradient: jnp.full_like(x, g), params)
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        direction = gradient + 0.1 * kernel
+        direction *= 0.001 * np.linalg.norm(kernel) / np.linalg.norm(direction)
+        moments = [0.9 * moments[0] + direction, 0.9 * moments[1] + gradient]
+        kernel, bias = kernel - rate * moments[0], bias - rate * moments[1]
+    np.testing.assert_allclose(params["kernel"], kernel, rtol=1e-5)
+    np.testing.assert_allclose(params["bias"], bias, rtol=1e-5)
+
+
+def test_a_frozen_parameter_has_no_gradient():
+    multipliers = {"head": 1.0, "": 0.0}
+
+    def loss(params):
+        params = freeze(params, multipliers)
+        return (params["body"]["kernel"] * params["head"]["kernel"]).sum()
+
+    params = {"body": {"kernel": jnp.full((1, 1), 2.0)}, "head": {"kernel": jnp.full((1, 1), 3.0)}}
+    grads = jax.grad(loss)(params)
+    assert (grads["body"]["kernel"], grads["head"]["kernel"]) == (0, 2)

@@ -1,15 +1,22 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
+import math
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+from rich.console import Console
 
-from tests.train.conftest import TINY
+from tests.train.modes import RUNS, config_of, finish, start
 from train.config import ConfigError
 from train.log import read_metrics
-from train.parallel import check_divides
+from train.loop import train
+from train.optim import make_optimizer
+from train.parallel import check_divides, make_mesh, shard
+from train.step import make_init
+from train.workdir import build, complete
+from zoo.data import train_batches
+
+MODES = ("data", "fsdp", "pmap")
 
 
 def test_a_batch_that_does_not_divide_names_those_that_do():
@@ -20,26 +27,59 @@ def test_a_batch_that_does_not_divide_names_those_that_do():
         check_divides(7, devices=8, accumulate=1)
 
 
-def _train(workdir, devices):
-    options = ("--steps=20", "--log_every=1", "--eval_every=10", "--accumulate=2")
-    command = [sys.executable, "-m", "train", "vit_digits", f"--workdir={workdir}", *TINY, *options]
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    subprocess.run(
-        command,
-        check=True,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        stdout=subprocess.DEVNULL,
-        timeout=300,
+def test_a_mesh_is_made_of_all_devices(tiny):
+    assert dict(make_mesh(tiny("--parallel=fsdp")).shape) == {"data": 1, "fsdp": 1}
+    with pytest.raises(ConfigError, match=r"mesh.data=8 times mesh.fsdp=4 .* devices, 1$"):
+        make_mesh(tiny("--parallel=fsdp", "--mesh.data=8", "--mesh.fsdp=4"))
+    with pytest.raises(ConfigError, match="needs --parallel=fsdp"):
+        make_mesh(tiny("--mesh.fsdp=2"))
+    with pytest.raises(ConfigError, match="must be at least 1"):
+        tiny("--mesh.fsdp=0")
+
+
+def test_the_largest_axis_that_divides_is_cut():
+    mesh = AbstractMesh((2, 4), ("data", "fsdp"))
+    shapes = {"kernel": (6, 8, 12), "first": (8, 8), "odd": (3, 5), "scalar": ()}
+    tree = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
+    assert {name: s.spec for name, s in shard(mesh, tree).items()} == {
+        "kernel": PartitionSpec(None, None, "fsdp"),
+        "first": PartitionSpec("fsdp", None),
+        "odd": PartitionSpec(),
+        "scalar": PartitionSpec(),
+    }
+
+
+@pytest.mark.parametrize("scanned", ["false", "true"])
+def test_eight_devices_hold_an_eighth_of_the_state_each(tiny, scanned):
+    config = tiny("--ema=0.9", "--model.hidden_dim=64", f"--model.scan_layers={scanned}")
+    examples = config.task.open(config.data, "train")
+    config = complete(config, examples)
+    batch = next(train_batches(examples, config.batch_size, seed=0))
+    model, variables = build(config, batch)
+    optimizer = make_optimizer(config.optim, config.steps, variables["params"])
+    state = jax.eval_shape(make_init(config, model, optimizer), batch)
+    shardings = shard(AbstractMesh((1, 8), ("data", "fsdp")), state)
+
+    def size(state):
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state))
+
+    parts = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(s.shard_shape(x.shape), x.dtype), state, shardings
     )
-    return read_metrics(workdir / "metrics.jsonl")
+    assert size(parts) <= size(state) / 8 * 1.05
 
 
-def test_eight_devices_give_the_losses_of_one(tmp_path):
-    one, eight = (_train(tmp_path / str(devices), devices) for devices in (1, 8))
-    assert len(one) == len(eight) == 20
-    for a, b in zip(one, eight, strict=True):
-        assert a.keys() == b.keys()
-        # Sums over devices are in another order: the last digits of float32 differ.
-        np.testing.assert_allclose(b["train/loss"], a["train/loss"], rtol=1e-5)
-    assert one[-1]["eval/top1"] == eight[-1]["eval/top1"]
+@pytest.mark.parametrize("name", RUNS)
+def test_every_mode_on_eight_devices_gives_the_losses_of_one(name, tmp_path):
+    process = start("tests.train.modes", tmp_path, name, *MODES, devices=8)
+    train(config_of(name), tmp_path / "one", Console(quiet=True))
+    finish(process)
+    one = read_metrics(tmp_path / "one" / "metrics.jsonl")
+    for mode in MODES:
+        eight = read_metrics(tmp_path / mode / "metrics.jsonl")
+        assert len(one) == len(eight) == 20
+        for a, b in zip(one, eight, strict=True):
+            assert a.keys() == b.keys()
+            # Sums over devices are in another order: the last digits of float32 differ.
+            np.testing.assert_allclose(b["train/loss"], a["train/loss"], rtol=1e-5)
+        assert one[-1]["eval/top1"] == eight[-1]["eval/top1"]

@@ -1,10 +1,28 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.special
+from flax import linen as nn
+from PIL import Image
 
+import zoo
+from zoo.data.transforms import normalize, resize_and_crop
+from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
-from zoo.predict import predict_classes, predict_detections
+from zoo.ops.palette import overlay
+from zoo.ops.patches import patchify
+from zoo.ops.tiles import Tiling
+from zoo.predict import (
+    PixelPredictions,
+    make_tiling,
+    predict_classes,
+    predict_detections,
+    predict_pixels,
+    predict_tiled,
+    reconstruct,
+)
+from zoo.types import InputError
 
 
 def test_the_likeliest_classes_with_their_probabilities():
@@ -30,6 +48,94 @@ def test_unlikely_classes_are_ranked_though_their_probabilities_are_zero():
     np.testing.assert_array_equal(found.classes, [[0, 6, 5, 4, 3]])
 
 
+def test_the_likeliest_class_of_pixels():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    found = jax.jit(predict_pixels)(jnp.asarray(logits))
+    np.testing.assert_array_equal(found.labels, logits.argmax(-1))
+    probabilities = scipy.special.softmax(logits, axis=-1).max(-1)
+    np.testing.assert_allclose(found.scores, probabilities, rtol=1e-5)
+    assert found.labels.dtype == jnp.uint8
+
+
+def test_windows_of_a_model():
+    same = zoo.create("unet_nano")
+    assert make_tiling(same, (60, 64), 0.25) == Tiling((64, 64), 0, 16, 8)
+    assert make_tiling(same, (8, 8), 0.75) == Tiling((8, 8), 0, 0, 8)
+    assert make_tiling(zoo.create("unet"), (572, 600), 0.25) == Tiling((572, 604), 92, 0, 16)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_images_of_all_sizes_pass_in_order_through_batches_of_windows(batch_size):
+    rng = np.random.default_rng(0)
+    sizes = [(5, 9), (40, 33), (8, 8), (1, 1), (17, 64)]
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    seen = []
+
+    def predict(windows):
+        seen.append(len(windows))
+        return PixelPredictions(windows[..., 0], windows[..., 1] / np.float32(255))
+
+    results = list(predict_tiled(predict, images, Tiling((8, 12), 0, 2, 2), batch_size))
+    assert len(results) == len(images) and set(seen) == {batch_size}
+    for image, found in zip(images, results, strict=True):
+        np.testing.assert_array_equal(found.labels, image[..., 0])
+        np.testing.assert_array_equal(found.scores, image[..., 1] / np.float32(255))
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    """A tiny U-Net with a head that is not zero."""
+    model = zoo.create("unet", depth=1, base_dim=4, num_classes=3, padding="same")
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    kernel = variables["params"]["head"]["kernel"]
+    variables["params"]["head"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
+    return model, variables
+
+
+def test_zoo_predict_segments_an_image_of_any_size(segmenter, tmp_path):
+    model, variables = segmenter
+    image = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
+    found = zoo.predict(model, variables, image)
+    assert found.labels.shape == found.scores.shape == (21, 34)
+    np.testing.assert_array_equal(found.overlay, overlay(image, found.labels))
+    mirrored = np.pad(image, ((0, 1), (0, 0), (0, 0)), mode="reflect")
+    how = zoo.preprocessing("unet")
+    normalised = normalize(jnp.asarray(mirrored[None]), how.mean, how.std)
+    logits = jax.jit(model.apply)(variables, normalised)
+    np.testing.assert_array_equal(found.labels, logits[0, :21].argmax(-1))
+    assert len(np.unique(found.labels)) > 1
+
+    Image.fromarray(image).save(tmp_path / "image.png")
+    for same in (tmp_path / "image.png", str(tmp_path / "image.png"), Image.fromarray(image)):
+        np.testing.assert_array_equal(zoo.predict(model, variables, same).labels, found.labels)
+
+
+def test_zoo_predict_classifies():
+    model = zoo.create("vit_nano_patch4_32", num_classes=7, num_layers=0)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    kernel = variables["params"]["head"]["kernel"]
+    variables["params"]["head"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    found = zoo.predict(model, variables, image)
+    how = zoo.preprocessing("vit_nano_patch4_32")
+    cropped = resize_and_crop(image, (32, 32), how.crop_fraction, how.interpolation)
+    normalised = normalize(jnp.asarray(cropped[None]), how.mean, how.std)
+    expected = predict_classes(jax.jit(model.apply)(variables, normalised))
+    np.testing.assert_array_equal(found.classes, expected.classes)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+
+
+def test_zoo_predict_says_what_it_cannot_do(segmenter):
+    for image, message in (
+        ("nowhere.jpg", r"nowhere\.jpg: cannot be read: No such file"),
+        (np.zeros((4, 4, 3), np.float32), r"an image is uint8 \[h w 3\], this array float32"),
+    ):
+        with pytest.raises(InputError, match=message):
+            zoo.predict(*segmenter, image)
+    with pytest.raises(InputError, match="predict knows no Dense; it knows BackboneUNet, "):
+        zoo.predict(nn.Dense(3), {}, np.zeros((4, 4, 3), np.uint8))
+
+
 def test_detections_are_pixels_of_the_sizes_and_never_no_object():
     logits = jnp.log(jnp.array([[[0.1, 0.3, 0.6], [0.7, 0.2, 0.1]]]))
     boxes = jnp.array([[[0.5, 0.5, 1.0, 0.5], [0.25, 0.75, 0.5, 0.25]]])
@@ -40,3 +146,53 @@ def test_detections_are_pixels_of_the_sizes_and_never_no_object():
     np.testing.assert_allclose(found.scores, [[0.3, 0.7]], rtol=1e-6)
     np.testing.assert_array_equal(found.labels, [[1, 0]])
     assert found.labels.dtype == jnp.int32
+
+
+def test_a_perfect_prediction_is_the_image():
+    images = jax.random.normal(jax.random.key(0), (2, 8, 12, 3)) + 1
+    patches = patchify(images, 4)
+    visible = jnp.arange(6) < jnp.array([[2], [2]])
+    found = reconstruct(patches, visible, images, norm_pix_loss=False)
+    np.testing.assert_array_equal(found, images)
+    mean, deviation = patch_statistics(patches)
+    normalised = (patches - mean) / deviation
+    found = reconstruct(normalised, visible, images, norm_pix_loss=True)
+    np.testing.assert_allclose(found, images, atol=1e-5)
+
+
+def test_brightness_and_contrast_can_come_from_what_is_visible_alone():
+    images = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
+    images = images.at[:, 4:].multiply(7).at[:, 4:].add(30)  # the two hidden patches
+    visible = jnp.array([[True, True, False, False]])
+    shown = [
+        reconstruct(jnp.ones((1, 4, 48)), visible, x, norm_pix_loss=True, statistics="visible")
+        for x in (images, images.at[:, 4:].set(0))
+    ]
+    np.testing.assert_array_equal(*shown)
+    mean, deviation = patch_statistics(patchify(images, 4))
+    expected = mean[0, :2].mean() + deviation[0, :2].mean()
+    np.testing.assert_allclose(shown[0], expected, rtol=1e-5)
+
+
+def test_detections_of_one_image_are_those_of_the_batch():
+    model = zoo.create("detr_nano", num_classes=3, num_queries=5)
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    how = zoo.preprocessing("detr_nano")
+    variables = model.init(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
+    found = zoo.predict(model, variables, image)
+    size = np.array([[48, 64]])  # already of the model's size; 48 rows are padded to 64
+    padded = np.zeros((1, 64, 64, 3), np.uint8)
+    padded[0, :48] = image
+    valid = np.zeros((1, 64, 64), bool)
+    valid[0, :48] = True
+    batch = predict_detections(
+        model.apply(
+            variables, normalize(jnp.asarray(padded), how.mean, how.std), jnp.asarray(valid)
+        ),
+        jnp.asarray(size),
+    )
+    order = np.argsort(-np.asarray(batch.scores[0]), kind="stable")
+    assert (np.diff(found.scores) <= 0).all()
+    np.testing.assert_allclose(found.scores, batch.scores[0][order], rtol=1e-5)
+    np.testing.assert_allclose(found.boxes, batch.boxes[0][order], rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(found.labels, batch.labels[0][order])

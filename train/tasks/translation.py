@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 import eval.translation
-from train.tasks import Batch, Mean, Put
+from train.tasks import Batch, Draw, Mean, Put
 from zoo.data import Dataset, TranslationData, open_translation, unbundle
 from zoo.data.translation import BundleSource
 from zoo.losses.translation import token_cross_entropy
@@ -87,3 +87,9 @@ class Translation:
         """chrF, exact match, token accuracy, perplexity, as `eval.translation` has them."""
         evaluate = eval.translation.evaluator(model, dataset, batch_size, put)
         return lambda variables: evaluate(variables).figures()
+
+    def pictures(
+        self, model: nn.Module, data: TranslationData, dataset: Dataset, put: Put
+    ) -> Draw | None:
+        """None: `eval.translation` draws."""
+        return None

@@ -8,7 +8,7 @@ import io
 
 import numpy as np
 import simplejpeg
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from zoo.data.errors import DataError
@@ -94,3 +94,23 @@ def _upright(pixels: np.ndarray, orientation: int) -> UInt8[np.ndarray, "h w 3"]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels
+
+
+def decode_label_map(data: bytes, name: str) -> Integer[np.ndarray, "h w"]:
+    """Decodes an image whose pixels are labels: one channel, or a palette, of which the indices.
+
+    Raises:
+        DataError: If the data is damaged, has several channels, or is not of whole numbers.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        labels = np.asarray(image)
+    except Exception as error:  # decoders raise nearly anything on damaged data
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name}: not a readable image: {reason}") from error
+    if labels.ndim != 2 or labels.dtype.kind not in "biu":
+        raise DataError(
+            f"{name}: a mask has one channel of whole numbers, or a palette; this one is"
+            f" {image.mode}"
+        )
+    return labels.astype(np.uint8) if labels.dtype == bool else labels

@@ -45,7 +45,7 @@ def open_pairs(source: str, data_dir: str | None, split: str, languages: tuple[s
             f"data {source!r} has no language {missing[0]!r}; its features are"
             f" {', '.join(sorted(there))}"
         )
-    records = records_of(builder, source, split)
+    records = records_of(builder, source, split, images=())
     texts = ([_text(record[language]) for language in languages] for record in records)
     return [(first, second) for first, second in texts]
 

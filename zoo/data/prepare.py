@@ -5,8 +5,8 @@
 
 The one command of this package that may use the network. Sets that cannot be downloaded
 (``imagenet2012``: ``ILSVRC2012_img_train.tar`` and ``ILSVRC2012_img_val.tar``) are read from
-``--manual_dir``. TFDS calls TensorFlow in few places here: to look for files and to encode arrays
-as images. For the time of this command Python's own files and Pillow stand in; a set that needs
+``--manual_dir``. TFDS calls TensorFlow in few places here: to look for files, and to decode and
+encode images. For the time of this command Python's own files and Pillow stand in; a set that needs
 more of TensorFlow (``coco``) says so.
 """
 
@@ -71,7 +71,11 @@ def _stand_in_for_tensorflow() -> None:
     files = types.SimpleNamespace(
         GFile=open, exists=os.path.exists, isdir=os.path.isdir, listdir=os.listdir
     )
-    tensorflow = types.SimpleNamespace(io=types.SimpleNamespace(gfile=files))
+    tensorflow = types.SimpleNamespace(
+        io=types.SimpleNamespace(gfile=files, encode_jpeg=_encode_jpeg),
+        image=types.SimpleNamespace(decode_image=_decode_rgb),
+        shape=np.shape,
+    )
     for name, module in list(sys.modules.items()):
         of_a_set = name.startswith("tensorflow_datasets.") and ".core." not in name
         if (of_a_set or module is extractor) and "tf" in vars(module):
@@ -81,6 +85,16 @@ def _stand_in_for_tensorflow() -> None:
     encoder._encode_image = _encode_array
     for utils in (image_utils, core_utils):
         vars(utils).update(jpeg_cmyk_to_rgb=_to_rgb_jpeg, png_to_jpeg=_to_rgb_jpeg)
+
+
+def _decode_rgb(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def _encode_jpeg(pixels: np.ndarray) -> Any:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)  # TensorFlow's default
+    return types.SimpleNamespace(numpy=file.getvalue)
 
 
 def _encode_array(encoder: Any, pixels: np.ndarray) -> bytes:

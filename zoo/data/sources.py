@@ -111,7 +111,7 @@ def open_folder(path: str, split: str, class_names: tuple[str, ...] | None = Non
 
     Without `class_names` the class folders must be those of ``train``, if there is one.
     """
-    root = _split_folder(Path(path).expanduser(), split.partition("[")[0])
+    root = split_folder(Path(path).expanduser(), split.partition("[")[0])
     folders = _class_folders(root)
     train = root.parent / "train"
     if class_names is not None:
@@ -162,7 +162,8 @@ def slice_of(split: str, root: str | Path, paths: list[str]) -> list[int]:
     return sorted(i for part in slices for i in order[part.from_ : part.to])
 
 
-def _split_folder(path: Path, split: str) -> Path:
+def split_folder(path: Path, split: str) -> Path:
+    """A split's sub-folder, or one that stands in for it."""
     if not path.is_dir():
         raise DataError(f"{path}: no such folder")
     names = [split, *(name for name in _EVAL_FOLDERS if split in _EVAL_FOLDERS and name != split)]
@@ -280,9 +281,11 @@ def features_of(builder: Any, source: str) -> dict[str, Any]:
     return dict(builder.info.features.items())
 
 
-def records_of(builder: Any, source: str, split: str) -> Sequence[Any]:
-    """The records of a split of a prepared set, images encoded."""
-    undecoded = {"image": tfds.decode.SkipDecoding()} if "image" in builder.info.features else None
+def records_of(
+    builder: Any, source: str, split: str, images: Sequence[str] = ("image",)
+) -> Sequence[Any]:
+    """The records of a split of a prepared set, the features that are images still encoded."""
+    undecoded = {name: tfds.decode.SkipDecoding() for name in images}
     try:
         return builder.as_data_source(split=split, decoders=undecoded)
     except NotImplementedError as error:

@@ -17,13 +17,22 @@ class DropPath(nn.Module):
     rate: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b ..."], *, train: bool = False) -> Float[Array, "b ..."]:
-        """The branch, with dropped examples zero; training needs the ``dropout`` stream."""
+    def __call__(
+        self,
+        x: Float[Array, "b ..."],
+        *,
+        rate: Float[Array, ""] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b ..."]:
+        """The branch, with dropped examples zero; training needs the ``dropout`` stream.
+
+        `rate` replaces the field in layers that are scanned, and so have the same fields.
+        """
         if not 0 <= self.rate < 1:
             raise ValueError(f"drop path of {self.rate} is not in 0..1")
-        if not train or self.rate == 0:
+        if not train or (rate is None and self.rate == 0):
             return x
-        keep = 1 - self.rate
+        keep = 1 - (self.rate if rate is None else rate.astype(x.dtype))
         shape = (x.shape[0], *(1 for _ in x.shape[1:]))
         kept = jax.random.bernoulli(self.make_rng("dropout"), keep, shape)
         return x * kept.astype(x.dtype) / keep

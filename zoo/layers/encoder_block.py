@@ -28,7 +28,7 @@ class EncoderBlock(nn.Module):
         drop_path: Rate of drop path of each branch.
         activation: Of the MLP.
         pre_norm: Whether the norms are before the branches; else after the sums.
-        norm_epsilon: Added to the variance by the norms.
+        norm_epsilon: What is added to the norms' variance.
         dtype: Of the computation; parameters are float32.
     """
 
@@ -46,6 +46,7 @@ class EncoderBlock(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b n d"],
+        rate: Float[Array, ""] | None = None,
         *,
         mask: Bool[Array, "#b #heads #n #n"] | None = None,
         train: bool = False,
@@ -54,12 +55,13 @@ class EncoderBlock(nn.Module):
 
         Args:
             x: Tokens.
+            rate: Stands for `drop_path`, if there is one.
             mask: True where the token of the row may look at that of the column.
             train: Whether dropout and drop path are on.
         """
         norm = partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
-        drop_path = DropPath(self.drop_path)
+        drop_path = partial(DropPath(self.drop_path), rate=rate, train=train)
         attention = MultiHeadAttention(
             self.num_heads, self.attention_dropout, dtype=self.dtype, name="attn"
         )
@@ -67,9 +69,9 @@ class EncoderBlock(nn.Module):
         norm1, norm2 = norm(name="norm1"), norm(name="norm2")
 
         y = attention(norm1(x) if self.pre_norm else x, mask=mask, train=train)
-        x = x + drop_path(dropout(y), train=train)
+        x = x + drop_path(dropout(y))
         x = x if self.pre_norm else norm1(x)
 
         y = mlp(norm2(x) if self.pre_norm else x, train=train)
-        x = x + drop_path(dropout(y), train=train)
+        x = x + drop_path(dropout(y))
         return x if self.pre_norm else norm2(x)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from zoo.ops.patches import patchify
 
@@ -25,8 +25,19 @@ class PatchEmbed(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b n d"]:
-        """Tokens in row-major order of the grid; raises ValueError for an image of part patches."""
-        return nn.Dense(self.hidden_dim, dtype=self.dtype, name="proj")(
-            patchify(images, self.patch_size)
-        )
+    def __call__(
+        self, images: Float[Array, "b h w c"], kept: Int[Array, "b t"] | None = None
+    ) -> Float[Array, "b n d"]:
+        """Tokens in row-major order of the grid.
+
+        Args:
+            images: Images of whole patches.
+            kept: Numbers of the patches to embed, n of them; all if absent.
+
+        Raises:
+            ValueError: If an image does not divide into whole patches.
+        """
+        x = patchify(images, self.patch_size)
+        if kept is not None:
+            x = jnp.take_along_axis(x, kept[:, :, None], axis=1)
+        return nn.Dense(self.hidden_dim, dtype=self.dtype, name="proj")(x)

@@ -1,7 +1,10 @@
 """Positions: sinusoids in one and two dimensions, and learned grids of another size."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -91,3 +94,16 @@ def resize_positions(
     if positions.shape[:2] == grid:
         return positions
     return jax.image.resize(positions, (*grid, positions.shape[-1]), "bicubic", antialias=True)
+
+
+def fixed(module: nn.Module, name: str, make: Callable[[], Array]) -> Array:
+    """A table in the collection ``fixed``: kept in checkpoints like a parameter, but not trained.
+
+    Args:
+        module: Whose table it is.
+        name: Of the table.
+        make: What it is at first, and where the variables have no such collection.
+    """
+    if module.is_initializing() or module.has_variable("fixed", name):
+        return module.variable("fixed", name, make).value
+    return make()

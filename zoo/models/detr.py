@@ -25,11 +25,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from zoo.layers import Mlp, MultiHeadAttention, sine_2d
-from zoo.models import resnet, vit
+from zoo.models.backbones import freeze_fields, make_backbone
 from zoo.ops.resize import resize_nearest
 from zoo.types import InputError, Preprocessing, Variant
-
-BACKBONES = {**resnet.VARIANTS, **vit.VARIANTS}
 
 # As torch's Linear and Conv2d, and as its MultiheadAttention, which draws query, key and value as
 # one matrix.
@@ -261,11 +259,7 @@ class Detr(nn.Module):
 
     def __post_init__(self) -> None:
         """Makes the backbone's fields hashable, as those of a module have to be."""
-        fields = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in self.backbone_fields.items()
-        }
-        object.__setattr__(self, "backbone_fields", FrozenDict(fields))
+        object.__setattr__(self, "backbone_fields", freeze_fields(self.backbone_fields))
         super().__post_init__()
 
     def setup(self) -> None:
@@ -295,14 +289,8 @@ class Detr(nn.Module):
         Raises:
             InputError: If there is no such backbone, or it has no such field.
         """
-        name, fields = self.backbone, self.backbone_fields
-        if name not in BACKBONES:
-            raise InputError(f"no backbone {name!r}; there are {', '.join(sorted(BACKBONES))}")
-        try:
-            body = BACKBONES[name].build(**{"num_classes": 0, "dtype": self.dtype, **fields})
-        except TypeError as error:
-            raise InputError(f"backbone {name}: {error}") from error
-        if getattr(body, "norm", None) == "batch" and "norm" not in fields:
+        body = make_backbone(self.backbone, self.backbone_fields, self.dtype)
+        if getattr(body, "norm", None) == "batch" and "norm" not in self.backbone_fields:
             return body.clone(norm="frozen")
         return body
 
@@ -364,11 +352,12 @@ def _key_mask(cells: Bool[Array, "b h w"]) -> Bool[Array, "b 1 1 n"]:
     return cells.reshape(len(cells), 1, 1, -1)
 
 
-def _variant(size: tuple[int, int] = (800, 1333), **fields: Any) -> Variant:
-    return Variant(partial(Detr, **fields), Preprocessing(size, interpolation="bilinear"))
+def _variant(**fields: Any) -> Variant:
+    return Variant(partial(Detr, **fields), Preprocessing((800, 1333), interpolation="bilinear"))
 
 
 _DC5 = FrozenDict({"dilated_stages": 1})
+_HALF = (0.5, 0.5, 0.5)
 _NANO = {
     "num_queries": 20,
     "backbone": "resnet_nano",
@@ -386,7 +375,10 @@ _NANO = {
 }
 
 VARIANTS = {
-    "detr_nano": _variant((64, 64), **_NANO),  # not the paper's: for tests, demos, small images
+    # Not the paper's: for tests, demos and small images.
+    "detr_nano": Variant(
+        partial(Detr, **_NANO), Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
+    ),
     "detr_resnet50": _variant(),
     "detr_resnet50_dc5": _variant(backbone_fields=_DC5),
     "detr_resnet50_panoptic": _variant(num_classes=250, masks=True),

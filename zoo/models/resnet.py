@@ -9,67 +9,18 @@ zero.
 """
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from zoo.layers import DropPath
+from zoo.layers import DropPath, Norm, norm_layer
 from zoo.ops.pool import max_pool
-from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
+from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant, check_choice
 
-Norm = Literal["batch", "frozen", "group"]
 Kind = Literal["basic", "bottleneck"]
-
-
-class FrozenBatchNorm(nn.Module):
-    """Batch normalisation whose statistics, scale and bias are constants, as detectors use it.
-
-    Its variables are those of `nn.BatchNorm`. The scale and bias get no gradient.
-    """
-
-    epsilon: float = 1e-5
-    scale_init: nn.initializers.Initializer = nn.initializers.ones
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-        """Normalises with the stored statistics."""
-        shape = x.shape[-1:]
-        scale = self.param("scale", self.scale_init, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, shape).value
-        var = self.variable("batch_stats", "var", jnp.ones, shape).value
-        scale = scale * jax.lax.rsqrt(var + self.epsilon)
-        scale, bias = jax.lax.stop_gradient((scale, bias - mean * scale))
-        return x * scale.astype(self.dtype) + bias.astype(self.dtype)
-
-
-def _norm(kind: Norm, axis_name: str | None, dtype: DTypeLike, *, train: bool) -> partial:
-    match kind:
-        case "batch":
-            return partial(
-                nn.BatchNorm,
-                use_running_average=not train,
-                momentum=0.9,
-                epsilon=1e-5,
-                dtype=dtype,
-                axis_name=axis_name,
-            )
-        case "frozen":
-            return partial(FrozenBatchNorm, dtype=dtype)
-        case "group":
-            return partial(
-                nn.GroupNorm, num_groups=32, epsilon=1e-5, dtype=dtype, use_fast_variance=False
-            )
-
-
-def _check(what: str, value: str, allowed: object) -> None:
-    if value not in get_args(allowed):
-        raise ValueError(f"{what} {value!r} is not one of {', '.join(get_args(allowed))}")
 
 
 def _conv(
@@ -118,7 +69,7 @@ class Block(nn.Module):
     ) -> Float[Array, "b h2 w2 d"]:
         """The next feature map; training with drop path needs the ``dropout`` stream."""
         conv = partial(_conv, dtype=self.dtype)
-        norm = _norm(self.norm, self.axis_name, self.dtype, train=train)
+        norm = norm_layer(self.norm, self.axis_name, self.dtype, train=train)
         if self.kind == "basic":
             first, second = self.dilations
             layers = [(self.dim, 3, self.stride, first), (self.dim, 3, 1, second)]
@@ -170,8 +121,8 @@ class ResNet(nn.Module):
 
     def setup(self) -> None:
         """Checks the parts' names and makes the head; the stages are made where they are used."""
-        _check("norm", self.norm, Norm)
-        _check("block", self.block, Kind)
+        check_choice("norm", self.norm, Norm)
+        check_choice("block", self.block, Kind)
         if not 0 <= self.dilated_stages < len(self.num_blocks):
             raise ValueError(
                 f"dilated_stages={self.dilated_stages} is not in 0..{len(self.num_blocks) - 1}"
@@ -179,17 +130,23 @@ class ResNet(nn.Module):
         if self.num_classes:
             self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
 
-    @nn.compact
     def feature_maps(
         self, images: Float[Array, "b h w c"], *, train: bool = False
     ) -> tuple[Float[Array, "b _ _ _"], ...]:
         """The last map of each stage, finest first; training of batch norm updates its state."""
-        norm = _norm(self.norm, self.axis_name, self.dtype, train=train)
+        return self.pyramid(images, train=train)[1:]
+
+    @nn.compact
+    def pyramid(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """The stem's map, of stride 2, before those of the stages: see `feature_maps`."""
+        norm = norm_layer(self.norm, self.axis_name, self.dtype, train=train)
         x = _conv(self.stem_dim, 7, 2, self.dtype, name="stem_conv")(images.astype(self.dtype))
-        x = nn.relu(norm(name="stem_norm")(x))
+        x = stem = nn.relu(norm(name="stem_norm")(x))
         x = max_pool(x, 3, 2, padding=1)
 
-        maps, count, last, before = [], 0, max(sum(self.num_blocks) - 1, 1), 1
+        maps, count, last, before = [stem], 0, max(sum(self.num_blocks) - 1, 1), 1
         for i, (depth, dim) in enumerate(zip(self.num_blocks, self.stage_dims, strict=True)):
             dilation = self._dilation(i)
             for j in range(depth):

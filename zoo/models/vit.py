@@ -17,9 +17,17 @@ from typing import Literal
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from zoo.layers import EncoderBlock, PatchEmbed, resize_positions, sincos_2d
+from zoo.layers import (
+    EncoderBlock,
+    PatchEmbed,
+    drop_path_rates,
+    fixed,
+    resize_positions,
+    run_layers,
+    sincos_2d,
+)
 from zoo.ops.patches import grid_size
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
 
@@ -38,10 +46,18 @@ class ViT(nn.Module):
         pool: What the head sees: the class ``token`` or the ``mean`` of the patches' tokens.
         class_token: Whether there is a class token.
         norm_after_pool: Whether the last norm comes after the pooling (timm's ``fc_norm``).
-        positions: ``learned``, or ``sincos2d``: big_vision's fixed sinusoids.
+        positions: ``learned``; ``fixed``: not trained, in the collection ``fixed``, at first the
+            sinusoids of MoCo v3 and MAE; or ``sincos2d``: big_vision's sinusoids, computed for
+            every size, without a position for the class token.
         representation_dim: Width of a tanh layer before the head; None for no such layer.
+        head_batch_norm: Whether a BatchNorm without scale and bias stands before the head, as in
+            MAE's linear probing; the head then starts from a normal distribution of 0.01.
         dropout: Rate after the positions, the MLP's activation and each branch.
         drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
+        norm_epsilon: What is added to the norms' variance; Hugging Face's models have 1e-12.
+        scan_layers: Whether the blocks are compiled as one; their parameters are then ``blocks``
+            with a leading axis, instead of ``blocks_0``, ``blocks_1``, ...
+        remat: Whether blocks are computed again in the backward pass, which saves memory.
         dtype: Of the computation; parameters, and the head, are float32.
     """
 
@@ -55,10 +71,14 @@ class ViT(nn.Module):
     pool: Literal["token", "mean"] = "token"
     class_token: bool = True
     norm_after_pool: bool = False
-    positions: Literal["learned", "sincos2d"] = "learned"
+    positions: Literal["learned", "fixed", "sincos2d"] = "learned"
     representation_dim: int | None = None
+    head_batch_norm: bool = False
     dropout: float = 0.0
     drop_path: float = 0.0
+    norm_epsilon: float = 1e-6
+    scan_layers: bool = False
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -67,41 +87,62 @@ class ViT(nn.Module):
             raise ValueError("pool='token' needs class_token=True; use pool='mean' without one")
         d = self.hidden_dim
         self.patch_embed = PatchEmbed(self.patch_size, d, dtype=self.dtype)
+        grid = grid_size(self.image_size, self.patch_size)
         init = nn.initializers.normal(0.02)
         if self.positions == "learned":
-            grid = grid_size(self.image_size, self.patch_size)
             self.pos_embed = self.param("pos_embed", init, (*grid, d))
+        elif self.positions == "fixed":
+            self.pos_embed = fixed(self, "pos_embed", lambda: sincos_2d(*grid, d))
         if self.class_token:
             self.cls_token = self.param("cls_token", nn.initializers.normal(1e-6), (d,))
             if self.positions == "learned":
                 self.cls_pos_embed = self.param("cls_pos_embed", init, (d,))
+            elif self.positions == "fixed":
+                self.cls_pos_embed = fixed(self, "cls_pos_embed", lambda: jnp.zeros(d))
         self.embed_dropout = nn.Dropout(self.dropout)
-        rates = [self.drop_path * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
-        self.blocks = [
-            EncoderBlock(
-                self.num_heads, self.mlp_dim, self.dropout, drop_path=rate, dtype=self.dtype
-            )
-            for rate in rates
-        ]
-        self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
+        block = partial(
+            EncoderBlock,
+            self.num_heads,
+            self.mlp_dim,
+            self.dropout,
+            norm_epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+        )
+        self.rates = drop_path_rates(self.drop_path, self.num_layers)
+        self.blocks = block() if self.scan_layers else [block(drop_path=r) for r in self.rates]
+        self.norm = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype)
         if self.representation_dim:
             self.representation = nn.Dense(self.representation_dim, dtype=self.dtype)
         if self.num_classes:
-            self.head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros)
+            init = nn.initializers.zeros
+            if self.head_batch_norm:  # MAE's, and LARS needs a kernel to be long
+                self.head_norm = nn.BatchNorm(
+                    momentum=0.9, epsilon=1e-6, use_scale=False, use_bias=False
+                )
+                init = nn.initializers.normal(0.01)
+            self.head = nn.Dense(self.num_classes, kernel_init=init)
 
-    def embed(self, images: Float[Array, "b h w c"]) -> Float[Array, "b n d"]:
-        """Tokens of the patches with their positions; the class token first, if there is one."""
-        x = self.patch_embed(images)
+    def embed(
+        self, images: Float[Array, "b h w c"], kept: Int[Array, "b t"] | None = None
+    ) -> Float[Array, "b n d"]:
+        """Tokens of the patches with their positions; the class token first, if there is one.
+
+        Args:
+            images: Normalised images.
+            kept: Numbers of the patches that are seen; all of them if absent.
+        """
+        x = self.patch_embed(images, kept)
         grid = grid_size(images.shape[1:3], self.patch_size)
-        if self.positions == "learned":
-            positions = resize_positions(self.pos_embed, grid)
-        else:
+        if self.positions == "sincos2d":
             positions = sincos_2d(*grid, self.hidden_dim, endpoint=True)
-        x = x + positions.reshape(1, -1, self.hidden_dim).astype(x.dtype)
+        else:
+            positions = resize_positions(self.pos_embed, grid)
+        positions = positions.reshape(-1, self.hidden_dim).astype(x.dtype)
+        x = x + (positions if kept is None else positions[kept])
         if not self.class_token:
             return x
         token = self.cls_token
-        if self.positions == "learned":
+        if self.positions != "sincos2d":
             token = token + self.cls_pos_embed
         token = jnp.broadcast_to(token.astype(x.dtype), (len(x), 1, self.hidden_dim))
         return jnp.concatenate([token, x], axis=1)
@@ -109,15 +150,22 @@ class ViT(nn.Module):
     def encode(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
         """The blocks and, unless it comes after the pooling, the last norm."""
         x = self.embed_dropout(x, deterministic=not train)
-        for block in self.blocks:
-            x = block(x, train=train)
+
+        def call(block: nn.Module, x: Array, rate: Array | None) -> Array:
+            return block(x, rate, train=train)
+
+        x = run_layers(self.blocks, call, x, self.rates, remat=self.remat and train)
         return x if self.norm_after_pool else self.norm(x)
 
     def tokens(
-        self, images: Float[Array, "b h w c"], *, train: bool = False
+        self,
+        images: Float[Array, "b h w c"],
+        kept: Int[Array, "b t"] | None = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "b n d"]:
-        """Encoded tokens; the class token first, if there is one."""
-        return self.encode(self.embed(images), train=train)
+        """Encoded tokens, of all patches or of those `kept`; any class token first."""
+        return self.encode(self.embed(images, kept), train=train)
 
     def feature_maps(
         self, images: Float[Array, "b h w c"], *, train: bool = False
@@ -142,7 +190,11 @@ class ViT(nn.Module):
             x = self.norm(x)
         if self.representation_dim:
             x = nn.tanh(self.representation(x))
-        return self.head(x) if self.num_classes else x
+        if not self.num_classes:
+            return x
+        if self.head_batch_norm:
+            x = self.head_norm(x, use_running_average=not train)
+        return self.head(x)
 
 
 # hidden_dim, num_layers, num_heads, mlp_dim. Base to huge: arXiv 2010.11929, table 1; tiny and

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
@@ -11,9 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.layers.position import resize_positions
-from zoo.weights.maps import NameMap, Rule, as_grid, plan
-
-HEAD = "params/head/"
+from zoo.weights.maps import HEAD, NameMap, Rule, as_grid, plan, reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,23 +21,27 @@ class LoadReport:
         file: Where the tensors came from.
         source: Whose names they have.
         loaded: Leaves that were filled from the file, resized ones included.
+        implied: Leaves that the file does not hold but that follow from what it is, and how.
         resized: Leaves that were interpolated, with the shapes.
         reinitialised: Leaves that stay as initialised since another head was asked for, and why.
         dropped: Tensors of the file that the model has no use for, and why.
         missing: Leaves that the file does not have, with the names that were looked for.
         mismatched: Leaves whose tensor in the file has another shape, with the shapes.
         unexpected: Tensors of the file that no leaf corresponds to.
+        fields: Fields that the source's own models have and a file does not tell.
     """
 
     file: str
     source: str
     loaded: tuple[str, ...]
+    implied: dict[str, str]
     resized: dict[str, str]
     reinitialised: dict[str, str]
     dropped: dict[str, str]
     missing: dict[str, str]
     mismatched: dict[str, str]
     unexpected: tuple[str, ...]
+    fields: dict[str, Any]
 
     @property
     def problems(self) -> int:
@@ -60,9 +61,19 @@ class LoadReport:
     def __str__(self) -> str:
         """A few lines for the terminal: the count of loaded leaves, then every departure."""
         lines = [f"{self.file} ({self.source}): {len(self.loaded)} leaves loaded"]
-        for what in ("resized", "reinitialised", "dropped", "missing", "mismatched"):
-            lines += [f"  {what}: {name}: {why}" for name, why in getattr(self, what).items()]
+        for what in ("implied", "resized", "reinitialised", "dropped", "missing", "mismatched"):
+            for why, names in _by_reason(getattr(self, what)).items():
+                lines.append(f"  {what}: {_first(names, 6)}: {why}")
+        lines += [f"  {self.source} has {name}={value}" for name, value in self.fields.items()]
         return "\n".join([*lines, *(f"  unexpected: {name}" for name in self.unexpected)])
+
+
+def _by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names that share a reason."""
+    found: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        found.setdefault(why, []).append(name)
+    return found
 
 
 def _first(names: Iterable[str], count: int = 3) -> str:
@@ -111,9 +122,31 @@ def convert(
         The leaves that the file has, and what became of all others.
     """
     rules = name_map.rules(model)
-    steps = plan(rules, leaves)
+    implied = {p: x for p, x in name_map.implied(model).items() if p in leaves}
+    steps = plan(rules, (leaf for leaf in leaves if leaf not in implied))
     flat: dict[str, Any] = {}
     resized, reinitialised, missing, mismatched = {}, {}, {}, {}
+
+    def take(path: str, array: np.ndarray) -> None:
+        """Puts an array where it belongs, or notes why it does not fit."""
+        want = leaves[path].shape
+        if path.endswith("/pos_embed") and array.ndim == 2:
+            try:
+                array = as_grid(array, grid, want[:2])
+            except ValueError as error:
+                mismatched[path] = str(error)
+                return
+        change = f"{_shape(array.shape)} in the file, {_shape(want)} in the model"
+        if path.endswith("/pos_embed") and array.shape != want and array.shape[2:] == want[2:]:
+            array = np.asarray(resize_positions(jnp.asarray(array, jnp.float32), want[:2]))
+            resized[path] = change
+        if array.shape == want:
+            flat[path] = place(array)
+        elif new_head and path.startswith(HEAD):
+            reinitialised[path] = change
+        else:
+            mismatched[path] = change
+
     for step in steps:
         if step.theirs not in tensors:
             lack = reinitialised if new_head and step.ours[0].startswith(HEAD) else missing
@@ -124,43 +157,27 @@ def convert(
             mismatched.update(dict.fromkeys(step.ours, arrays))
             continue
         for path, array in zip(step.ours, arrays, strict=True):
-            want = leaves[path].shape
-            if path.endswith("/pos_embed") and array.ndim == 2:
-                try:
-                    array = as_grid(array, grid, want[:2])
-                except ValueError as error:
-                    mismatched[path] = str(error)
-                    continue
-            change = f"{_shape(array.shape)} in the file, {_shape(want)} in the model"
-            if path.endswith("/pos_embed") and array.shape != want and array.shape[2:] == want[2:]:
-                array = np.asarray(resize_positions(jnp.asarray(array, jnp.float32), want[:2]))
-                resized[path] = change
-            if array.shape == want:
-                flat[path] = place(array)
-            elif new_head and path.startswith(HEAD):
-                reinitialised[path] = change
-            else:
-                mismatched[path] = change
+            take(path, array)
+    loaded = tuple(flat)
+    for path, leaf in implied.items():
+        take(path, leaf.value)
     reasons = dict(name_map.ignored)
     if new_head:
         heads = [entry.theirs for entry in rules if entry.ours[0].startswith(HEAD)]
         reasons |= dict.fromkeys(heads, "the model was asked for without this head")
     rest = sorted(tensors.keys() - {step.theirs for step in steps})
-    dropped = {name: why for name in rest if (why := _reason(name, reasons))}
+    dropped = {name: why for name in rest if (why := reason(name, reasons))}
     report = LoadReport(
         file=file,
         source=name_map.source,
-        loaded=tuple(flat),
+        loaded=loaded,
+        implied={path: leaf.why for path, leaf in implied.items()},
         resized=resized,
         reinitialised=reinitialised,
         dropped=dropped,
         missing=missing,
         mismatched=mismatched,
         unexpected=tuple(name for name in rest if name not in dropped),
+        fields=dict(name_map.fields),
     )
     return flat, report
-
-
-def _reason(name: str, reasons: Mapping[str, str]) -> str | None:
-    """Why a tensor may be dropped, if one of the patterns fits its name."""
-    return next((why for theirs, why in reasons.items() if fnmatchcase(name, theirs)), None)

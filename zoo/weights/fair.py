@@ -1,20 +1,27 @@
-"""FAIR's own names (facebookresearch/detr): DETR, as in `detr-r50-e632da11.pth` and its kin.
+"""FAIR's own names: DETR (facebookresearch/detr) and MAE (facebookresearch/mae).
 
-Class k of the head is COCO's category id k; the last is "no object".
+DETR as in `detr-r50-e632da11.pth` and its kin: class k of the head is COCO's category id k; the
+last is "no object". Of MAE, ``mae_visualize_vit_*.pth`` hold encoder and decoder,
+``mae_pretrain_vit_*.pth`` the encoder alone: a MAE takes the first, a ViT both. Fine-tuned and
+linearly probed ViTs have timm's names, with a BatchNorm before the head in the latter.
 """
 
 from flax import linen as nn
 
 from zoo.weights import timm
+from zoo.weights.mae import fixed_positions, headless, implied, reasons
 from zoo.weights.maps import (
     BATCH_COUNTERS,
+    CLASS_TOKEN,
     POINTWISE,
+    SAME,
     NameMap,
     Rule,
     biased_conv,
     dense,
     fused_attention,
     norm,
+    patch_embed,
     rule,
     within,
 )
@@ -80,4 +87,51 @@ def mask_head() -> tuple[Rule, ...]:
     )
 
 
-MAPS = {"Detr": (NameMap("fair", detr, BATCH_COUNTERS),)}
+def vit(model: nn.Module) -> tuple[Rule, ...]:
+    """`VisionTransformer` after fine-tuning or linear probing."""
+    if not model.head_batch_norm:
+        return timm.vit(model)
+    body = tuple(entry for entry in timm.vit(model) if not entry.theirs.startswith("head."))
+    return (
+        *body,
+        Rule("head.0.running_mean", ("batch_stats/head_norm/mean",), SAME),
+        Rule("head.0.running_var", ("batch_stats/head_norm/var",), SAME),
+        *dense("head.1", "head"),
+    )
+
+
+def encoder(model: nn.Module) -> tuple[Rule, ...]:
+    """The encoder of a `MaskedAutoencoderViT` as a ViT."""
+    return headless(timm.vit(model))
+
+
+def mae(model: nn.Module) -> tuple[Rule, ...]:
+    """`MaskedAutoencoderViT`."""
+    return (
+        *patch_embed("patch_embed.proj", model.patch_size, "encoder/patch_embed"),
+        rule("cls_token", "encoder/cls_token", layout=CLASS_TOKEN),
+        fixed_positions("pos_embed", "encoder"),
+        *timm.blocks("blocks", "encoder/blocks"),
+        *norm("norm", "encoder/norm"),
+        *dense("decoder_embed", "decoder/embed"),
+        rule("mask_token", "decoder/mask_token", layout=CLASS_TOKEN),
+        fixed_positions("decoder_pos_embed", "decoder"),
+        *timm.blocks("decoder_blocks", "decoder/blocks"),
+        *norm("decoder_norm", "decoder/norm"),
+        *dense("decoder_pred", "decoder/head"),
+    )
+
+
+MAPS = {
+    "Detr": (NameMap("fair", detr, BATCH_COUNTERS),),
+    "ViT": (
+        NameMap("fair", vit, BATCH_COUNTERS),
+        NameMap(
+            "fair",
+            encoder,
+            reasons("norm.*", "decoder_*", "mask_token"),
+            implied=implied,
+        ),
+    ),
+    "MAE": (NameMap("fair", mae),),
+}

@@ -1,4 +1,4 @@
-"""Hugging Face transformers' names: ViT, ResNet, DETR.
+"""Hugging Face transformers' names: ViT, MAE, ResNet, DETR.
 
 A bare model (`ViTModel`, `ResNetModel`) lacks the prefix and the head that a classifier has. Files
 written by `save_pretrained` keep the names of transformers 4; a `state_dict` of transformers 5 has
@@ -10,6 +10,7 @@ from functools import partial
 from flax import linen as nn
 
 from zoo.weights import fair
+from zoo.weights.mae import fixed_positions, headless, implied, reasons
 from zoo.weights.maps import (
     BATCH_COUNTERS,
     CLASS_TOKEN,
@@ -22,7 +23,7 @@ from zoo.weights.maps import (
     dense,
     norm,
     patch_embed,
-    positions,
+    position_rule,
     rule,
     within,
 )
@@ -50,26 +51,54 @@ _STATE = {
 
 def vit(model: nn.Module, prefix: str, names: dict[str, str]) -> tuple[Rule, ...]:
     """`ViTModel` or `ViTForImageClassification`; `representation` is their pooler."""
-    block = f"{prefix}{names['']}"
-    denses = [
-        dense(f"{block}.{theirs}", f"blocks_{{i}}/{ours}") for ours, theirs in names.items() if ours
-    ]
     return (
-        *patch_embed(f"{prefix}embeddings.patch_embeddings.projection", model.patch_size),
-        rule(f"{prefix}embeddings.cls_token", "cls_token", layout=CLASS_TOKEN),
-        rule(
-            f"{prefix}embeddings.position_embeddings",
-            "pos_embed",
-            "cls_pos_embed",
-            layout=positions(class_token=True),
-        ),
-        *norm(f"{block}.layernorm_before", "blocks_{i}/norm1"),
-        *norm(f"{block}.layernorm_after", "blocks_{i}/norm2"),
-        *(entry for pair in denses for entry in pair),
-        *norm(f"{prefix}layernorm", "norm"),
+        *_body(model, prefix, names),
+        position_rule(f"{prefix}embeddings.position_embeddings", model),
         *dense(f"{prefix}pooler.dense", "representation"),
         *dense("classifier", "head"),
     )
+
+
+def _body(model: nn.Module, prefix: str, names: dict[str, str], ours: str = "") -> tuple[Rule, ...]:
+    """What ViT and the encoder of MAE have in common; `ours` is before our names."""
+    return (
+        *patch_embed(
+            f"{prefix}embeddings.patch_embeddings.projection",
+            model.patch_size,
+            f"{ours}patch_embed",
+        ),
+        rule(f"{prefix}embeddings.cls_token", f"{ours}cls_token", layout=CLASS_TOKEN),
+        *_blocks(f"{prefix}{names['']}", f"{ours}blocks_{{i}}", names),
+        *norm(f"{prefix}layernorm", f"{ours}norm"),
+    )
+
+
+def _blocks(theirs: str, ours: str, names: dict[str, str]) -> tuple[Rule, ...]:
+    denses = [dense(f"{theirs}.{names[part]}", f"{ours}/{part}") for part in names if part]
+    return (
+        *norm(f"{theirs}.layernorm_before", f"{ours}/norm1"),
+        *norm(f"{theirs}.layernorm_after", f"{ours}/norm2"),
+        *(entry for pair in denses for entry in pair),
+    )
+
+
+def mae(model: nn.Module, decoder: str, names: dict[str, str]) -> tuple[Rule, ...]:
+    """`ViTMAEForPreTraining`; `decoder` is what its blocks are called."""
+    return (
+        *_body(model, "vit.", names, "encoder/"),
+        fixed_positions("vit.embeddings.position_embeddings", "encoder"),
+        fixed_positions("decoder.decoder_pos_embed", "decoder"),
+        *dense("decoder.decoder_embed", "decoder/embed"),
+        rule("decoder.mask_token", "decoder/mask_token", layout=CLASS_TOKEN),
+        *_blocks(f"decoder.{decoder}.{{i}}", "decoder/blocks_{i}", names),
+        *norm("decoder.decoder_norm", "decoder/norm"),
+        *dense("decoder.decoder_pred", "decoder/head"),
+    )
+
+
+def mae_encoder(model: nn.Module, prefix: str, names: dict[str, str]) -> tuple[Rule, ...]:
+    """The encoder of `ViTMAEForPreTraining`, or `ViTMAEModel`, as a ViT."""
+    return headless(vit(model, prefix, names))
 
 
 def resnet(model: nn.Module, prefix: str) -> tuple[Rule, ...]:
@@ -155,11 +184,37 @@ def _state_mask_head() -> tuple[Rule, ...]:
 
 _POOLER = {"*pooler.dense.*": "the pooler; a model with representation_dim has it"}
 
+_EPSILON = {"norm_epsilon": 1e-12}  # the default of their ViT and MAE
+
+_ENCODER = {prefix: reasons(f"{prefix}layernorm.*", "decoder.*") for prefix in ("vit.", "")}
+
 MAPS = {
-    "ViT": tuple(
-        NameMap("huggingface", partial(vit, prefix=prefix, names=names), _POOLER)
-        for names in (_FILE, _STATE)
-        for prefix in ("vit.", "")
+    "ViT": (
+        *(
+            NameMap("huggingface", partial(vit, prefix=prefix, names=names), _POOLER, _EPSILON)
+            for names in (_FILE, _STATE)
+            for prefix in ("vit.", "")
+        ),
+        *(
+            NameMap(
+                "huggingface",
+                partial(mae_encoder, prefix=prefix, names=names),
+                _ENCODER[prefix],
+                _EPSILON,
+                implied,
+            )
+            for names in (_FILE, _STATE)
+            for prefix in ("vit.", "")
+        ),
+    ),
+    # Files of transformers 4, of 5, and a state dict of 5.
+    "MAE": tuple(
+        NameMap("huggingface", partial(mae, decoder=decoder, names=names), fields=_EPSILON)
+        for decoder, names in (
+            ("decoder_layers", _FILE),
+            ("decoder_encoder.layer", _FILE),
+            ("decoder_layers", _STATE),
+        )
     ),
     "ResNet": tuple(
         NameMap("huggingface", partial(resnet, prefix=prefix), BATCH_COUNTERS)

@@ -1,5 +1,6 @@
 """A model's variables from a checkpoint, and back to a file."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from safetensors.numpy import save_file
 
+from zoo.layers.stack import is_scanned, stacked_names, with_fields
 from zoo.types import InputError
 from zoo.weights.convert import LoadReport, convert
 from zoo.weights.files import Checkpoint, open_checkpoint
@@ -55,7 +57,10 @@ def load_variables(
     if report.problems:
         raise InputError(report.error())
     if report.reinitialised:
-        flat |= _initialise(model, set(report.reinitialised))
+        flat |= _initialise(with_fields(model, scan_layers=False), set(report.reinitialised))
+    if is_scanned(model):
+        for name, parts in _stacked(model).items():
+            flat[name] = jnp.stack([flat.pop(part) for part in parts])
     return unflatten(flat), report
 
 
@@ -76,9 +81,30 @@ def load_report(
     return _convert(model, open_checkpoint(path), source, new_head=new_head)[1]
 
 
+def _stacked(model: nn.Module) -> dict[str, list[str]]:
+    """The leaves that a model has with scanned layers alone: see `stacked_names`."""
+    scanned, unrolled = (abstract_leaves(with_fields(model, scan_layers=s)) for s in (True, False))
+    return stacked_names(list(scanned), list(unrolled))
+
+
+def _unstack(leaves: Mapping[str, Any], stacked: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Leaves by the names that they have without scanned layers."""
+    flat = dict(leaves)
+    for name in stacked.keys() & leaves.keys():
+        array = flat.pop(name)
+        flat |= {part: array[i] for i, part in enumerate(stacked[name])}
+    return flat
+
+
 def _convert(
     model: nn.Module, checkpoint: Checkpoint, source: str | None, **options: Any
 ) -> tuple[dict[str, Any], LoadReport]:
+    """By the names that the model has without scanned layers, as all sources but a run have."""
+    if checkpoint.description and checkpoint.description.fields.get("scan_layers"):
+        tensors = _unstack(checkpoint, _stacked(model))
+        readers = {name: partial(np.asarray, array) for name, array in tensors.items()}
+        checkpoint = dataclasses.replace(checkpoint, readers=readers)
+    model = with_fields(model, scan_layers=False)
     leaves = abstract_leaves(model)
     name_map = best_map(model, leaves, set(checkpoint), source)
     grid = _grid(checkpoint)
@@ -127,14 +153,17 @@ def save_variables(
         InputError: If the source is unknown or has no name for some leaf.
     """
     flat = {name: np.asarray(leaf) for name, leaf in flatten(variables).items()}
+    if is_scanned(model):
+        flat, model = _unstack(flat, _stacked(model)), with_fields(model, scan_layers=False)
     name_map = name_maps(model, source)[0]
     try:
         steps = plan(name_map.rules(model), flat)
     except ValueError as error:
         raise InputError(f"{source} cannot hold this {type(model).__name__}: {error}") from error
     metadata = dict(metadata)
-    if (positions := flat.get("params/pos_embed")) is not None:
-        metadata[GRID] = f"{positions.shape[0]}x{positions.shape[1]}"
+    positions = (leaf for name, leaf in flat.items() if name.endswith("/pos_embed"))
+    if (table := next(positions, None)) is not None:
+        metadata[GRID] = f"{table.shape[0]}x{table.shape[1]}"
     tensors = {
         step.theirs: np.ascontiguousarray(step.layout.write(*(flat[name] for name in step.ours)))
         for step in steps

@@ -13,12 +13,15 @@ paths with the collection first: ``params/blocks_0/attn/query/kernel``.
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax import linen as nn
+
+HEAD = ("params/head/", "batch_stats/head_norm/")
 
 
 class Layout(NamedTuple):
@@ -43,11 +46,24 @@ class NameMap(NamedTuple):
         source: ``timm``, ``torchvision``, ...
         rules: The table for a model.
         ignored: Shell-style patterns of their tensors that a model has no use for, and why.
+        fields: Fields of the model that this source's models have and a file does not tell: those
+            of a model loaded from another program's file, unless the caller gives others.
+        implied: A function of a model to the leaves of ours that follow from what the file is: they
+            are not looked for.
     """
 
     source: str
     rules: Callable[[nn.Module], tuple[Rule, ...]]
     ignored: Mapping[str, str] = MappingProxyType({})
+    fields: Mapping[str, Any] = MappingProxyType({})
+    implied: Callable[[nn.Module], dict[str, "Implied"]] = lambda _: {}
+
+
+class Implied(NamedTuple):
+    """A leaf that no tensor of the file makes up, and why it has this value."""
+
+    value: np.ndarray
+    why: str
 
 
 SAME = Layout(lambda x: (x,), lambda x: x)
@@ -127,6 +143,14 @@ def as_grid(flat: np.ndarray, known: tuple[int, int] | None, wanted: tuple[int, 
     raise ValueError(f"{count} positions beside any class token's are not a square grid")
 
 
+def position_rule(theirs: str, model: nn.Module, prefix: str = "") -> Rule:
+    """Their positions, the class token's first if there is one; ours learned or fixed."""
+    collection = "fixed" if model.positions == "fixed" else "params"
+    names = ("pos_embed", "cls_pos_embed") if model.class_token else ("pos_embed",)
+    paths = tuple(f"{collection}/{prefix}{name}" for name in names)
+    return Rule(theirs, paths, positions(class_token=model.class_token))
+
+
 def rule(theirs: str, *ours: str, layout: Layout = SAME) -> Rule:
     """A rule for parameters; `ours` without the collection."""
     return Rule(theirs, tuple(f"params/{path}" for path in ours), layout)
@@ -148,11 +172,11 @@ def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
     )
 
 
-def patch_embed(theirs: str, patch_size: int) -> tuple[Rule, ...]:
+def patch_embed(theirs: str, patch_size: int, ours: str = "patch_embed") -> tuple[Rule, ...]:
     """Torch's Conv2d over patches."""
     return (
-        rule(f"{theirs}.weight", "patch_embed/proj/kernel", layout=patches(patch_size)),
-        rule(f"{theirs}.bias", "patch_embed/proj/bias"),
+        rule(f"{theirs}.weight", f"{ours}/proj/kernel", layout=patches(patch_size)),
+        rule(f"{theirs}.bias", f"{ours}/proj/bias"),
     )
 
 
@@ -205,6 +229,8 @@ def pattern(path: str) -> re.Pattern[str]:
 def plan(rules: Iterable[Rule], leaves: Iterable[str]) -> list[Rule]:
     """The rules with their numbers filled in, one for each tensor that makes up the leaves.
 
+    Of two rules for a leaf the first counts.
+
     Raises:
         ValueError: If a leaf has no rule: the source has no name for it.
     """
@@ -214,9 +240,14 @@ def plan(rules: Iterable[Rule], leaves: Iterable[str]) -> list[Rule]:
         for match in filter(None, map(pattern(entry.ours[0]).fullmatch, leaves)):
             numbers = match.groupdict()
             ours = tuple(path.format(**numbers) for path in entry.ours)
-            if known.issuperset(ours):
+            if known.issuperset(ours) and covered.isdisjoint(ours):
                 covered.update(ours)
                 steps.append(Rule(entry.theirs.format(**numbers), ours, entry.layout))
     if rest := sorted(known - covered):
         raise ValueError(f"no name for {rest[0]} ({len(rest)} such)")
     return steps
+
+
+def reason(name: str, reasons: Mapping[str, str]) -> str | None:
+    """Why a tensor may be dropped, if one of the shell-style patterns fits its name."""
+    return next((why for theirs, why in reasons.items() if fnmatchcase(name, theirs)), None)

@@ -17,7 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from zoo.types import InputError
+from zoo.types import InputError, Preprocessing
+from zoo.weights.checksums import check_arrays, check_files
 
 
 def fields_to_json(fields: Mapping[str, object]) -> dict[str, object]:
@@ -58,7 +59,7 @@ def read_run(path: str | Path) -> tuple[str, dict[str, object], dict]:
         path: The run's directory, for its best step, or one of its ``checkpoints/<step>``.
 
     Raises:
-        InputError: If the path is not a run, or holds no complete checkpoint.
+        InputError: If the path is not a run, or holds no complete checkpoint, or a damaged one.
     """
     path = Path(path)
     if not is_run(path):
@@ -72,7 +73,31 @@ def read_run(path: str | Path) -> tuple[str, dict[str, object], dict]:
         name, fields = entry["name"], fields_from_json(entry["fields"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{directory}/config.json: no model's name and fields: {error}") from error
-    return name, fields, read_orbax(step / "variables")
+    folder = epath.Path(step.absolute())
+    check_files(folder)
+    variables = read_orbax(step / "variables")
+    check_arrays(folder, "variables", variables)
+    return name, fields, variables
+
+
+def run_preprocessing(path: str | Path) -> Preprocessing:
+    """How a run's data prepare the images that its model is evaluated on.
+
+    Raises:
+        InputError: If the path is not a run, or its images are of no one size.
+    """
+    path = Path(path).expanduser()
+    config = path / "config.json"
+    if path.parent.name == "checkpoints":
+        config = path.parents[1] / "config.json"
+    try:
+        data = json.loads(config.read_text())["data"]
+        size, mean, std = (tuple(data[name]) for name in ("image_size", "mean", "std"))
+        # Segmentation keeps an image's own size.
+        interpolation = data.get("interpolation", "bilinear")
+        return Preprocessing(size, mean, std, interpolation, data.get("crop_fraction", 1.0))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{config}: no size, mean and std of images: {error}") from error
 
 
 def average_run(directory: Path, count: int) -> tuple[dict, list[int]]:
@@ -122,6 +147,7 @@ def choose_step(directory: Path, which: str) -> int:
 def _score(step: Path) -> float:
     """The score of a step; less than any if it was not evaluated."""
     metrics = step / "metrics" / "metrics"
+    check_files(epath.Path(step.absolute()), lambda name: name.startswith("metrics/"))
     return json.loads(metrics.read_text()).get("score", -math.inf)
 
 

@@ -13,29 +13,33 @@ from zoo.weights.maps import (
     fused_attention,
     norm,
     patch_embed,
-    positions,
+    position_rule,
     rule,
 )
 
 
 def vit(model: nn.Module) -> tuple[Rule, ...]:
     """`VisionTransformer`; the norm after the pooling is their `fc_norm`."""
-    paths = ("pos_embed", "cls_pos_embed") if model.class_token else ("pos_embed",)
-    layout = positions(class_token=model.class_token)
     return (
         *patch_embed("patch_embed.proj", model.patch_size),
         rule("cls_token", "cls_token", layout=CLASS_TOKEN),
-        rule("pos_embed", *paths, layout=layout),
-        *norm("blocks.{i}.norm1", "blocks_{i}/norm1"),
-        *fused_attention(
-            "blocks.{i}.attn.qkv.weight", "blocks.{i}.attn.qkv.bias", "blocks_{i}/attn"
-        ),
-        *dense("blocks.{i}.attn.proj", "blocks_{i}/attn/out"),
-        *norm("blocks.{i}.norm2", "blocks_{i}/norm2"),
-        *dense("blocks.{i}.mlp.fc1", "blocks_{i}/mlp/fc1"),
-        *dense("blocks.{i}.mlp.fc2", "blocks_{i}/mlp/fc2"),
+        position_rule("pos_embed", model),
+        *blocks("blocks", "blocks"),
         *norm("fc_norm" if model.norm_after_pool else "norm", "norm"),
         *dense("head", "head"),
+    )
+
+
+def blocks(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """A list of `Block`, and our blocks of that name and number."""
+    theirs, ours = f"{theirs}.{{i}}", f"{ours}_{{i}}"
+    return (
+        *norm(f"{theirs}.norm1", f"{ours}/norm1"),
+        *fused_attention(f"{theirs}.attn.qkv.weight", f"{theirs}.attn.qkv.bias", f"{ours}/attn"),
+        *dense(f"{theirs}.attn.proj", f"{ours}/attn/out"),
+        *norm(f"{theirs}.norm2", f"{ours}/norm2"),
+        *dense(f"{theirs}.mlp.fc1", f"{ours}/mlp/fc1"),
+        *dense(f"{theirs}.mlp.fc2", f"{ours}/mlp/fc2"),
     )
 
 

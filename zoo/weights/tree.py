@@ -23,6 +23,8 @@ def unflatten(leaves: Mapping[str, Any]) -> dict:
 
 def example_images(model: nn.Module) -> jax.ShapeDtypeStruct:
     """One image that the model can be initialised with, as a shape."""
+    if side := getattr(model, "input_side", None):  # a U-Net takes some sizes alone
+        return jax.ShapeDtypeStruct((1, side(1), side(1), 3), jnp.float32)
     size = getattr(model, "image_size", 224)
     height, width = (size, size) if isinstance(size, int) else size
     return jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
@@ -51,7 +53,7 @@ def abstract_leaves(model: nn.Module) -> dict[str, Any]:
         values = (getattr(module, f.name) for f in dataclasses.fields(module))
         fields = tuple(v for v in values if v is not module.name and v is not module.parent)
         key = (type(module), fields, repr(jax.tree.map(_shape, (args, kwargs))))
-        if key in traced:
+        if key in traced and traced[key][0] != path:  # a scan traces its body more than once
             first, outputs = traced[key]
             copies.append((first, path))
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), outputs)

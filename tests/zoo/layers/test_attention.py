@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from zoo.layers import MultiHeadAttention
+from zoo.layers.attention import _attend, _kernel
 
 
 @pytest.fixture
@@ -93,3 +94,27 @@ def test_dropout_keeps_the_mean(drawn):
     expected = module.apply(variables, queries, keys)
     assert jnp.std(draws, axis=0).min() > 0.01
     np.testing.assert_allclose(draws.mean(0), expected, atol=5 * float(draws.std(0).max()) / 63)
+
+
+@pytest.mark.parametrize(
+    ("platform", "dtype", "width", "masked", "kernel"),
+    [
+        ("gpu", "bfloat16", 64, False, "cudnn"),
+        ("gpu", "float16", 128, False, "cudnn"),
+        ("gpu", "float32", 64, False, "xla"),
+        ("gpu", "bfloat16", 60, False, "xla"),
+        ("gpu", "bfloat16", 136, False, "xla"),
+        ("gpu", "bfloat16", 64, True, "xla"),
+        ("cpu", "bfloat16", 64, False, "xla"),
+        ("tpu", "bfloat16", 64, False, "xla"),
+    ],
+)
+def test_cudnn_is_taken_where_it_applies(platform, dtype, width, masked, kernel):
+    assert _kernel(platform, dtype, width, masked=masked) == kernel
+
+
+def test_a_kernel_that_is_not_there_is_replaced(drawn):
+    queries, _ = drawn
+    q = queries.reshape(2, 5, 1, 8).astype(jnp.bfloat16)
+    expected = _attend(q, q, q, None, "xla")
+    np.testing.assert_array_equal(_attend(q, q, q, None, "cudnn"), expected)  # no cuDNN on a CPU

@@ -1,5 +1,6 @@
 """What the models of each family are called with, and how their outputs are told apart."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,8 @@ import jax
 import jax.numpy as jnp
 
 import zoo
+from zoo.ops.masks import random_visible
+from zoo.ops.patches import grid_size
 
 
 def images(name: str, model: Any, count: int) -> tuple:
@@ -23,6 +26,14 @@ def padded_images(name: str, model: Any, count: int) -> tuple:
     return batch, inside & (jnp.arange(width) < columns[::-1, None, None])
 
 
+def partly_visible(name: str, model: Any, count: int) -> tuple:
+    """Drawn images, and a mask for each with as many visible patches as the model has."""
+    (x,) = images(name, model, count)
+    n = math.prod(grid_size(x.shape[1:3], model.patch_size))
+    keys = jax.random.split(jax.random.key(6), count)
+    return x, jax.vmap(lambda key: random_visible(key, n, model.num_visible(n)))(keys)
+
+
 def texts(name: str, model: Any, count: int) -> tuple:
     """Drawn tokens of sources and targets, and which are valid: of one example two fewer."""
     keys = jax.random.split(jax.random.key(5))
@@ -34,10 +45,13 @@ def texts(name: str, model: Any, count: int) -> tuple:
 
 # (registered name, model, count) -> positional arguments for `count` examples, by module class.
 INPUTS: dict[str, Callable[[str, Any, int], tuple]] = {
+    "BackboneUNet": images,
     "Detr": padded_images,
+    "MAE": partly_visible,
     "MlpMixer": images,
     "ResNet": images,
     "Transformer": texts,
+    "UNet": images,
     "ViT": images,
 }
 

@@ -73,3 +73,21 @@ def test_heads_that_do_not_divide():
         zoo.create("vit_nano_patch4_32", num_heads=3).init(
             jax.random.key(0), jnp.zeros((1, 32, 32, 3))
         )
+
+
+def test_batch_norm_before_the_head_takes_the_scale_of_the_features_away():
+    fields = {"num_layers": 1, "head_batch_norm": True, "num_classes": 3}
+    model = zoo.create("vit_nano_patch4_32", **fields)
+    images = jax.random.normal(jax.random.key(0), (16, 8, 8, 3))
+    variables = jax.jit(model.init)(jax.random.key(1), images)
+    assert "head_norm" not in variables["params"]  # neither scale nor bias
+    assert np.std(variables["params"]["head"]["kernel"]) > 0.005
+    features = model.clone(num_classes=0).apply(variables, images)
+    logits, changed = jax.jit(
+        lambda v: model.apply(v, images, train=True, mutable=["batch_stats"])
+    )(variables)
+    x = (features - features.mean(axis=0)) / np.sqrt(features.var(axis=0) + 1e-6)
+    head = variables["params"]["head"]
+    np.testing.assert_allclose(logits, x @ head["kernel"] + head["bias"], atol=1e-4)
+    stats = changed["batch_stats"]["head_norm"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * features.mean(axis=0), rtol=1e-3, atol=1e-5)

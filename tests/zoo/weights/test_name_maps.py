@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import zoo
 from zoo.types import InputError
@@ -36,16 +37,24 @@ CASES = {
     "huggingface_detr_panoptic": "huggingface",
     "big_vision_vit": "big_vision",
     "vision_transformer_vit": "big_vision",
+    "smp_unet": "smp",
+    "torch_unet_valid_none": "zoo",
+    "torch_unet_same_batch": "zoo",
+    "torch_unet_same_group": "zoo",
 }
 
 
 @pytest.fixture(params=CASES)
 def case(request, golden, tmp_path):
-    """A golden and its checkpoint as an npz file."""
-    peer = golden(request.param)
-    path = tmp_path / "weights.npz"
-    np.savez(path, **peer.weights)
-    return peer, path, CASES[request.param]
+    """A golden and its checkpoint as a file."""
+    peer, source = golden(request.param), CASES[request.param]
+    if source == "zoo":
+        path = tmp_path / "weights.safetensors"
+        save_file(peer.weights, path)
+    else:
+        path = tmp_path / "weights.npz"
+        np.savez(path, **peer.weights)
+    return peer, path, source
 
 
 def test_reads_what_the_peer_wrote(case):
@@ -67,7 +76,7 @@ def test_writes_what_the_peer_wrote(case, tmp_path):
     flat, theirs = flatten(variables), dict(open_checkpoint(path))
     theirs = {name: x for name, x in theirs.items() if "num_batches_tracked" not in name}
     plans = [plan(name_map.rules(model), flat) for name_map in name_maps(model, source)]
-    (steps,) = [steps for steps in plans if {step.theirs for step in steps} == theirs.keys()]
+    steps = next(steps for steps in plans if {step.theirs for step in steps} == theirs.keys())
     written = {
         step.theirs: step.layout.write(*(np.asarray(flat[name]) for name in step.ours))
         for step in steps

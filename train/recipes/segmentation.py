@@ -1,0 +1,70 @@
+"""Semantic segmentation by U-Nets."""
+
+from train.config import Config, ModelConfig
+from train.optim import OptimConfig
+from train.tasks.segmentation import Segmentation
+from zoo.data import SegmentationData
+
+
+def unet_digit_scenes() -> Config:
+    """A small U-Net on the embedded digit scenes: the ground and ten digits, from scratch.
+
+    python -m train unet_digit_scenes --workdir=DIR
+    """
+    return Config(
+        recipe="unet_digit_scenes",
+        model=ModelConfig("unet_nano"),
+        data=SegmentationData(source="digit_scenes", threads=2),
+        task=Segmentation(),
+        optim=OptimConfig(learning_rate=3e-3, warmup_steps=100, weight_decay=0.01, clip_norm=1.0),
+        steps=3_000,
+        batch_size=32,
+        log_every=50,
+        eval_every=1_000,
+        checkpoint_every=1_000,
+    )
+
+
+def unet_oxford_pets() -> Config:
+    """A U-Net on ResNet-34 on Oxford-IIIT Pet: the pet, the background, the border between."""
+    return Config(
+        recipe="unet_oxford_pets",
+        model=ModelConfig("unet_resnet34"),
+        data=SegmentationData(
+            source="oxford_iiit_pet",
+            train_split="train",
+            eval_split="test",
+            image_size=(256, 256),
+            scale=(0.5, 1.25),
+            flip=True,
+        ),
+        task=Segmentation(),
+        optim=OptimConfig(learning_rate=1e-3, warmup_steps=200, weight_decay=0.05, clip_norm=1.0),
+        steps=10_000,
+        batch_size=32,
+        eval_every=1_000,
+        checkpoint_every=1_000,
+    )
+
+
+def unet_folder() -> Config:
+    """A U-Net on one's own images and masks."""
+    return Config(
+        recipe="unet_folder",
+        model=ModelConfig("unet_same", {"base_dim": 32}),
+        data=SegmentationData(
+            source="folder:data",
+            train_split="train",
+            eval_split="val",
+            image_size=(256, 256),
+            scale=(0.75, 1.5),
+            flip=True,
+            elastic=5.0,
+        ),
+        task=Segmentation(),
+        optim=OptimConfig(learning_rate=1e-3, warmup_steps=200, weight_decay=0.05, clip_norm=1.0),
+        steps=5_000,
+        batch_size=16,
+        eval_every=500,
+        checkpoint_every=500,
+    )

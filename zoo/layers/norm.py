@@ -1,0 +1,70 @@
+"""Normalisation after convolutions, by name."""
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+Norm = Literal["batch", "frozen", "group"]
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation whose statistics, scale and bias are constants, as detectors use it.
+
+    Its variables are those of `nn.BatchNorm`. The scale and bias get no gradient.
+    """
+
+    epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+        """Normalises with the stored statistics."""
+        shape = x.shape[-1:]
+        scale = self.param("scale", self.scale_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape).value
+        var = self.variable("batch_stats", "var", jnp.ones, shape).value
+        scale = scale * jax.lax.rsqrt(var + self.epsilon)
+        scale, bias = jax.lax.stop_gradient((scale, bias - mean * scale))
+        return x * scale.astype(self.dtype) + bias.astype(self.dtype)
+
+
+def norm_layer(
+    kind: Norm, axis_name: str | None, dtype: DTypeLike, *, train: bool, num_groups: int = 32
+) -> partial:
+    """Builds the layers of a kind of norm, with torch's numbers; what is left is the name.
+
+    Args:
+        kind: ``batch``, which updates ``batch_stats`` in training; ``frozen``, the same variables
+            as constants; ``group``, without statistics.
+        axis_name: Of a mapped axis (pmap) over which the batch's statistics are taken.
+        dtype: Of the computation.
+        train: Whether the batch's own statistics are used.
+        num_groups: Of ``group``.
+    """
+    match kind:
+        case "batch":
+            return partial(
+                nn.BatchNorm,
+                use_running_average=not train,
+                momentum=0.9,
+                epsilon=1e-5,
+                dtype=dtype,
+                axis_name=axis_name,
+            )
+        case "frozen":
+            return partial(FrozenBatchNorm, dtype=dtype)
+        case "group":
+            return partial(
+                nn.GroupNorm,
+                num_groups=num_groups,
+                epsilon=1e-5,
+                dtype=dtype,
+                use_fast_variance=False,
+            )

@@ -1,0 +1,294 @@
+"""Masked autoencoder: a ViT that learns from images alone, by restoring the patches it cannot see.
+
+Paper: "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377. Reference:
+facebookresearch/mae, whose names and numbers these are.
+
+Deviations: images of any size whose sides divide by the patch are taken, positions are interpolated
+for them; dense layers and tokens of the encoder start as the zoo's ViT's (patch embedding
+LeCun-normal, class token 1e-6), where the reference has Xavier-uniform and 0.02. The loss is in
+`zoo.losses.reconstruction`.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax import struct
+from jax.core import Tracer
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+from zoo.layers import EncoderBlock, fixed, resize_positions, sincos_2d
+from zoo.models.vit import ViT
+from zoo.ops.masks import random_visible, visible_indices
+from zoo.ops.patches import grid_size
+from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Variant
+
+
+class MaeOutput(struct.PyTreeNode):
+    """What a masked autoencoder makes of a batch.
+
+    Attributes:
+        patches: Predicted pixels of every patch, in the order of `zoo.ops.patches.patchify`; of
+            normalised images, or of patches normalised one by one, as it was trained. Only those
+            of hidden patches were learned.
+        visible: True for the patches that the encoder saw.
+    """
+
+    patches: Float[Array, "b n ppc"]
+    visible: Bool[Array, "b n"]
+
+
+class Decoder(nn.Module):
+    """Tokens of the visible patches to pixels of all patches (arXiv 2111.06377, figure 1).
+
+    Attributes:
+        hidden_dim: Features of a token.
+        num_layers: Blocks.
+        num_heads: Heads of attention.
+        mlp_dim: Hidden features of the blocks' MLP.
+        patch_values: Numbers of a patch, p * p * c.
+        grid: Rows and columns of patches that the positions are for.
+        norm_epsilon: What is added to the norms' variance.
+        dtype: Of the computation; parameters, and the head, are float32.
+    """
+
+    hidden_dim: int
+    num_layers: int
+    num_heads: int
+    mlp_dim: int
+    patch_values: int
+    grid: tuple[int, int]
+    norm_epsilon: float = 1e-6
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b t d"],
+        visible: Bool[Array, "b n"],
+        grid: tuple[int, int],
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b n ppc"]:
+        """Pixels of all patches of a grid; of `x` the first token is the class token."""
+        dense = partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
+        x = dense(self.hidden_dim, dtype=self.dtype, name="embed")(x)
+        token = self.param("mask_token", nn.initializers.normal(0.02), (self.hidden_dim,))
+
+        d = self.hidden_dim
+        positions = fixed(self, "pos_embed", lambda: sincos_2d(*self.grid, d))
+        positions = resize_positions(positions, grid).reshape(-1, d).astype(x.dtype)
+        class_position = fixed(self, "cls_pos_embed", lambda: jnp.zeros(d)).astype(x.dtype)
+
+        class_token, patches = x[:, :1] + class_position, x[:, 1:]
+        place = jnp.maximum(jnp.cumsum(visible, axis=1) - 1, 0)  # among the visible ones
+        patches = jnp.take_along_axis(patches, place[:, :, None], axis=1)  # b n d
+        patches = jnp.where(visible[:, :, None], patches, token.astype(x.dtype))
+        x = jnp.concatenate([class_token, patches + positions], axis=1)
+
+        for i in range(self.num_layers):
+            block = EncoderBlock(
+                self.num_heads,
+                self.mlp_dim,
+                norm_epsilon=self.norm_epsilon,
+                dtype=self.dtype,
+                name=f"blocks_{i}",
+            )
+            x = block(x, train=train)
+        x = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x[:, 1:])
+        return dense(self.patch_values, name="head")(x)
+
+
+class MAE(nn.Module):
+    """Images to a reconstruction of their hidden patches.
+
+    The encoder's parameters, ``params/encoder``, are those of a ViT with a class token, and its
+    positions, ``fixed/encoder``, are not trained; `zoo.load` takes both into any ``vit_*`` of that
+    size, where positions are learned from there on.
+
+    Attributes:
+        image_size: Side, or height and width, in pixels that the positions are for.
+        patch_size: Side of a patch in pixels.
+        hidden_dim: Features of an encoder's token.
+        num_layers: Encoder blocks.
+        num_heads: Heads of attention of the encoder.
+        mlp_dim: Hidden features of the MLP of the encoder's blocks.
+        decoder_hidden_dim: Features of a decoder's token.
+        decoder_num_layers: Decoder blocks.
+        decoder_num_heads: Heads of attention of the decoder.
+        decoder_mlp_dim: Hidden features of the MLP of the decoder's blocks.
+        mask_ratio: Share of the patches that is hidden; ``int(n * (1 - mask_ratio))`` are visible.
+        norm_epsilon: What is added to the norms' variance; Hugging Face's models have 1e-12.
+        dtype: Of the computation; parameters, and the reconstruction, are float32.
+    """
+
+    image_size: int | tuple[int, int] = 224
+    patch_size: int = 16
+    hidden_dim: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_dim: int = 3072
+    decoder_hidden_dim: int = 512
+    decoder_num_layers: int = 8
+    decoder_num_heads: int = 16
+    decoder_mlp_dim: int = 2048
+    mask_ratio: float = 0.75
+    norm_epsilon: float = 1e-6
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the submodules."""
+        if not 0 <= self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio is {self.mask_ratio}, but must be in 0..1 and below 1")
+        self.encoder = ViT(
+            num_classes=0,
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            hidden_dim=self.hidden_dim,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            mlp_dim=self.mlp_dim,
+            pool="mean",
+            positions="fixed",
+            norm_epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+        )
+        self.decoder = Decoder(
+            self.decoder_hidden_dim,
+            self.decoder_num_layers,
+            self.decoder_num_heads,
+            self.decoder_mlp_dim,
+            patch_values=3 * self.patch_size**2,
+            grid=grid_size(self.image_size, self.patch_size),
+            norm_epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+        )
+
+    def num_visible(self, num_patches: int) -> int:
+        """How many of an image's patches the encoder sees; raises ValueError for none."""
+        count = int(num_patches * (1 - self.mask_ratio))
+        if not count:
+            raise ValueError(f"mask_ratio={self.mask_ratio} hides all {num_patches} patches")
+        return count
+
+    def draw_visible(self, batch: int, num_patches: int) -> Bool[Array, "b n"]:
+        """A random mask for each image, from the ``mask`` stream."""
+        keys = jax.random.split(self.make_rng("mask"), batch)
+        count = self.num_visible(num_patches)
+        return jax.vmap(lambda key: random_visible(key, num_patches, count))(keys)
+
+    def __call__(
+        self,
+        images: Float[Array, "b h w c"],
+        visible: Bool[Array, "b n"] | None = None,
+        *,
+        train: bool = False,
+    ) -> MaeOutput:
+        """The reconstruction.
+
+        Args:
+            images: Normalised images.
+            visible: True for the patches that the encoder is to see, equally many in each row;
+                drawn from the ``mask`` stream if absent. Inside ``jax.jit`` their number cannot
+                be known from the mask: it is the model's own, ``int(n * (1 - mask_ratio))``, and
+                a row with another number of visible patches becomes NaN.
+            train: Whether it is training; no part of the model depends on it.
+
+        Raises:
+            ValueError: If `visible` is of another shape, or its rows have unequal numbers of
+                visible patches, or none.
+        """
+        grid = grid_size(images.shape[1:3], self.patch_size)
+        num_patches = grid[0] * grid[1]
+        if visible is None:
+            visible = self.draw_visible(len(images), num_patches)
+            count = self.num_visible(num_patches)
+        else:
+            if visible.shape != (len(images), num_patches):
+                raise ValueError(
+                    f"visible is {visible.shape}, but {len(images)} images of {num_patches}"
+                    " patches each are given"
+                )
+            count = self._count(visible)
+        x = self.encoder.tokens(images, visible_indices(visible, count), train=train)
+        patches = self.decoder(x, visible, grid, train=train)
+        right = visible.sum(axis=1, keepdims=True) == count
+        return MaeOutput(jnp.where(right[:, :, None], patches, jnp.nan), visible)
+
+    def _count(self, visible: Bool[Array, "b n"]) -> int:
+        """The number of visible patches of every row."""
+        if isinstance(visible, Tracer):
+            return self.num_visible(visible.shape[1])
+        counts = np.unique(np.asarray(visible).sum(axis=1))
+        if len(counts) > 1 or not counts.all():
+            raise ValueError(
+                f"visible has rows with {', '.join(map(str, counts))} visible patches, but every"
+                " row must have equally many, and at least one"
+            )
+        return int(counts[0])
+
+    def features(self, images: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
+        """The mean of the encoded tokens of whole images, nothing hidden."""
+        return self.encoder(images)
+
+    def feature_maps(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b rows columns d"]]:
+        """The encoded tokens of whole images as one map, at stride `patch_size`."""
+        return self.encoder.feature_maps(images, train=train)
+
+    @property
+    def feature_strides(self) -> tuple[int]:
+        """Pixels between neighbours in each of the feature maps."""
+        return (self.patch_size,)
+
+
+# hidden_dim, num_layers, num_heads, mlp_dim: as ViT's. The decoder is the paper's default.
+_SIZES = {
+    "base": (768, 12, 12, 3072),
+    "large": (1024, 24, 16, 4096),
+    "huge": (1280, 32, 16, 5120),
+}
+
+
+def _variant(size: str, patch_size: int) -> Variant:
+    hidden_dim, num_layers, num_heads, mlp_dim = _SIZES[size]
+    build = partial(
+        MAE,
+        patch_size=patch_size,
+        hidden_dim=hidden_dim,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        mlp_dim=mlp_dim,
+    )
+    return Variant(build, Preprocessing((224, 224), IMAGENET_MEAN, IMAGENET_STD, "bicubic", 0.875))
+
+
+def _nano() -> Variant:
+    """Not of any paper: for tests, demos and very small images; the encoder is ViT's nano."""
+    build = partial(
+        MAE,
+        image_size=32,
+        patch_size=4,
+        hidden_dim=64,
+        num_layers=4,
+        num_heads=4,
+        mlp_dim=256,
+        decoder_hidden_dim=32,
+        decoder_num_layers=2,
+        decoder_num_heads=4,
+        decoder_mlp_dim=128,
+    )
+    half = (0.5, 0.5, 0.5)
+    return Variant(build, Preprocessing((32, 32), half, half, "bicubic", 1.0))
+
+
+VARIANTS = {
+    "mae_vit_nano_patch4": _nano(),
+    "mae_vit_base_patch16": _variant("base", 16),
+    "mae_vit_large_patch16": _variant("large", 16),
+    "mae_vit_huge_patch14": _variant("huge", 14),
+}

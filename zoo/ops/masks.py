@@ -1,0 +1,24 @@
+"""Random masks of patches."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+
+def random_visible(key: PRNGKeyArray, num_patches: int, num_visible: int) -> Bool[Array, " n"]:
+    """A mask in which exactly `num_visible` patches are visible, all such masks equally likely.
+
+    For a batch, ``jax.vmap`` it over ``jax.random.split(key, b)``.
+
+    Args:
+        key: Random key of one image.
+        num_patches: Patches of the image, n.
+        num_visible: How many of them are True.
+    """
+    order = jax.random.permutation(key, num_patches)
+    return order < num_visible
+
+
+def visible_indices(visible: Bool[Array, "b n"], num_visible: int) -> Int[Array, "b t"]:
+    """Numbers of the visible patches, ascending; rows have `num_visible` of them."""
+    return jnp.argsort(~visible, axis=1, stable=True)[:, :num_visible]
