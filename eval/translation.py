@@ -14,6 +14,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -164,21 +165,19 @@ def print_table(
 
 
 def draw_attention(run: Run, examples: Dataset, path: Path) -> None:
-    """Draws where the decoder looked in the sources of the first four pairs."""
+    """Draws where the decoder's last block looked in the sources of the first bundle's pairs."""
     source = cast(BundleSource, examples.source)
+    example = examples.transform(source[0], np.random.default_rng(0))
+    rows = unbundle({name: jnp.asarray(x)[None] for name, x in example.items()})
+    apply = jax.jit(partial(run.model.apply, mutable=["intermediates"]))
+    _, sown = apply(run.variables, rows["sources"], rows["inputs"], rows["sources_valid"])
+    last = f"decoder_blocks_{cast(Any, run.model).num_decoder_layers - 1}"
+    (maps,) = sown["intermediates"][last]["cross_attn"]["attention"]
     panels = []
-    for i in range(min(4, len(source.pairs))):
-        tokens, targets = source.sources[i], source.targets[i]
-        inputs = np.asarray([source.tokenizer.start_id, *targets[:-1]])
-        _, sown = cast(
-            Any,
-            run.model.apply(run.variables, tokens[None], inputs[None], mutable=["intermediates"]),
-        )
-        blocks = sown["intermediates"]
-        last = max(name for name in blocks if name.startswith("decoder_blocks_"))
-        (maps,) = blocks[last]["cross_attn"]["attention"]
-        names = [source.tokenizer.pieces(ids) for ids in (tokens, targets)]
-        panels.append((np.asarray(maps[0].mean(axis=0)), *names))
+    for row in np.flatnonzero(rows["index"] >= 0)[:4].tolist():
+        tokens, targets = (rows[k][row][rows[f"{k}_valid"][row]] for k in ("sources", "targets"))
+        weights = np.asarray(maps[row].mean(axis=0)[: len(targets), : len(tokens)])
+        panels.append((weights, *map(source.tokenizer.pieces, (tokens, targets))))
     draw_cross_attention(panels, path)
 
 

@@ -163,7 +163,7 @@ class _Run:
             if initial is not None:
                 self.state = with_initial(self.state, initial, self.parallel.place)
             return
-        everywhere(lambda: check_same(self.workdir, self.config), InputError)
+        everywhere(lambda: check_same(self.workdir, self.config, self.examples), InputError)
         if (restored := self.checkpoints.restore_latest(self.state, self.metrics)) is not None:
             self.state, self.metrics, position, step = restored
             self.saved = (step, position)

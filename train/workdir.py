@@ -107,8 +107,8 @@ def locked(workdir: epath.Path) -> Iterator[None]:
         yield
 
 
-def check_same(workdir: epath.Path, config: Config) -> None:
-    """Raises ConfigError, naming the first difference, if a run there has other settings."""
+def check_same(workdir: epath.Path, config: Config, examples: Dataset) -> None:
+    """Raises ConfigError, naming the first difference, if a run there is of something else."""
     path = workdir / "config.json"
     try:
         there = flatten(json.loads(path.read_text()))
@@ -122,6 +122,12 @@ def check_same(workdir: epath.Path, config: Config) -> None:
             raise ConfigError(
                 f"{workdir} holds a run with {name}={there.get(name)}, not {asked[name]}:"
                 " give it its own settings to go on, or take another --workdir"
+            )
+    for name, content in examples.files.items():
+        file = workdir / name
+        if not file.exists() or file.read_bytes() != content:
+            raise ConfigError(
+                f"{file} is not what the data give now: they have changed; take another --workdir"
             )
 
 
