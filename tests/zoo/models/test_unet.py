@@ -59,7 +59,7 @@ def test_a_vit_as_backbone():
 
 
 def test_names_that_are_unknown():
-    with pytest.raises(ValueError, match=r"backbone 'resnet' is not one of .*resnet34"):
+    with pytest.raises(ValueError, match=r"no backbone 'resnet'; there are .*resnet34"):
         output_shape(zoo.create("unet_resnet34", backbone="resnet"), 32, 32)
     with pytest.raises(ValueError, match="padding 'full' is not one of valid, same"):
         check_choice("padding", "full", Padding)  # the tests' type checks forbid the field

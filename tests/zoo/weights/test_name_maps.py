@@ -96,7 +96,10 @@ def test_writes_what_the_peer_wrote(case, tmp_path):
 )
 def test_every_source_goes_round(source, name, tmp_path):
     """Ours to theirs and back is exact, for all that the source has."""
-    model = zoo.create(name) if name.startswith("mae") else zoo.create(name, num_classes=3)
+    fields = {} if name.startswith("mae") else {"num_classes": 3}
+    if name.startswith("detr") and source == "huggingface":  # it has no norms before the branches
+        fields["pre_norm"] = False
+    model = zoo.create(name, **fields)
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     rng = np.random.default_rng(0)
