@@ -176,3 +176,26 @@ def draw_reconstructions(
     if caption:
         figure.supxlabel(caption, fontsize=8)
     figure.savefig(path, dpi=100)
+
+
+def draw_cross_attention(
+    panels: Sequence[tuple[np.ndarray, Sequence[str], Sequence[str]]], path: Path
+) -> None:
+    """Draws where a decoder looked in sources, as heat maps side by side.
+
+    Args:
+        panels: For each pair the map after softmax, [t s]; what to write for the s tokens of the
+            source; and for the t tokens of the target, each beside the look that gave it.
+        path: Where the png goes.
+    """
+    widths = [weights.shape[1] for weights, *_ in panels]
+    height = max(weights.shape[0] for weights, *_ in panels)
+    size = (2 * len(panels) + 0.22 * sum(widths), 2 + 0.22 * height)
+    figure = Figure(figsize=size, layout="constrained")
+    row = figure.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0]
+    for panel, (weights, sources, targets) in zip(row, panels, strict=True):
+        panel.imshow(weights, cmap="Blues", vmin=0, vmax=1)
+        panel.set_xticks(range(len(sources)), sources, rotation=90, fontsize=8)
+        panel.set_yticks(range(len(targets)), targets, fontsize=8)
+        panel.set(xlabel="source", ylabel="target")
+    figure.savefig(path, dpi=100)

@@ -126,7 +126,9 @@ def check_same(workdir: epath.Path, config: Config) -> None:
 
 
 def write_config(workdir: epath.Path, config: Config, examples: Dataset) -> None:
-    """Writes ``config.json``: the settings, and the names of the classes."""
+    """Writes ``config.json``, the settings and the names of the classes, and the data's files."""
+    for name, file in examples.files.items():
+        (workdir / name).write_bytes(file)
     content = {**to_json(config), "class_names": examples.class_names}
     replace_text(workdir / "config.json", json.dumps(content, indent=2) + "\n")
 

@@ -3,6 +3,7 @@
 from zoo.loading import load, load_with_report, save
 from zoo.predict import predict
 from zoo.registry import create, list_models, preprocessing
+from zoo.translator import translate
 
 __all__ = [
     "create",
@@ -12,4 +13,5 @@ __all__ = [
     "predict",
     "preprocessing",
     "save",
+    "translate",
 ]

@@ -19,6 +19,7 @@ from zoo.weights import (
     fields_to_json,
     load_variables,
     open_checkpoint,
+    read_marian_fields,
     save_variables,
 )
 
@@ -34,16 +35,17 @@ def load(
     """A model and its variables from a checkpoint.
 
     ``load(FILE)`` restores a file that `save` wrote and ``load(DIR)`` a training run: they know
-    their model. Everything in the file and in the model is accounted for; see
-    `zoo.weights.load_report`. Positions are interpolated for another image size; another program's
-    epsilon of the norms becomes the model's.
+    their model. ``load("marian", DIR)`` takes the fields from the config.json beside the weights.
+    Everything in the file and in the model is accounted for; see `zoo.weights.load_report`.
+    Positions are interpolated for another image size; another program's epsilon of the norms
+    becomes the model's.
 
     Args:
         name: A model's name; or, alone, a file of `save` or a run's directory.
         path: A checkpoint: safetensors, npz, PyTorch's formats, an index of shards, a run, an
             Orbax folder, ``hf://owner/repo[/file][@revision]`` or ``https://...``.
         source: Whose names the file has: ``timm``, ``torchvision``, ``huggingface``,
-            ``fair``, ``big_vision``, ``smp`` or ``zoo``; found out if absent.
+            ``fair``, ``torch``, ``big_vision``, ``smp`` or ``zoo``; found out if absent.
         param_dtype: Of floating-point variables; None keeps the file's.
         **overrides: Fields of the model. ``num_classes`` other than the file's gives a new head.
 
@@ -73,6 +75,8 @@ def load_with_report(
         if not stored:
             raise InputError(f"{name}: it does not say which model it is: give a name and the path")
         name, overrides = stored.name, {**stored.fields, **overrides}
+    elif name == "marian":
+        overrides = {**read_marian_fields(checkpoint.path.parent), **overrides}
     try:
         model = create(str(name), **overrides)
     except TypeError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flax import linen as nn
 
-from zoo.models import detr, mae, mlp_mixer, resnet, unet, vit
+from zoo.models import detr, mae, mlp_mixer, resnet, transformer, unet, vit
 from zoo.types import InputError, Preprocessing, Variant
 from zoo.weights.run import is_run, run_preprocessing
 
@@ -19,6 +19,7 @@ MODELS: dict[str, Variant] = {
     **detr.VARIANTS,
     **mae.VARIANTS,
     **unet.VARIANTS,
+    **transformer.VARIANTS,
 }
 
 
@@ -74,8 +75,12 @@ def preprocessing(name: str | Path) -> Preprocessing:
         name: A model's name, or a training run's directory.
 
     Raises:
-        InputError: If there is no such model, of which near names are listed, nor such a run.
+        InputError: If there is no such model, of which near names are listed, nor such a run; or
+            if the model is not for images.
     """
     if str(name) not in MODELS and is_run(Path(name)):
         return run_preprocessing(name)
-    return _variant(str(name)).preprocessing
+    found = _variant(str(name)).preprocessing
+    if found is None:
+        raise InputError(f"{name} is not for images: there is nothing to prepare them for")
+    return found

@@ -56,7 +56,7 @@ class Preprocessing:
 
 
 class Variant(NamedTuple):
-    """One named model: its builder and how its images are prepared."""
+    """One named model: its builder and how its images are prepared, if it is for images."""
 
     build: Callable[..., nn.Module]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None = None

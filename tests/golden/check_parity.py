@@ -8,9 +8,10 @@ Too large for the tests; run it by hand where both environments are, in two step
 where DETR is a checkout of facebookresearch/detr, for its own case alone. `write` draws weights
 from a fresh seed, saves each model as its own users would (safetensors, torch.save,
 save_pretrained) and its outputs; `read` loads each file with `zoo.load`, compares, goes to timm's
-names (a DETR to FAIR's, a U-Net to smp's or ours) and back, and fails beyond 2e-4 of an output's
-scale, for a DETR beyond 2e-4. A DETR sees a padded batch of two images of different sizes. Every
-case takes up to 1.3 GB of disk; `write` with case names does one at a time.
+names (a DETR to FAIR's, a U-Net to smp's or ours, a text model to the peer's) and back, and fails
+beyond 2e-4 of an output's scale, for a DETR beyond 2e-4. A DETR sees a padded batch of two images
+of different sizes, a text model one of five texts. Every case takes up to 1.3 GB of disk; `write`
+with case names does one at a time.
 """
 
 import json
@@ -37,10 +38,15 @@ CASES = {
     "huggingface_detr_dc5": ("huggingface", "detr_resnet50_dc5", {}, 320),
     "huggingface_detr_panoptic": ("huggingface", "detr_resnet50_panoptic", {}, 256),
     "fair_detr": ("fair", "detr_resnet50", {}, 480),
+    "huggingface_marian": ("huggingface", "marian", {}, 0),
+    "torch_transformer": ("torch", "transformer_base", {"final_norm": True}, 0),
     "smp_unet": ("smp", "unet_resnet34", {"num_classes": 21}, 512),
     "unet": ("torch", "unet", {}, 572),
     "unet_same": ("torch", "unet_same", {}, 512),
 }
+TEXT = ("marian", "transformer_base")
+# What a model is called with, in this order; everything else in outputs.npz is what it gave.
+INPUTS = ("images", "valid", "sources", "targets", "sources_valid", "targets_valid")
 
 
 def peer(source: str, name: str, side: int):
@@ -63,6 +69,8 @@ def peer(source: str, name: str, side: int):
         save = lambda path: torch.save(model.state_dict(), path / "model.pth")  # noqa: E731  (one line for each peer)
     elif source == "fair":
         model, save = fair_detr()
+    elif name in TEXT:
+        model, save = text_model(name)
     elif source in ("smp", "torch"):
         model, save = unet(name)
     elif name.startswith("detr"):
@@ -85,10 +93,44 @@ def peer(source: str, name: str, side: int):
         for key, tensor in model.state_dict().items():
             if key.endswith("running_var"):
                 tensor.uniform_(0.5, 1.5)
-            elif tensor.is_floating_point():
+            elif tensor.is_floating_point() and "embed_positions" not in key:
                 noise = 0.02 * torch.randn_like(tensor)
                 tensor.add_(noise if tensor.ndim > 1 else 5 * noise)
     return model.eval(), save
+
+
+def text_model(name: str):
+    """Marian, or PyTorch's own Transformer with the norms that it has by default."""
+    import make_golden
+    import torch
+
+    if name == "marian":
+        model = make_golden.marian_model(58_101, 512, 8, 6, 2048)
+        return model, model.save_pretrained
+    model = make_golden.TextTransformer(37_000, 512, 8, 6, 2048)
+    torch.nn.init.normal_(model.embedding.weight, std=512**-0.5)  # the paper's
+    for side in (model.transformer.encoder, model.transformer.decoder):
+        side.norm = torch.nn.LayerNorm(512)
+    return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
+
+
+def run_text(name: str, model) -> dict[str, np.ndarray]:
+    """A text model's inputs and logits for a padded batch."""
+    import make_golden
+    import torch
+
+    batch = make_golden.texts(model.config.vocab_size if name == "marian" else 37_000)
+    with torch.no_grad():
+        if name == "marian":
+            logits = model(
+                input_ids=batch["sources"],
+                attention_mask=batch["sources_valid"].long(),
+                decoder_input_ids=batch["targets"],
+                decoder_attention_mask=batch["targets_valid"].long(),
+            ).logits
+        else:
+            logits = model(**batch)
+    return {key: x.numpy() for key, x in {**batch, "logits": logits}.items()}
 
 
 def fair_detr():
@@ -160,6 +202,8 @@ def write(folder: Path, cases: list[str]) -> None:
         model, save = peer(source, name, side)
         if name.startswith("detr"):
             arrays = run_detr(model, side)
+        elif name in TEXT:
+            arrays = run_text(name, model)
         else:
             x = torch.randn(2, 3, side, side)
             with torch.no_grad():
@@ -181,9 +225,9 @@ def read(folder: Path) -> bool:
     found_cases = [case for case in CASES if (folder / case).is_dir()]
     good = bool(found_cases)
     for path in (folder / case for case in found_cases):
-        _, name, fields, _ = CASES[path.name]
+        peers, name, fields, _ = CASES[path.name]
         outputs = dict(np.load(path / "outputs.npz"))
-        inputs = [outputs.pop(key) for key in ("images", "valid") if key in outputs]
+        inputs = [outputs.pop(key) for key in INPUTS if key in outputs]
         seed = int(outputs.pop("seed"))
         file = next(p for p in path.iterdir() if p.suffix in (".safetensors", ".pth"))
         model, variables, report = zoo.load_with_report(name, file, **fields)
@@ -196,7 +240,7 @@ def read(folder: Path) -> bool:
             good_outputs &= difference <= 2e-4 * (1 if len(inputs) == 2 else scale)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             back = Path(temporary) / "back.safetensors"
-            to = {"Detr": "fair", "UNet": "zoo", "BackboneUNet": "smp"}
+            to = {"Detr": "fair", "UNet": "zoo", "BackboneUNet": "smp", "Transformer": peers}
             zoo.save(model, variables, back, source=to.get(type(model).__name__, "timm"))
             again = zoo.load(back)[1]
         equal = jax.tree.map(lambda a, b: bool((a == b).all()), variables, again)

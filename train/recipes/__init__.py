@@ -24,6 +24,12 @@ from train.recipes.mae import (
     mae_vit_large_imagenet,
 )
 from train.recipes.segmentation import unet_digit_scenes, unet_folder, unet_oxford_pets
+from train.recipes.translation import (
+    marian_finetune,
+    transformer_number_words,
+    transformer_pairs,
+    transformer_wmt14_en_de,
+)
 
 RECIPES: dict[str, Callable[[], Config]] = {
     "detr_digit_scenes": detr_digit_scenes,
@@ -39,8 +45,12 @@ RECIPES: dict[str, Callable[[], Config]] = {
     "mae_linear_digits": mae_linear_digits,
     "mae_vit_base_imagenet": mae_vit_base_imagenet,
     "mae_vit_large_imagenet": mae_vit_large_imagenet,
+    "marian_finetune": marian_finetune,
     "mixer_b16_imagenet": mixer_b16_imagenet,
     "mixer_digits": mixer_digits,
+    "transformer_number_words": transformer_number_words,
+    "transformer_pairs": transformer_pairs,
+    "transformer_wmt14_en_de": transformer_wmt14_en_de,
     "unet_digit_scenes": unet_digit_scenes,
     "unet_folder": unet_folder,
     "unet_oxford_pets": unet_oxford_pets,

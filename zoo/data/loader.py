@@ -60,6 +60,7 @@ class Dataset:
         threads: Threads that read and transform, in each worker process; 0 for none.
         workers: Worker processes; 0 does the work in this one.
         groups: The group of each example, 0 to ``len(padding) - 1``; None is one group.
+        files: What else an evaluation needs: contents, by the name of a file in a run's folder.
     """
 
     source: Source
@@ -70,6 +71,7 @@ class Dataset:
     threads: int = 16
     workers: int = 0
     groups: Int[np.ndarray, " n"] | None = None
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     _skipped: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import difflib
 import hashlib
+import importlib
 import io
 import os
 import re
@@ -225,6 +226,7 @@ def tfds_builder(
             f"unknown data {source!r}; use {', '.join(others)}, or a TFDS set as NAME,"
             " NAME/CONFIG or NAME:VERSION"
         )
+    importlib.import_module("tensorflow_datasets.translate")  # tfds.builder does not find these
     try:
         with _quiet():
             return tfds.builder(source, data_dir=data_dir, file_format="array_record")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def _kernel(
@@ -44,6 +44,10 @@ class MultiHeadAttention(nn.Module):
     sown as ``attention`` when ``intermediates`` is mutable; otherwise they are never materialised
     unless dropout needs them.
 
+    A sequence can be decoded in steps: see `position`. Keys and values are then kept in the
+    collection ``cache``, which has as many places as the first call has queries, and those of what
+    does not change, of given keys, in ``memory``: `zoo.decoding` shows how.
+
     Attributes:
         num_heads: Number of heads; divides the features of the queries.
         dropout: Rate of dropout on the attention maps.
@@ -64,6 +68,7 @@ class MultiHeadAttention(nn.Module):
         values: Float[Array, "b n f"] | None = None,
         *,
         mask: Bool[Array, "#b #heads #q #n"] | None = None,
+        position: int | Int[Array, ""] | None = None,
         train: bool = False,
     ) -> Float[Array, "b q d"]:
         """Attends.
@@ -74,8 +79,12 @@ class MultiHeadAttention(nn.Module):
             values: What is averaged; the keys if absent.
             mask: True where a query may look at a key. A query without any key to look at gets
                 the mean of all values.
+            position: The first query's place in a sequence that is decoded in steps. Without
+                `keys`, the queries see what came before them, from the cache, and themselves; with
+                `keys`, these are projected if they are not yet in ``memory``.
             train: Whether dropout is on; needs the ``dropout`` stream.
         """
+        to_itself = keys is None
         keys = queries if keys is None else keys
         values = keys if values is None else values
         features = queries.shape[-1]
@@ -86,7 +95,19 @@ class MultiHeadAttention(nn.Module):
             x = nn.Dense(features, dtype=self.dtype, kernel_init=self.projection_init, name=name)(x)
             return x.reshape(*x.shape[:-1], self.num_heads, -1)  # b n heads d/heads
 
-        q, k, v = project("query", queries), project("key", keys), project("value", values)
+        def kept(name: str, x: Array) -> Array:
+            if not to_itself:
+                return self.variable("memory", f"{name}s", project, name, x).value
+            new = project(name, x)
+            cache = self.variable("cache", f"{name}s", lambda: new)
+            cache.value = jax.lax.dynamic_update_slice_in_dim(cache.value, new, first, axis=1)
+            return cache.value
+
+        take, first = (project, 0) if position is None else (kept, position)
+        q, k, v = project("query", queries), take("key", keys), take("value", values)
+        if position is not None and to_itself:
+            mask = jnp.arange(k.shape[1]) <= position + jnp.arange(q.shape[1])[:, None]
+            mask = mask[None, None]
         drops = train and self.dropout > 0
         if drops or self.is_mutable_collection("intermediates"):
             logits = jnp.einsum("bqhd,bnhd->bhqn", q, k, preferred_element_type=jnp.float32)

@@ -1,11 +1,16 @@
-"""The encoder block of Vision Transformers (arXiv 2010.11929, figure 1 right)."""
+"""The encoder block of Transformers: attention among the tokens, then an MLP, each with a residual.
 
+Post-norm as in "Attention is all you need" (arXiv 1706.03762, figure 1 left), or pre-norm as in
+Vision Transformers (arXiv 2010.11929, figure 1 right).
+"""
+
+from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from zoo.layers.attention import MultiHeadAttention
 from zoo.layers.drop_path import DropPath
@@ -13,13 +18,16 @@ from zoo.layers.mlp import Mlp
 
 
 class EncoderBlock(nn.Module):
-    """Pre-norm attention and MLP, each with a residual.
+    """Attention and MLP, each with a residual and a norm.
 
     Attributes:
         num_heads: Heads of attention.
         mlp_dim: Hidden features of the MLP.
         dropout: Rate after the MLP's activation and each branch.
+        attention_dropout: Rate on the attention maps.
         drop_path: Rate of drop path of each branch.
+        activation: Of the MLP.
+        pre_norm: Whether the norms are before the branches; else after the sums.
         norm_epsilon: What is added to the norms' variance.
         dtype: Of the computation; parameters are float32.
     """
@@ -27,7 +35,10 @@ class EncoderBlock(nn.Module):
     num_heads: int
     mlp_dim: int
     dropout: float = 0.0
+    attention_dropout: float = 0.0
     drop_path: float = 0.0
+    activation: Callable[[Array], Array] = Mlp.activation
+    pre_norm: bool = True
     norm_epsilon: float = 1e-6
     dtype: DTypeLike = jnp.float32
 
@@ -37,20 +48,30 @@ class EncoderBlock(nn.Module):
         x: Float[Array, "b n d"],
         rate: Float[Array, ""] | None = None,
         *,
+        mask: Bool[Array, "#b #heads #n #n"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b n d"]:
         """The next tokens; training with any dropping needs the ``dropout`` stream.
 
-        `rate`, if there is one, stands for `drop_path`.
+        Args:
+            x: Tokens.
+            rate: Stands for `drop_path`, if there is one.
+            mask: True where the token of the row may look at that of the column.
+            train: Whether dropout and drop path are on.
         """
         norm = partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         dropout = nn.Dropout(self.dropout, deterministic=not train)
         drop_path = partial(DropPath(self.drop_path), rate=rate, train=train)
+        attention = MultiHeadAttention(
+            self.num_heads, self.attention_dropout, dtype=self.dtype, name="attn"
+        )
+        mlp = Mlp(self.mlp_dim, self.dropout, self.activation, dtype=self.dtype, name="mlp")
+        norm1, norm2 = norm(name="norm1"), norm(name="norm2")
 
-        y = norm(name="norm1")(x)
-        y = MultiHeadAttention(self.num_heads, dtype=self.dtype, name="attn")(y, train=train)
+        y = attention(norm1(x) if self.pre_norm else x, mask=mask, train=train)
         x = x + drop_path(dropout(y))
+        x = x if self.pre_norm else norm1(x)
 
-        y = norm(name="norm2")(x)
-        y = Mlp(self.mlp_dim, self.dropout, dtype=self.dtype, name="mlp")(y, train=train)
-        return x + drop_path(dropout(y))
+        y = mlp(norm2(x) if self.pre_norm else x, train=train)
+        x = x + drop_path(dropout(y))
+        return x if self.pre_norm else norm2(x)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def _frequencies(count: int, temperature: float, endpoint: bool) -> Float[Array, " d"]:
@@ -13,20 +13,30 @@ def _frequencies(count: int, temperature: float, endpoint: bool) -> Float[Array,
     return temperature ** -jnp.linspace(0.0, 1.0, count, endpoint=endpoint)
 
 
-def sincos_1d(length: int, dim: int, *, temperature: float = 10_000.0) -> Float[Array, "n d"]:
+def sincos_1d(
+    length: int,
+    dim: int,
+    *,
+    start: int | Int[Array, ""] = 0,
+    interleaved: bool = True,
+    temperature: float = 10_000.0,
+) -> Float[Array, "n d"]:
     """Sinusoids of "Attention is all you need" (arXiv 1706.03762, section 3.5).
-
-    Even features are the sine and odd ones the cosine of the same angle.
 
     Args:
         length: Number of positions.
         dim: Features, even.
+        start: The first position.
+        interleaved: Whether the sine and the cosine of an angle are neighbours, the sine first;
+            else all sines are in the first half of the features, as in tensor2tensor and Marian.
         temperature: Longest wavelength over 2 pi.
     """
     if dim % 2:
         raise ValueError(f"sinusoids in one dimension need an even number of features, not {dim}")
-    angles = jnp.arange(length)[:, None] * _frequencies(dim // 2, temperature, endpoint=False)
-    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(length, dim)
+    frequencies = _frequencies(dim // 2, temperature, endpoint=False)
+    angles = (start + jnp.arange(length))[:, None] * frequencies
+    pairs = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1 if interleaved else -2)
+    return pairs.reshape(length, dim)
 
 
 def sincos_2d(

@@ -21,7 +21,7 @@ from zoo.weights.convert import LoadReport, convert
 from zoo.weights.files import Checkpoint, open_checkpoint
 from zoo.weights.maps import plan
 from zoo.weights.sources import best_map, name_maps
-from zoo.weights.tree import abstract_leaves, example_images, flatten, unflatten
+from zoo.weights.tree import abstract_leaves, example_inputs, flatten, unflatten
 
 # The entry of a file's metadata with the rows and columns of its positions, as 14x14: other
 # layouts hold them flat.
@@ -133,8 +133,8 @@ def _initialise(model: nn.Module, paths: set[str]) -> dict[str, jax.Array]:
 
     @jax.jit
     def some() -> dict[str, jax.Array]:
-        images = jnp.zeros(example_images(model).shape)
-        leaves = flatten(model.init(jax.random.key(0), images))
+        inputs = [jnp.zeros(x.shape, x.dtype) for x in example_inputs(model)]
+        leaves = flatten(model.init(jax.random.key(0), *inputs))
         return {path: leaves[path] for path in paths}
 
     return some()

@@ -100,6 +100,26 @@ def run_preprocessing(path: str | Path) -> Preprocessing:
         raise InputError(f"{config}: no size, mean and std of images: {error}") from error
 
 
+def average_run(directory: Path, count: int) -> tuple[dict, list[int]]:
+    """The mean of the variables of a run's last checkpoints (arXiv 1706.03762, section 6.1).
+
+    Returns:
+        The variables, as numpy arrays, and the steps they are of, ascending.
+
+    Raises:
+        InputError: If the directory is not a run, or has fewer checkpoints.
+    """
+    last = choose_step(directory, "last")
+    checkpoints = directory / "checkpoints"
+    steps = [s for s in sorted(ocp.utils.checkpoint_steps(checkpoints)) if s <= last][-count:]
+    if len(steps) < count:
+        raise InputError(f"{directory} has {len(steps)} checkpoints, not {count}; see --keep")
+    total, *rest = (read_orbax(checkpoints / str(step) / "variables") for step in steps)
+    for variables in rest:
+        total = jax.tree.map(np.add, total, variables)
+    return jax.tree.map(lambda x: (x / count).astype(x.dtype), total), steps
+
+
 def choose_step(directory: Path, which: str) -> int:
     """A step of a run: the ``best``, the ``last``, or one by its number.
 

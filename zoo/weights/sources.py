@@ -5,15 +5,26 @@ from collections.abc import Mapping
 from flax import linen as nn
 
 from zoo.types import InputError
-from zoo.weights import big_vision, fair, huggingface, own, smp, timm, torchvision
+from zoo.weights import (
+    big_vision,
+    fair,
+    huggingface,
+    marian,
+    own,
+    smp,
+    timm,
+    torch,
+    torchvision,
+)
 from zoo.weights.maps import NameMap, plan, reason
 
 # By source and family; of two sources that fit a file equally well the first is taken.
 SOURCES = {
     "timm": timm.MAPS,
     "torchvision": torchvision.MAPS,
-    "huggingface": huggingface.MAPS,
+    "huggingface": {**huggingface.MAPS, **marian.MAPS},
     "fair": fair.MAPS,
+    "torch": torch.MAPS,
     "big_vision": big_vision.MAPS,
     "smp": smp.MAPS,
 }

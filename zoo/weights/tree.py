@@ -30,6 +30,13 @@ def example_images(model: nn.Module) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
 
 
+def example_inputs(model: nn.Module) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """What the model can be initialised with, as shapes: its own example, else an image."""
+    if hasattr(model, "example_inputs"):
+        return model.example_inputs()
+    return (example_images(model),)
+
+
 def abstract_leaves(model: nn.Module) -> dict[str, Any]:
     """Shapes and dtypes of a model's variables; nothing is computed.
 
@@ -56,7 +63,7 @@ def abstract_leaves(model: nn.Module) -> dict[str, Any]:
 
     with nn.intercept_methods(trace_once):
         init = partial(model.init, jax.random.key(0))
-        leaves = flatten(jax.eval_shape(init, example_images(model)))
+        leaves = flatten(jax.eval_shape(init, *example_inputs(model)))
     for first, path in copies:
         for name, leaf in list(leaves.items()):
             collection, _, rest = name.partition("/")

@@ -34,6 +34,15 @@ def partly_visible(name: str, model: Any, count: int) -> tuple:
     return x, jax.vmap(lambda key: random_visible(key, n, model.num_visible(n)))(keys)
 
 
+def texts(name: str, model: Any, count: int) -> tuple:
+    """Drawn tokens of sources and targets, and which are valid: of one example two fewer."""
+    keys = jax.random.split(jax.random.key(5))
+    sources = jax.random.randint(keys[0], (count, 9), 1, model.vocab_size)
+    targets = jax.random.randint(keys[1], (count, 7), 1, model.vocab_size)
+    fewer = 2 * (jnp.arange(count) == 1)[:, None]
+    return sources, targets, jnp.arange(9) < 9 - fewer, jnp.arange(7) < 7 - fewer
+
+
 # (registered name, model, count) -> positional arguments for `count` examples, by module class.
 INPUTS: dict[str, Callable[[str, Any, int], tuple]] = {
     "BackboneUNet": images,
@@ -41,6 +50,7 @@ INPUTS: dict[str, Callable[[str, Any, int], tuple]] = {
     "MAE": partly_visible,
     "MlpMixer": images,
     "ResNet": images,
+    "Transformer": texts,
     "UNet": images,
     "ViT": images,
 }

@@ -1,0 +1,249 @@
+"""Translation: BLEU, chrF, exact match; token accuracy and perplexity of the right targets.
+
+python -m eval.translation --workdir=DIR [--checkpoint=best|last|STEP] [--average=N] [--json=FILE]
+                           [--num_beams=4] [--length_penalty=0.6] [--translate=TEXT ...]
+
+Translates the run's evaluation split with a checkpoint of it, or with the mean of its last ones,
+and draws where the decoder looked in a few sources. With --translate, translates those texts alone.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import sacrebleu
+from flax import linen as nn
+from rich.console import Console
+from rich.table import Table
+
+from eval.arguments import add_run_arguments
+from eval.pictures import draw_cross_attention
+from eval.runs import Put, Run, open_run
+from zoo.data import (
+    Dataset,
+    TranslationData,
+    eval_batches,
+    open_translation,
+    prefetch,
+    unbundle,
+)
+from zoo.data.devices import data_mesh, fetch_rows, gather, replicate, this_process
+from zoo.data.text import open_tokenizer
+from zoo.data.translation import BundleSource
+from zoo.decoding import generate
+from zoo.losses.translation import token_cross_entropy
+from zoo.translator import Translator, search_rules
+from zoo.types import InputError
+from zoo.weights.run import average_run
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslationResult:
+    """Translations, and how well the right targets were foreseen.
+
+    Attributes:
+        sources: Texts that were translated.
+        references: Their right translations.
+        hypotheses: The model's.
+        losses: Cross-entropy of each right target, summed over its tokens, float [n].
+        hits: Tokens of it that were the likeliest, int [n].
+        lengths: Its tokens, int [n].
+    """
+
+    sources: Sequence[str]
+    references: Sequence[str]
+    hypotheses: Sequence[str]
+    losses: np.ndarray
+    hits: np.ndarray
+    lengths: np.ndarray
+
+    def figures(self) -> dict[str, float]:
+        """BLEU and chrF in 0..100, exact_match and token_accuracy in 0..1, and perplexity."""
+        right = [h == r for h, r in zip(self.hypotheses, self.references, strict=True)]
+        tokens = int(self.lengths.sum())
+        references = [list(self.references)]
+        return {
+            "BLEU": sacrebleu.BLEU().corpus_score(self.hypotheses, references).score,
+            "chrF": sacrebleu.CHRF().corpus_score(self.hypotheses, references).score,
+            "exact_match": sum(right) / len(right),
+            "token_accuracy": int(self.hits.sum()) / tokens,
+            "perplexity": math.exp(math.fsum(self.losses) / tokens),
+        }
+
+
+def signatures() -> dict[str, str]:
+    """How sacrebleu computes BLEU and chrF, as it writes that down."""
+    metrics = {"BLEU": sacrebleu.BLEU(), "chrF": sacrebleu.CHRF()}
+    for metric in metrics.values():
+        metric.corpus_score(["a"], [["a"]])  # it knows the number of references only then
+    return {name: str(metric.get_signature()) for name, metric in metrics.items()}
+
+
+def evaluator(
+    model: nn.Module,
+    examples: Dataset,
+    batch_size: int,
+    put: Put,
+    num_beams: int = 1,
+    length_penalty: float = 1.0,
+) -> Callable[[Mapping[str, Any]], TranslationResult]:
+    """A function of the variables that translates every source; compiles once for each bucket.
+
+    Args:
+        model: A `Transformer`.
+        examples: What `open_translation` opened.
+        batch_size: Bundles at a time; no figure depends on it.
+        put: Moves a batch to the devices.
+        num_beams: Sequences kept in the search at a time; 1 is greedy.
+        length_penalty: See `zoo.decoding.Search`.
+    """
+    source = cast(BundleSource, examples.source)
+
+    @jax.jit
+    def translate(variables: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, jax.Array]:
+        rows = unbundle(batch)
+        logits: Any = model.apply(variables, rows["sources"], rows["inputs"], rows["sources_valid"])
+        losses = token_cross_entropy(logits, rows["targets"])
+        hits = logits.argmax(axis=-1) == rows["targets"]
+        search = search_rules(source.tokenizer, rows["sources"].shape[1], num_beams, length_penalty)
+        found = generate(model, variables, rows["sources"], rows["sources_valid"], search)
+        return {
+            "index": rows["index"],
+            "tokens": found.tokens,
+            "losses": jnp.where(rows["targets_valid"], losses, 0).sum(axis=-1),
+            "hits": jnp.sum(hits & rows["targets_valid"], axis=-1),
+            "lengths": rows["targets_valid"].sum(axis=-1),
+        }
+
+    def evaluate(variables: Mapping[str, Any]) -> TranslationResult:
+        found: dict[int, tuple] = {}
+        share = eval_batches(examples, batch_size, **this_process())
+        with closing(prefetch(share, put)) as batches:
+            for batch in batches:
+                out = fetch_rows(translate(variables, batch))
+                for row in np.flatnonzero(out["index"] >= 0).tolist():
+                    text = source.tokenizer.decode(out["tokens"][row])
+                    figures = [out[name][row] for name in ("losses", "hits", "lengths")]
+                    found[int(out["index"][row])] = (text, *figures)
+        for others in gather(found):
+            found |= others
+        order = sorted(found)
+        texts, losses, hits, lengths = zip(*(found[i] for i in order), strict=True)
+        first, second = zip(*(source.pairs[i] for i in order), strict=True)
+        arrays = (np.asarray(x) for x in (losses, hits, lengths))
+        return TranslationResult(first, second, texts, *arrays)
+
+    return evaluate
+
+
+def print_table(
+    result: TranslationResult, figures: Mapping[str, Any], console: Console, most: int = 10
+) -> None:
+    """A table of the first translations that differ from the right ones, and the figures."""
+    rows = zip(result.sources, result.references, result.hypotheses, strict=True)
+    wrong = [row for row in rows if row[1] != row[2]][:most]
+    if wrong:
+        table = Table("source", "right", "translated", title="the first that differ")
+        for row in wrong:
+            table.add_row(*row)
+        console.print(table)
+    names = ("BLEU", "chrF", "exact_match", "token_accuracy", "perplexity")
+    summary = "  ".join(f"{name} {figures[name]:.4f}" for name in names)
+    console.print(f"{figures['examples']} pairs, step {figures['step']}: {summary}")
+    for signature in figures["signatures"].values():
+        console.print(signature)
+
+
+def draw_attention(run: Run, examples: Dataset, path: Path) -> None:
+    """Draws where the decoder looked in the sources of the first four pairs."""
+    source = cast(BundleSource, examples.source)
+    panels = []
+    for i in range(min(4, len(source.pairs))):
+        tokens, targets = source.sources[i], source.targets[i]
+        inputs = np.asarray([source.tokenizer.start_id, *targets[:-1]])
+        _, sown = cast(
+            Any,
+            run.model.apply(run.variables, tokens[None], inputs[None], mutable=["intermediates"]),
+        )
+        blocks = sown["intermediates"]
+        last = max(name for name in blocks if name.startswith("decoder_blocks_"))
+        (maps,) = blocks[last]["cross_attn"]["attention"]
+        names = [source.tokenizer.pieces(ids) for ids in (tokens, targets)]
+        panels.append((np.asarray(maps[0].mean(axis=0)), *names))
+    draw_cross_attention(panels, path)
+
+
+def averaged(run: Run, workdir: Path, count: int) -> Run:
+    """The run with the mean of the variables of its last checkpoints."""
+    variables, steps = average_run(workdir, count)
+    return dataclasses.replace(run, variables=replicate(variables, data_mesh()), step=steps[-1])
+
+
+def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
+    """Evaluates a checkpoint of a run, and writes what was asked for."""
+    workdir = arguments.workdir
+    for name in ("num_beams", "average"):
+        if (value := getattr(arguments, name)) is not None and value < 1:
+            raise InputError(f"--{name} is {value}, but must be at least 1")
+    run = open_run(arguments, TranslationData)
+    if arguments.average:
+        run = averaged(run, workdir, arguments.average)
+    tokenizer = open_tokenizer(workdir)
+    search = {"num_beams": arguments.num_beams, "length_penalty": arguments.length_penalty}
+    if arguments.translate:
+        for text in Translator(run.model, run.variables, tokenizer)(arguments.translate, **search):
+            console.print(text, soft_wrap=True)
+        return
+    examples = open_translation(run.data, "eval", tokenizer)
+    result = evaluator(run.model, examples, run.batch_size, run.put, **search)(run.variables)
+
+    figures = {
+        **result.figures(),
+        "examples": len(result.hypotheses),
+        "step": run.step,
+        "averaged": arguments.average or 1,
+        **search,
+        "signatures": signatures(),
+    }
+    print_table(result, figures, console)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        console.print(f"figures: {arguments.json}", soft_wrap=True)
+    path = workdir / "translations.tsv"
+    rows = zip(result.sources, result.references, result.hypotheses, strict=True)
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    console.print(f"source, reference, translation: {path}", soft_wrap=True)
+    path = workdir / "attention_maps.png"
+    draw_attention(run, examples, path)
+    console.print(f"attention maps: {path}", soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.translation", description=(__doc__ or "").splitlines()[0]
+    )
+    add_run_arguments(parser, batch_size=32)
+    parser.add_argument("--average", type=int, help="mean of so many last checkpoints")
+    parser.add_argument("--num_beams", type=int, default=4, help="of the search; 1 is greedy")
+    parser.add_argument("--length_penalty", type=float, default=0.6, help="of the search")
+    parser.add_argument("--translate", action="append", metavar="TEXT", help="translate this alone")
+    try:
+        evaluate_run(parser.parse_args(arguments), Console(markup=False, highlight=False))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
