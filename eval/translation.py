@@ -170,10 +170,8 @@ def draw_attention(run: Run, examples: Dataset, path: Path) -> None:
     for i in range(min(4, len(source.pairs))):
         tokens, targets = source.sources[i], source.targets[i]
         inputs = np.asarray([source.tokenizer.start_id, *targets[:-1]])
-        _, sown = cast(
-            Any,
-            run.model.apply(run.variables, tokens[None], inputs[None], mutable=["intermediates"]),
-        )
+        pair = (jnp.asarray(sequence)[None] for sequence in (tokens, inputs))
+        _, sown = cast(Any, run.model.apply(run.variables, *pair, mutable=["intermediates"]))
         blocks = sown["intermediates"]
         last = max(name for name in blocks if name.startswith("decoder_blocks_"))
         (maps,) = blocks[last]["cross_attn"]["attention"]

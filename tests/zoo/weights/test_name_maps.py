@@ -16,7 +16,7 @@ from zoo.weights import Checkpoint, load_variables, open_checkpoint
 from zoo.weights.load import load_report
 from zoo.weights.maps import dense, plan
 from zoo.weights.sources import SOURCES, name_maps
-from zoo.weights.tree import abstract_leaves, flatten
+from zoo.weights.tree import abstract_leaves, flatten, unflatten
 
 CASES = {
     "timm_vit_token": "timm",
