@@ -9,17 +9,22 @@ from zoo.data import SegmentationData
 def unet_digit_scenes() -> Config:
     """A small U-Net on the embedded digit scenes: the ground and ten digits, from scratch.
 
-    python -m train unet_digit_scenes --workdir=DIR
+        python -m train unet_digit_scenes --workdir=DIR
+
+    About 0.25 s of CPU time a step. Not yet trained to its end, so neither the time nor the mIoU is
+    known here.
     """
     return Config(
         recipe="unet_digit_scenes",
         model=ModelConfig("unet_nano"),
         data=SegmentationData(source="digit_scenes", threads=2),
         task=Segmentation(),
-        optim=OptimConfig(learning_rate=3e-3, warmup_steps=100, weight_decay=0.01, clip_norm=1.0),
-        steps=3_000,
-        batch_size=32,
-        log_every=50,
+        optim=OptimConfig(
+            learning_rate=2e-3, warmup_steps=200, weight_decay=0.01, b2=0.99, clip_norm=1.0
+        ),
+        steps=4_000,
+        batch_size=16,
+        log_every=100,
         eval_every=1_000,
         checkpoint_every=1_000,
     )
