@@ -152,6 +152,6 @@ def test_bad_input_is_one_line_and_exit_code_2(run, arguments, message, capsys):
 def test_a_model_of_another_vocabulary_is_refused(run):
     model = zoo.create("transformer_nano", vocab_size=7)
     with pytest.raises(
-        zoo.types.InputError, match="the tokenizer has [0-9]+ tokens, but the model 7"
+        zoo.types.InputError, match=r"the tokenizer has [0-9]+ tokens, but the model 7"
     ):
         Translator(model, {}, open_tokenizer(run))
