@@ -71,7 +71,7 @@ def tiled_and_whole(model, size, tile, seed=0):
     image = rng.normal(size=(*size, 3)).astype(np.float32)
     side = model.input_side(1)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    head = variables["params"]["head"]["kernel"]  # starts at zero
+    head = variables["params"]["head"]["kernel"]
     variables["params"]["head"]["kernel"] = head + rng.normal(size=head.shape)
     apply = jax.jit(partial(model.apply, variables))
     tiling = Tiling(tile, model.margin, multiple=model.multiple)
