@@ -101,11 +101,12 @@ def examine(config: Config, folder: Path, console: Console, overfit_steps: int) 
 
     if checks.score_truth is not None:
         figures = checks.score_truth(data, held_out, config.batch_size, parallel.put)
-        best = figures[task.best]
-        console.print(f"ground truth as predictions: {task.best} {best:.4f}")
+        name = task.best if task.best in figures else next(iter(figures))
+        best = figures[name]
+        console.print(f"ground truth as predictions: {name} {best:.4f}")
         if best < 0.999:
             problems.append(
-                f"the ground truth as predictions has {task.best} {best:.4f} instead of 1: targets"
+                f"the ground truth as predictions has {name} {best:.4f} instead of 1: targets"
                 " get lost or changed on the way to the model, or are wrong themselves"
             )
     if overfit_steps:

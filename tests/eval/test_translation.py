@@ -114,7 +114,9 @@ def test_translate_on_the_command_line_and_in_one_call(run, capsys):
     assert [translator([text], num_beams=2, batch_size=2)[0] for text in texts] == found
     options = [f"--translate={text}" for text in texts]
     assert main([f"--workdir={run}", "--num_beams=2", "--length_penalty=0.6", *options]) == 0
-    assert capsys.readouterr().out.splitlines() == [text.rstrip() for text in found]
+    # A terminal is not sent all the control characters that an untrained model says.
+    said, shown = "".join(found), capsys.readouterr().out
+    assert [c for c in shown if c.isprintable()] == [c for c in said if c.isprintable()]
 
 
 def test_the_mean_of_the_last_checkpoints(run, capsys, tmp_path):
@@ -149,5 +151,7 @@ def test_bad_input_is_one_line_and_exit_code_2(run, arguments, message, capsys):
 
 def test_a_model_of_another_vocabulary_is_refused(run):
     model = zoo.create("transformer_nano", vocab_size=7)
-    with pytest.raises(zoo.types.InputError, match="the tokenizer has 263 tokens, but the model 7"):
+    with pytest.raises(
+        zoo.types.InputError, match=r"the tokenizer has [0-9]+ tokens, but the model 7"
+    ):
         Translator(model, {}, open_tokenizer(run))

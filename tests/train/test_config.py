@@ -63,7 +63,7 @@ def test_overrides_apply_in_order_and_leave_the_rest(config):
         ("--task.label_smoothing=2", "label_smoothing is 2.0, but must be in 0..1"),
         ("--data.flip=yes", "is not true or false"),
         ("--data.image_size=8", "is not 2 values"),
-        ("--optim.name=adamx", "is not one of adamw, sgd, lamb, adafactor"),
+        ("--optim.name=adamx", "is not one of adamw, sgd, lamb, lars, adafactor"),
         ("--optim.clip_norm=x", "is not a number or none"),
         ("--optim=adamw", "--optim is a group: set --optim.FIELD, one of name, learning_rate"),
         ("--steps.more=1", "steps has no fields of its own"),

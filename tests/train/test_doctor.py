@@ -23,6 +23,23 @@ def test_digits_are_well(tmp_path, capsys, recipe, truth):
     assert (tmp_path / "targets.png").stat().st_size > 5_000
 
 
+def test_pairs_of_texts_are_well(tmp_path, capsys):
+    arguments = ["transformer_number_words", "--overfit_steps=0", f"--workdir={tmp_path}"]
+    assert doctor.main(arguments) == 0
+    assert "exact_match 1.0000" in capsys.readouterr().out
+    assert (tmp_path / "targets.png").stat().st_size > 5_000
+
+
+def test_texts_of_both_splits_are_a_problem(tmp_path, capsys):
+    for split, first in (("train", 0), ("test", 95)):
+        lines = [f"text {i}\tText {i}\n" for i in range(first, first + 100)]
+        (tmp_path / f"{split}.tsv").write_text("".join(lines))
+    data = (f"--data.source=pairs:{tmp_path}", "--data.vocab_size=300")
+    arguments = ["transformer_number_words", *data, "--overfit_steps=0", f"--workdir={tmp_path}"]
+    assert doctor.main(arguments) == 1
+    assert "5 sources of eval are in train, too" in capsys.readouterr().out
+
+
 def test_a_class_without_images_is_a_problem(tmp_path, capsys):
     few = "--data.eval_split=test[:3]"  # cannot have all ten digits
     arguments = ["vit_digits", *DIGITS, few, "--overfit_steps=0", f"--workdir={tmp_path}"]

@@ -8,7 +8,7 @@ from train.recipes import RECIPES
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vit_digit"], "no recipe 'vit_digit'; there are mixer_b16_imagenet, mixer_digits"),
+        (["vit_digit"], "no recipe 'vit_digit'; near are vit_digits"),
         (["vit_digits", "--stepz=3"], "--stepz: no field 'stepz'; there are accumulate"),
         (["vit_digits", "--steps=many"], "--steps: 'many' is not an integer"),
         (["vit_digits", "--model.name=vit"], "--model.name: no model 'vit'"),

@@ -17,6 +17,7 @@ from train.workdir import build, complete
 from zoo.data import train_batches
 
 MODES = ("data", "fsdp", "pmap")
+FAST = ("vit", "resnet")  # one of them with batch statistics
 
 
 def test_a_batch_that_does_not_divide_names_those_that_do():
@@ -69,7 +70,9 @@ def test_eight_devices_hold_an_eighth_of_the_state_each(tiny, scanned):
     assert size(parts) <= size(state) / 8 * 1.05
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in FAST else pytest.mark.slow) for n in RUNS]
+)
 def test_every_mode_on_eight_devices_gives_the_losses_of_one(name, tmp_path):
     process = start("tests.train.modes", tmp_path, name, *MODES, devices=8)
     train(config_of(name), tmp_path / "one", Console(quiet=True))

@@ -84,7 +84,7 @@ def test_images_of_all_sizes_pass_in_order_through_batches_of_windows(batch_size
 
 @pytest.fixture(scope="module")
 def segmenter():
-    """A tiny U-Net with a head that is not zero."""
+    """A tiny U-Net."""
     model = zoo.create("unet", depth=1, base_dim=4, num_classes=3, padding="same")
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
     kernel = variables["params"]["head"]["kernel"]

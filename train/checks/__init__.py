@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from train.checks import classification, detection, segmentation
+from train.checks import classification, detection, segmentation, translation
 from train.checks.findings import Findings
 from train.config import Config
 from train.tasks import Batch, Put
@@ -13,6 +13,7 @@ from train.tasks.classification import Classification
 from train.tasks.detection import Detection
 from train.tasks.mae import MaskedAutoencoding
 from train.tasks.segmentation import Segmentation
+from train.tasks.translation import Translation
 from zoo.data import Dataset
 
 __all__ = ["CHECKS", "Checks", "Findings"]
@@ -27,8 +28,8 @@ class Checks:
         inspect: A table of the classes, and what is suspicious about the annotations.
         draw: Draws a batch with its targets.
         score_truth: The task's figures for the ground truth as predictions, through everything
-            that predictions go through; the best figure has to be 1. None where there is no
-            ground truth.
+            that predictions go through; the task's best figure, or the only one, has to be 1.
+            None where there is no ground truth.
     """
 
     explain: Callable[[Config], str | None]
@@ -50,5 +51,8 @@ CHECKS: dict[type, Checks] = {
     ),
     Segmentation: Checks(
         lambda config: None, segmentation.inspect, segmentation.draw, segmentation.score_truth
+    ),
+    Translation: Checks(
+        lambda config: None, translation.inspect, translation.draw, translation.score_truth
     ),
 }

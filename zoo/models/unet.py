@@ -6,7 +6,8 @@ weights it loads.
 
 Deviations: dropout at the end of the contracting path, which the authors' release has at 0.5, is
 off unless asked for; ``upsampling="bilinear"`` is a 1 x 1 convolution and then the interpolation,
-which is the same as the other way round at a quarter of the work; heads start at zero.
+which is the same as the other way round at a quarter of the work. Heads do not start at zero, as
+those of the zoo's classifiers do: the classes' columns would long stay alike.
 """
 
 import math
@@ -176,7 +177,7 @@ class UNet(nn.Module):
 
         if not self.num_classes:
             return x
-        head = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")
+        head = nn.Dense(self.num_classes, kernel_init=_HE, name="head")
         return head(x.astype(jnp.float32))
 
 
@@ -240,8 +241,8 @@ class BackboneUNet(nn.Module):
         steps = int(math.log2(self.multiple))
         self.decoder = [block(dim) for dim in self.decoder_dims[-steps:]]
         if self.num_classes:
-            zeros = nn.initializers.zeros
-            self.head = nn.Conv(self.num_classes, (3, 3), padding=1, kernel_init=zeros)
+            init = nn.initializers.xavier_uniform()
+            self.head = nn.Conv(self.num_classes, (3, 3), padding=1, kernel_init=init)
 
     def __call__(
         self, images: Float[Array, "b h w c"], *, train: bool = False

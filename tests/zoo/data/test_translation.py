@@ -83,7 +83,7 @@ def test_tfds_sets_are_found_without_tensorflow(tmp_path, monkeypatch):
         open_pairs(source, str(tmp_path), "train", ("en", "de"))
     records = [{"en": b"a t\xc3\xa9st", "de": "ein Test"}]
     monkeypatch.setattr(pairs_module, "features_of", lambda *_: {"en": None, "de": None})
-    monkeypatch.setattr(pairs_module, "records_of", lambda *_: records)
+    monkeypatch.setattr(pairs_module, "records_of", lambda *_, **__: records)
     assert open_pairs(source, str(tmp_path), "train", ("en", "de")) == [("a tést", "ein Test")]
     with pytest.raises(DataError, match="has no language 'fr'; its features are de, en"):
         open_pairs(source, str(tmp_path), "train", ("en", "fr"))

@@ -59,7 +59,7 @@ def test_a_vit_as_backbone():
 
 
 def test_names_that_are_unknown():
-    with pytest.raises(ValueError, match=r"backbone 'resnet' is not one of .*resnet34"):
+    with pytest.raises(ValueError, match=r"no backbone 'resnet'; there are .*resnet34"):
         output_shape(zoo.create("unet_resnet34", backbone="resnet"), 32, 32)
     with pytest.raises(ValueError, match="padding 'full' is not one of valid, same"):
         check_choice("padding", "full", Padding)  # the tests' type checks forbid the field
@@ -71,7 +71,7 @@ def tiled_and_whole(model, size, tile, seed=0):
     image = rng.normal(size=(*size, 3)).astype(np.float32)
     side = model.input_side(1)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, side, side, 3)))
-    head = variables["params"]["head"]["kernel"]  # starts at zero
+    head = variables["params"]["head"]["kernel"]
     variables["params"]["head"]["kernel"] = head + rng.normal(size=head.shape)
     apply = jax.jit(partial(model.apply, variables))
     tiling = Tiling(tile, model.margin, multiple=model.multiple)

@@ -16,7 +16,7 @@ from zoo.weights import Checkpoint, load_variables, open_checkpoint
 from zoo.weights.load import load_report
 from zoo.weights.maps import dense, plan
 from zoo.weights.sources import SOURCES, name_maps
-from zoo.weights.tree import abstract_leaves, flatten
+from zoo.weights.tree import abstract_leaves, flatten, unflatten
 
 CASES = {
     "timm_vit_token": "timm",
@@ -98,6 +98,8 @@ def test_every_source_goes_round(source, name, tmp_path):
     """Ours to theirs and back is exact, for all that the source has."""
     model = zoo.create(name)
     model = model.clone(num_classes=3) if hasattr(model, "num_classes") else model
+    if name.startswith("detr") and source == "huggingface":  # it has no norms before the branches
+        model = model.clone(pre_norm=False)
     shapes = unflatten(abstract_leaves(model))
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
