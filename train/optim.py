@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 
 from zoo.types import InputError
 
@@ -19,7 +20,10 @@ class OptimConfig:
     Attributes:
         name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962), lars
             (1708.03888, as in MoCo v3 and MAE: trust coefficient 0.001, plain momentum; of both,
-            what does not decay is not scaled by the trust ratio either) or adafactor (1804.04235).
+            what does not decay is not scaled by the trust ratio either), adafactor (1804.04235) or
+            muon (kellerjordan.github.io/posts/muon) for the kernels, a convolution's taken as a
+            matrix of its outputs, and adamw for all else; its updates have adamw's size
+            (2502.16982), so that adamw's rates serve it too.
         learning_rate: At the end of the warm-up. Never scaled by the batch size.
         schedule: Way from there to the end: a half cosine, a line, constant, rsqrt: the inverse
             square root of the step over the warm-up (arXiv 1706.03762), or step: constant, and a
@@ -42,7 +46,7 @@ class OptimConfig:
         moment_dtype: Of the first moment, the momentum; None for the parameters' own.
     """
 
-    name: Literal["adamw", "sgd", "lamb", "lars", "adafactor"] = "adamw"
+    name: Literal["adamw", "sgd", "lamb", "lars", "adafactor", "muon"] = "adamw"
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "linear", "constant", "rsqrt", "step"] = "cosine"
     warmup_steps: int = 0
@@ -94,6 +98,18 @@ def decay_mask(params: Any) -> Any:
     """True for the parameters that weight decay applies to: kernels and embedding tables."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: path[-1].key in ("kernel", "embedding"), params
+    )
+
+
+def _matrices(params: Any) -> Any:
+    """How muon is to see each kernel as a matrix: all axes but the last are inputs."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: (
+            optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
+            if path[-1].key == "kernel"
+            else None
+        ),
+        params,
     )
 
 
@@ -171,6 +187,17 @@ def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.Gradie
     decay = {"weight_decay": config.weight_decay, "mask": decay_mask}
     if config.name == "adamw":
         optimizer = optax.adamw(rate, **moments, **decay, mu_dtype=config.moment_dtype)
+    elif config.name == "muon":
+        optimizer = optax.contrib.muon(
+            rate,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=decay_mask,
+            mu_dtype=config.moment_dtype,
+            adam_b1=config.b1,
+            adam_b2=config.b2,
+            muon_weight_dimension_numbers=_matrices,
+            consistent_rms=0.2,
+        )
     elif config.name == "lamb":
         optimizer = optax.chain(
             optax.scale_by_adam(**moments, mu_dtype=config.moment_dtype),
