@@ -20,13 +20,19 @@ def unet_digit_scenes() -> Config:
         data=SegmentationData(source="digit_scenes", threads=2),
         task=Segmentation(),
         optim=OptimConfig(
-            learning_rate=2e-3, warmup_steps=200, weight_decay=0.01, b2=0.99, clip_norm=1.0
+            name="muon",
+            learning_rate=5e-3,
+            warmup_steps=200,
+            weight_decay=0.02,
+            b2=0.99,
+            clip_norm=1.0,
         ),
-        steps=4_000,
+        steps=5_000,
         batch_size=16,
         log_every=100,
         eval_every=1_000,
         checkpoint_every=1_000,
+        ema=0.999,
     )
 
 
