@@ -1,16 +1,23 @@
-# make demo | test | test-all | pod-test | lint        PYTHON=python3.13 chooses the interpreter
+# make demo | test | test-all | pod-test | notebooks | lint        PYTHON=python3.13 chooses the interpreter
 PYTHON ?= python3
 # One environment for each interpreter that is asked for; .venv for the default one.
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 READY := $(VENV)/ready
+NOTEBOOKS_READY := $(VENV)/ready-notebooks
+NOTEBOOKS ?= notebooks
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all pod-test lint
+.PHONY: demo test test-all pod-test notebooks lint
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test,hub]'
+	touch $@
+
+# Jupyter is only installed where a notebook is to be executed.
+$(NOTEBOOKS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[notebooks]'
 	touch $@
 
 demo: $(READY)
@@ -27,6 +34,11 @@ test-all: $(READY)
 
 pod-test: $(READY)
 	$(BIN)/python -m pytest -m 'slow or not slow' tests/train/test_hosts.py
+
+# Some of them: make notebooks NOTEBOOKS="notebooks/01_quickstart.ipynb notebooks/04_mae.ipynb"
+# What a notebook's own process warns of is in its output; the errors on warnings are not for Jupyter.
+notebooks: $(NOTEBOOKS_READY)
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=3600 -W default $(NOTEBOOKS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
