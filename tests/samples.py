@@ -16,7 +16,8 @@ import zoo
 from tests.eval.generate import awkward, federated
 from zoo.data.digit_scenes import draw_scene
 
-TINY_DETR = {
+TINY_DETR = {  # what is changed of detr_resnet50
+    "num_queries": 20,
     "hidden_dim": 16,
     "num_heads": 2,
     "mlp_dim": 16,
@@ -195,13 +196,12 @@ def marian(folder: Path) -> None:
 
 FILES: dict[str, Callable[[Path], None]] = {
     "boxes": boxes,
-    "detr-r50-e632da11.pth": checkpoint("detr_nano", "zoo", 64, num_classes=91, **TINY_DETR),
+    "detr-r50-e632da11.pth": checkpoint("detr_resnet50", "fair", 64, **TINY_DETR),
     "instances.json": coco_files("segm", 0),
     "keypoints.json": coco_files("keypoints", 0),
     "lvis.json": coco_files("lvis", 0),
     "lvis_results.json": coco_files("lvis", 1),
     "masks": masks,
-    "model.safetensors": checkpoint("vit_tiny_patch16_224", "timm", 224),
     "opus-mt-en-de": marian,
     "pairs.tsv": pairs,
     "panoptic.json": panoptic,
@@ -215,6 +215,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "scans": scans,
     "smp_unet.pth": checkpoint("unet_resnet34", "smp"),
     "val2017": val2017,
+    "vit_b16.safetensors": checkpoint("vit_tiny_patch16_224", "timm", 224),
+    "vit_tiny.safetensors": checkpoint("vit_tiny_patch16_224", "timm", 224),
     "voc": voc,
     "voc_results": voc_results,
 }

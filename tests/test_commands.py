@@ -44,7 +44,7 @@ DECODER = (
     " --model.decoder_mlp_dim=16"
 )
 DETR = (
-    f"--model.name=detr_nano {SHORT} --optim.multipliers={{}} --data.buckets=[[64,64]]"
+    f"{SHORT} --optim.multipliers={{}} --data.buckets=[[64,64]]"
     " --data.short_sides=[] --data.random_crop=false --data.threads=2 "
     + " ".join(
         f"--model.{name}={json.dumps(value, separators=(',', ':'))}"
@@ -104,7 +104,7 @@ SLOW = (
     *("detr", "XLA_FLAGS", "marian", "opus-mt", "resnet18", "resnet34", "fsdp"),
     *("runs/boxes", "runs/mae", "runs/numbers", "runs/pairs", "runs/voc", "runs/photos"),
     *("mae_digits", "number_words", "transformer_pairs", "vit_b16", "vit_s16"),
-    *("runs/tuned", "runs/scans", "model.safetensors"),
+    *("runs/tuned", "runs/scans", ".safetensors"),
 )
 
 
@@ -239,7 +239,7 @@ PYTHON = [(block.place, block.text) for block in all_blocks() if block.language 
 @pytest.mark.parametrize(("place", "code"), as_params(PYTHON))
 def test_python(place, code, desk, capsys):
     """It runs; what a comment says of a printed line, and of an array's shape, is so."""
-    code = re.sub(r'"hf://[^"]*"', '"model.safetensors"', code)  # no network
+    code = re.sub(r'"hf://[^"]*"', '"vit_tiny.safetensors"', code)  # no network
     for name in re.findall(r'"(runs/\w+)["/]', code):
         provide_run(name, desk)
     provide(code, desk)

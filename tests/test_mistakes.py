@@ -18,7 +18,10 @@ import zoo.__main__
 from tests import samples
 from zoo.data import ClassificationData, DataError, open_classification, train_batches
 
-VIT = ("vit_digits", "--data.train_split=train", "--data.eval_split=val", "--data.threads=2")
+VIT = (
+    *("vit_digits", "--model.num_layers=1", "--data.threads=2", "--batch_size=4"),
+    *("--data.train_split=train", "--data.eval_split=val"),
+)
 DETR = (
     *("detr_finetune", "--model.name=detr_nano", "--data.buckets=[[64,64]]", "--batch_size=2"),
     *("--data.short_sides=[]", "--data.random_crop=false", "--data.threads=2"),

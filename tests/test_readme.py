@@ -38,3 +38,9 @@ def test_every_notebook_is_linked():
     linked = re.findall(r"\((notebooks/\w+\.ipynb)\)", (ROOT / "README.md").read_text())
     assert linked == sorted(set(linked))
     assert {f"notebooks/{path.name}" for path in ROOT.glob("notebooks/*.ipynb")} <= set(linked)
+
+
+def test_one_version_everywhere():
+    (version,) = re.findall(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## [{version}]\n" in (ROOT / "CHANGELOG.md").read_text()
