@@ -157,8 +157,8 @@ class CocoEvaluator(Collected):
     >>> found = Detections(one, one, np.array([0.9]), box + [2, 0, 0, 0], np.array([400.0]))
     >>> evaluator.update([1], truth, found)
     >>> figures = evaluator.compute()  # the boxes' IoU is 0.82
-    >>> round(figures["AP"], 3), figures["AP50"], round(figures["AR100"], 3)
-    (0.7, 1.0, 0.7)
+    >>> [round(figures[name], 3) for name in ("AP", "AP50", "AR100")]
+    [0.7, 1.0, 0.7]
 
     Args:
         categories: Names by category id.

@@ -52,9 +52,9 @@ DETR = (
     )
 )
 PIXELS = f"{SHORT} --data.image_size=32,32 --data.threads=2"
+SIZES = " ".join(f"--model.{name}={value}" for name, value in TINY_MARIAN.items())
 TEXTS = (
-    " ".join(f"--model.{name}={value}" for name, value in TINY_MARIAN.items())
-    + f" {SHORT} --checkpoint_every=1 --data.vocab_size=300 --data.buckets=16,32"
+    f"{SIZES} {SHORT} --checkpoint_every=1 --data.vocab_size=300 --data.buckets=16,32"
     " --data.bundle_tokens=32"
 )
 
@@ -69,7 +69,7 @@ SMALL = {
     "mae_digits": f"{VIT} {DECODER}",
     "mae_finetune_digits": VIT,
     "mae_linear_digits": VIT,
-    "marian_finetune": f"{SHORT} --data.buckets=32,64 --data.bundle_tokens=64",
+    "marian_finetune": f"{SIZES} {SHORT} --data.buckets=32,64 --data.bundle_tokens=64",
     "transformer_number_words": f"{TEXTS} --data.eval_split=test[:8]",
     "transformer_pairs": TEXTS,
     "unet_folder": (

@@ -46,8 +46,8 @@ def predict_classes(logits: Float[Array, "b k"], top: int = 5) -> ClassPredictio
     """The `top` likeliest classes, or all if there are fewer; of equal ones the lower first.
 
     >>> found = predict_classes(jnp.array([[0.0, 2.0, 1.0]]), top=2)
-    >>> found.classes.tolist(), found.scores.round(2).tolist()
-    ([[1, 2]], [[0.67..., 0.24...]])
+    >>> found.classes.tolist(), [f"{score:.2f}" for score in found.scores[0]]
+    ([[1, 2]], ['0.67', '0.24'])
     """
     logits = logits.astype(jnp.float32)
     # By logits: the probabilities of unlikely classes underflow, and would be equal.
