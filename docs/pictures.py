@@ -11,9 +11,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -22,7 +24,6 @@ import zoo
 from eval.reconstruction import fixed_masks, to_pixels
 from zoo.data import ClassificationData, normalize, open_classification
 from zoo.data.digit_scenes import open_digit_scenes
-from zoo.ops.palette import overlay
 from zoo.ops.patches import unpatchify
 from zoo.predict import reconstruct
 
@@ -66,13 +67,23 @@ def draw_segmentations(run: Path, panels: np.ndarray) -> None:
     for column, index in zip(panels.T, range(20, 20 + panels.shape[1]), strict=True):
         scene = open_digit_scenes("test")[index]
         found = zoo.predict(model, variables, scene["image"], preprocessing=how)
-        truth = overlay(scene["image"], scene["semantic"])
-        for panel, image in zip(column, (scene["image"], truth, found.overlay), strict=True):
+        images = [paint(scene["image"], labels) for labels in (scene["semantic"], found.labels)]
+        for panel, image in zip(column, (scene["image"], *images), strict=True):
             show(panel, image)
 
 
+def paint(image: Image, labels: np.ndarray) -> Image:
+    """The digits in the colours of their labels, 1 to 10, on the darkened ground, 0."""
+    colours = np.array(colormaps["tab10"].colors) * 255
+    return np.where(labels[..., None] > 0, colours[labels - 1], image // 3).astype(np.uint8)
+
+
 def draw_reconstructions(run: Path, panels: np.ndarray) -> None:
-    """Held-out scans, and under them what the model sees and what it restores."""
+    """Held-out scans, and under them what the model sees and what it restores.
+
+    Scans are gray, so that the mean of the restored channels is shown. Restored patches have the
+    brightness and contrast of the originals, which the model does not predict.
+    """
     model, variables = zoo.load(run)
     config = json.loads((run / "config.json").read_text())
     how = zoo.preprocessing(run)
@@ -83,7 +94,7 @@ def draw_reconstructions(run: Path, panels: np.ndarray) -> None:
     images = [examples.example(int(i), np.random.default_rng(0))["image"] for i in positions]
     normalised = normalize(jnp.asarray(np.stack(images)), data.mean, data.std)
     visible = fixed_masks(model, jnp.asarray(positions), data.image_size)
-    patches = model.apply(variables, normalised, visible).patches
+    patches = jax.jit(model.apply)(variables, normalised, visible).patches
     norm_pix_loss = config["task"]["norm_pix_loss"]
     restored = to_pixels(
         reconstruct(patches, visible, normalised, norm_pix_loss=norm_pix_loss), data
@@ -93,7 +104,8 @@ def draw_reconstructions(run: Path, panels: np.ndarray) -> None:
     seen = np.asarray(unpatchify(seen, side, data.image_size))
     for column, image, mask, after in zip(panels.T, images, seen, restored, strict=True):
         masked = np.where(mask, image, 128).astype(np.uint8)
-        for panel, picture in zip(column, (image, masked, np.asarray(after)), strict=True):
+        gray = np.repeat(np.asarray(after).mean(axis=-1, keepdims=True), 3, axis=-1)
+        for panel, picture in zip(column, (image, masked, gray), strict=True):
             show(panel, picture)
 
 
