@@ -75,7 +75,7 @@ def draw_segmentations(run: Path, panels: np.ndarray) -> None:
 def paint(image: Image, labels: np.ndarray) -> Image:
     """The digits in the colours of their labels, 1 to 10, on the darkened ground, 0."""
     colours = np.array(colormaps["tab10"].colors) * 255
-    return np.where(labels[..., None] > 0, colours[labels - 1], image // 3).astype(np.uint8)
+    return np.where(labels[..., None] > 0, colours[labels.clip(1) - 1], image // 3).astype(np.uint8)
 
 
 def draw_reconstructions(run: Path, panels: np.ndarray) -> None:
