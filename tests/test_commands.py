@@ -45,7 +45,7 @@ DECODER = (
 )
 DETR = (
     f"{SHORT} --optim.multipliers={{}} --data.buckets=[[64,64]]"
-    " --data.short_sides=[] --data.random_crop=false --data.threads=2 "
+    " --data.short_sides=[] --data.random_crop=false --data.max_objects=8 --data.threads=2 "
     + " ".join(
         f"--model.{name}={json.dumps(value, separators=(',', ':'))}"
         for name, value in TINY_DETR.items()
