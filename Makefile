@@ -26,8 +26,9 @@ demo: $(READY)
 	$(BIN)/python -m eval.classification --workdir=runs/demo/tuned --checkpoint=last
 	$(BIN)/python -m eval.reconstruction --workdir=runs/demo/pretrained --checkpoint=last
 
+# Some of them: make test TESTS="tests/zoo/ops tests/eval"
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses=auto
+	$(BIN)/python -m pytest --numprocesses=auto $(TESTS)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest --numprocesses=auto -m 'slow or not slow'

@@ -18,6 +18,13 @@ class ConfusionMatrix:
     Its state is one array of integers: it pickles, and results do not depend on batches, their
     order or the number of processes.
 
+    >>> matrix = ConfusionMatrix(["ground", "cat"])
+    >>> matrix.update(np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 1]]))
+    >>> matrix.counts.tolist()
+    [[1, 1], [0, 1]]
+    >>> matrix.compute()["mIoU"]
+    0.5
+
     Args:
         classes: Names; labels are positions in this list.
         ignore_label: True label of pixels that do not count.

@@ -37,6 +37,13 @@ class PanopticQuality:
     the last shields predictions. Plain counts and lists: it pickles, and results depend neither on
     batches, nor on their order, nor on the number of processes.
 
+    >>> ids = np.array([[1, 1, 2, 2]])
+    >>> segments = [Segment(1, category=7), Segment(2, category=9)]
+    >>> quality = PanopticQuality({7: "cat", 9: "sky"}, things=[7])
+    >>> quality.update(ids, segments, ids, segments)
+    >>> quality.compute()["PQ"]
+    1.0
+
     Args:
         categories: Names by id.
         things: Ids of the categories that are things; the others are stuff.

@@ -25,6 +25,14 @@ ELEVEN_RECALLS = np.array([0, 0.1, 0.2, 3 * 0.1, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1
 class VocEvaluator(Collected):
     """AP of every category and their mean.
 
+    >>> one, no = np.array([1]), np.array([False])
+    >>> box = np.array([[10.0, 10.0, 20.0, 20.0]])
+    >>> evaluator = VocEvaluator({1: "cat"})
+    >>> truth = Objects(one, one, box, np.array([441.0]), crowd=no, ignored=no)
+    >>> evaluator.update([1], truth, Detections(one, one, np.array([0.9]), box, np.array([441.0])))
+    >>> evaluator.compute()["mAP"]
+    1.0
+
     Boxes are given as left, top, right - left, bottom - top. `Objects.ignored` is ``difficult``.
     Detections of equal score count in order of image id, then as given.
 

@@ -40,6 +40,18 @@ def load(
     Positions are interpolated for another image size; another program's epsilon of the norms
     becomes the model's.
 
+    >>> import tempfile, jax
+    >>> from zoo import create, save
+    >>> model = create("mixer_nano_patch4_32", num_layers=1, num_classes=3)
+    >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    >>> path = Path(tempfile.mkdtemp()) / "mixer.safetensors"
+    >>> save(model, variables, path)
+    >>> again, _ = load(path)
+    >>> again.num_layers, again.num_classes
+    (1, 3)
+    >>> save(model, variables, path, source="timm")  # for PyTorch
+    >>> model, _ = load("mixer_nano_patch4_32", path, num_layers=1, num_classes=7)  # a new head
+
     Args:
         name: A model's name; or, alone, a file of `save` or a run's directory.
         path: A checkpoint: safetensors, npz, PyTorch's formats, an index of shards, a run, an
@@ -100,6 +112,8 @@ def save(
     model: nn.Module, variables: Mapping[str, Any], path: str | Path, source: str = "zoo"
 ) -> None:
     """Writes a model's variables as safetensors, so that ``load(path)`` alone restores both.
+
+    For an example see `load`.
 
     Args:
         model: The model; its name and fields go into the file's metadata.

@@ -43,7 +43,12 @@ class ClassPredictions(struct.PyTreeNode):
 
 
 def predict_classes(logits: Float[Array, "b k"], top: int = 5) -> ClassPredictions:
-    """The `top` likeliest classes, or all if there are fewer; of equal ones the lower first."""
+    """The `top` likeliest classes, or all if there are fewer; of equal ones the lower first.
+
+    >>> found = predict_classes(jnp.array([[0.0, 2.0, 1.0]]), top=2)
+    >>> found.classes.tolist(), [f"{score:.2f}" for score in found.scores[0]]
+    ([[1, 2]], ['0.67', '0.24'])
+    """
     logits = logits.astype(jnp.float32)
     # By logits: the probabilities of unlikely classes underflow, and would be equal.
     _, classes = jax.lax.top_k(logits, min(top, logits.shape[-1]))
@@ -237,6 +242,13 @@ def predict(
     class_names: Sequence[str] = (),
 ) -> ClassPredictions | DetectionPrediction | SegmentationPrediction:
     """What a model says of one image.
+
+    >>> from zoo import create
+    >>> model = create("mixer_nano_patch4_32", num_layers=1, num_classes=10)
+    >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    >>> found = predict(model, variables, np.zeros((48, 64, 3), np.uint8))
+    >>> found.classes.shape, found.scores.shape
+    ((1, 5), (1, 5))
 
     Args:
         model: A classifier: the result has its five likeliest classes, a batch of one. Or a DETR:

@@ -52,6 +52,10 @@ def create(name: str, **fields: object) -> nn.Module:
     The module holds no parameters: ``model.init(key, images)`` makes them and
     ``model.apply(variables, images)`` runs it.
 
+    >>> model = create("vit_tiny_patch16_224", num_classes=10)
+    >>> model.hidden_dim, model.num_layers, model.num_classes
+    (192, 12, 10)
+
     Args:
         name: One of `list_models`.
         **fields: Fields of the module, such as ``num_classes``, ``image_size``, ``dtype``.
@@ -70,6 +74,10 @@ def create(name: str, **fields: object) -> nn.Module:
 
 def preprocessing(name: str | Path) -> Preprocessing:
     """The size, mean, std, interpolation and crop of the images that a model expects.
+
+    >>> how = preprocessing("vit_base_patch16_384")
+    >>> how.size, how.mean, how.interpolation
+    ((384, 384), (0.5, 0.5, 0.5), 'bicubic')
 
     Args:
         name: A model's name, or a training run's directory.

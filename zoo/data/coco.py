@@ -27,10 +27,10 @@ _SEGMENTATION = msgspec.json.Decoder(list[list[float]] | RunLengths)
 
 @dataclasses.dataclass(frozen=True)
 class CocoSource:
-    """The images of an annotation file, sorted by id, those without objects too.
+    """The images of annotation files, COCO's sorted by id, those without objects too.
 
     Attributes:
-        path: The annotation file.
+        path: The annotation file, or the folder of VOC's.
         folder: Where its images are.
         file_names: Of the images, in `folder`.
         table: The objects.
@@ -149,10 +149,10 @@ def open_coco(
     )
     if "[" not in split:
         return source
-    return _take(source, np.array(slice_of(split, path, file.file_names), np.int64))
+    return take_images(source, np.array(slice_of(split, path, file.file_names), np.int64))
 
 
-def _take(source: CocoSource, images: np.ndarray) -> CocoSource:
+def take_images(source: CocoSource, images: np.ndarray) -> CocoSource:
     """Some of the images."""
     offsets = source.table.offsets
     rows = spread(offsets[images], np.diff(offsets)[images]).tolist()

@@ -65,8 +65,11 @@ def image_size(data: bytes, name: str, *, upright: bool = True) -> tuple[int, in
     try:
         image = Image.open(io.BytesIO(data))
         orientation = image.getexif().get(_ORIENTATION, 1) if upright else 1
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: not an image of a known format") from error
     except Exception as error:  # decoders raise nearly anything on damaged data
-        raise DataError(f"{name}: not a readable image") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name}: not a readable image: {reason}") from error
     return image.size if orientation in range(5, 9) else (image.height, image.width)
 
 

@@ -31,6 +31,7 @@ from zoo.data.joint import (
     shrink_to_fit,
 )
 from zoo.data.loader import Dataset, Example
+from zoo.data.voc import open_voc_detection
 
 _CROP_SHORT_SIDES = (400, 500, 600)  # DETR's, before a crop ...
 _CROP_SIDES = (384, 600)  # ... whose sides lie between these
@@ -42,10 +43,11 @@ class DetectionData:
 
     Attributes:
         source: ``digit_scenes``; ``coco:DIR`` with annotations and images as COCO's downloads lie,
-            or as the four fields below say; or a TFDS set, ``voc/2007``.
+            or as the four fields below say; ``voc:DIR`` with xml as PASCAL VOC's devkit has
+            it, or beside the images of each split; or a TFDS set, ``voc/2007``.
         data_dir: Where TFDS keeps its sets; None is ``~/tensorflow_datasets``.
-        train_split: ``train``, ``train2017``, ...; slices such as ``train[:90%]`` of COCO's
-            (of the images in a fixed shuffled order) and TFDS's, ``train[:1000]`` of scenes.
+        train_split: ``train``, ``train2017``, ...; slices such as ``train[:90%]`` of COCO's and
+            VOC's (of the images in a fixed shuffled order) and TFDS's, ``train[:1000]`` of scenes.
         eval_split: The same for evaluation.
         train_annotations: COCO's json, a path in DIR; None is ``annotations/instances_SPLIT.json``.
         train_images: The images' folder, a path in DIR; None is ``SPLIT``.
@@ -282,9 +284,13 @@ def _open_source(
     if config.source == "digit_scenes":
         return open_scenes(name, class_names, config.masks)
     kind, _, folder = config.source.partition(":")
+    if kind != "coco" and config.masks:
+        raise DataError(f"data.masks: {config.source} has none; digit_scenes and coco:DIR have")
+    if kind == "voc":
+        if split == "eval" and class_names is None:
+            class_names = _open_source(config, "train", None).class_names
+        return open_voc_detection(folder, name, class_names, config.upright)
     if kind != "coco":
-        if config.masks:
-            raise DataError(f"data.masks: {config.source} has none; digit_scenes and coco:DIR have")
         return open_tfds_detection(
             config.source, config.data_dir, name, class_names, config.upright
         )

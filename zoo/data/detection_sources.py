@@ -165,7 +165,7 @@ def open_tfds_detection(
         DataError: If there is no such set or split, it is not prepared, not for detection, or has
             other classes than the model.
     """
-    builder = tfds_builder(source, data_dir, ("digit_scenes", "coco:DIR"))
+    builder = tfds_builder(source, data_dir, ("digit_scenes", "coco:DIR", "voc:DIR"))
     features = features_of(builder, source)
     objects = dict(getattr(getattr(features.get("objects"), "feature", None), "items", dict)())
     if not {"bbox", "label"} <= set(objects):

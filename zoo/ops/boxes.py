@@ -11,25 +11,41 @@ from jaxtyping import Array, Bool, Float
 
 
 def xyxy_to_xywh(boxes: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
-    """Left, top, right, bottom to left, top, width, height."""
+    """Left, top, right, bottom to left, top, width, height.
+
+    >>> xyxy_to_xywh(jnp.array([10.0, 20.0, 40.0, 60.0])).tolist()
+    [10.0, 20.0, 30.0, 40.0]
+    """
     low, high = jnp.split(boxes, 2, axis=-1)
     return jnp.concatenate([low, high - low], axis=-1)
 
 
 def xywh_to_xyxy(boxes_xywh: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
-    """Left, top, width, height to left, top, right, bottom."""
+    """Left, top, width, height to left, top, right, bottom.
+
+    >>> xywh_to_xyxy(jnp.array([10.0, 20.0, 30.0, 40.0])).tolist()
+    [10.0, 20.0, 40.0, 60.0]
+    """
     low, size = jnp.split(boxes_xywh, 2, axis=-1)
     return jnp.concatenate([low, low + size], axis=-1)
 
 
 def xyxy_to_cxcywh(boxes: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
-    """Left, top, right, bottom to centre, width, height."""
+    """Left, top, right, bottom to centre, width, height.
+
+    >>> xyxy_to_cxcywh(jnp.array([10.0, 20.0, 40.0, 60.0])).tolist()
+    [25.0, 40.0, 30.0, 40.0]
+    """
     low, high = jnp.split(boxes, 2, axis=-1)
     return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Float[Array, "... 4"]) -> Float[Array, "... 4"]:
-    """Centre, width, height to left, top, right, bottom."""
+    """Centre, width, height to left, top, right, bottom.
+
+    >>> cxcywh_to_xyxy(jnp.array([25.0, 40.0, 30.0, 40.0])).tolist()
+    [10.0, 20.0, 40.0, 60.0]
+    """
     centre, size = jnp.split(boxes_cxcywh, 2, axis=-1)
     return jnp.concatenate([centre - size / 2, centre + size / 2], axis=-1)
 
@@ -77,7 +93,13 @@ def paired_iou(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array,
 
 
 def iou(a: Float[Array, "*b n 4"], b: Float[Array, "*b m 4"]) -> Float[Array, "*b n m"]:
-    """Intersection over union of every box of `a` with every box of `b`, 0 to 1."""
+    """Intersection over union of every box of `a` with every box of `b`, 0 to 1.
+
+    >>> a = jnp.array([[0.0, 0.0, 10.0, 10.0]])
+    >>> b = jnp.array([[0.0, 0.0, 10.0, 5.0], [20.0, 0.0, 30.0, 10.0]])
+    >>> iou(a, b).tolist()
+    [[0.5, 0.0]]
+    """
     return _ratio(*_intersection_and_union(a[..., :, None, :], b[..., None, :, :]))
 
 
@@ -95,7 +117,13 @@ def paired_giou(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array
 
 
 def giou(a: Float[Array, "*b n 4"], b: Float[Array, "*b m 4"]) -> Float[Array, "*b n m"]:
-    """Generalised IoU, as `paired_giou`, of every box of `a` with every box of `b`."""
+    """Generalised IoU, as `paired_giou`, of every box of `a` with every box of `b`.
+
+    >>> a = jnp.array([[0.0, 0.0, 10.0, 10.0]])
+    >>> b = jnp.array([[0.0, 0.0, 10.0, 5.0], [30.0, 0.0, 40.0, 10.0]])
+    >>> giou(a, b).tolist()
+    [[0.5, -0.5]]
+    """
     n, m = a.shape[-2], b.shape[-2]
     shape = (*a.shape[:-2], n, m, 4)
     return paired_giou(

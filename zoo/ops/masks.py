@@ -10,6 +10,9 @@ def random_visible(key: PRNGKeyArray, num_patches: int, num_visible: int) -> Boo
 
     For a batch, ``jax.vmap`` it over ``jax.random.split(key, b)``.
 
+    >>> int(random_visible(jax.random.key(0), num_patches=16, num_visible=4).sum())
+    4
+
     Args:
         key: Random key of one image.
         num_patches: Patches of the image, n.
@@ -20,5 +23,9 @@ def random_visible(key: PRNGKeyArray, num_patches: int, num_visible: int) -> Boo
 
 
 def visible_indices(visible: Bool[Array, "b n"], num_visible: int) -> Int[Array, "b t"]:
-    """Numbers of the visible patches, ascending; rows have `num_visible` of them."""
+    """Numbers of the visible patches, ascending; rows have `num_visible` of them.
+
+    >>> visible_indices(jnp.array([[False, True, False, True]]), num_visible=2).tolist()
+    [[1, 3]]
+    """
     return jnp.argsort(~visible, axis=1, stable=True)[:, :num_visible]

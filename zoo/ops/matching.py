@@ -29,6 +29,10 @@ def match(
     where they can be, and otherwise matched like any other; costs beyond 1e30 are cut off there.
     Not differentiable.
 
+    >>> costs = jnp.array([[0.1, 0.2], [0.9, 0.9], [0.2, 0.8]])  # of 3 queries and 2 targets
+    >>> match(costs).tolist()
+    [2, 0]
+
     Args:
         costs: Of giving query q to target m, of either sign.
         valid: False for padded targets, which get no query; all are valid by default.

@@ -28,6 +28,11 @@ def nms(
     Boxes in order of falling score (of equals, the earlier first) are kept unless their IoU with a
     kept box is above the threshold.
 
+    >>> boxes = jnp.array([[0.0, 0, 10, 10], [0, 0, 10, 8], [20, 20, 30, 30]])
+    >>> scores = jnp.array([0.6, 0.9, 0.5])
+    >>> nms(boxes, scores, iou_threshold=0.5).tolist()
+    [False, True, True]
+
     Args:
         boxes: xyxy, any unit; whole numbers are taken as float32.
         scores: Higher is better.
@@ -121,6 +126,10 @@ def select(
     kept: Bool[Array, "*b n"], scores: Float[Array, "*b n"], max_boxes: int
 ) -> tuple[Int[Array, "*b k"], Bool[Array, "*b k"]]:
     """Indices of the best kept boxes, best first, in a fixed number.
+
+    >>> kept, scores = jnp.array([False, True, True]), jnp.array([0.9, 0.5, 0.6])
+    >>> [part.tolist() for part in select(kept, scores, max_boxes=3)]
+    [[2, 1, 0], [True, True, False]]
 
     Args:
         kept: What `nms` returned.

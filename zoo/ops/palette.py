@@ -13,6 +13,9 @@ def palette(count: int) -> UInt8[np.ndarray, "n 3"]:
     """Colours of labels 0, 1, ..., as PASCAL VOC's: black, dark red, dark green, ...
 
     The bits of a label's number, in threes, are the bits of red, green and blue, highest first.
+
+    >>> palette(3).tolist()
+    [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
     """
     labels = np.arange(count)[:, None]
     colours = np.zeros((count, 3), np.int64)

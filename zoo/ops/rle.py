@@ -217,7 +217,12 @@ def _undo_differences(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def from_arrays(arrays: Bool[np.ndarray, "n h w"]) -> Masks:
-    """Masks from boolean arrays of one size."""
+    """Masks from boolean arrays of one size.
+
+    >>> masks = from_arrays(np.array([[[True, True, False], [True, True, False]]]))
+    >>> masks.toggles.tolist(), to_strings(masks)
+    ([0, 4], ['042'])
+    """
     n, height, width = arrays.shape
     flat = arrays.transpose(0, 2, 1).reshape(n, -1)
     edges = np.diff(flat.astype(np.int8), axis=1, prepend=0, append=0) != 0

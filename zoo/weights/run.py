@@ -92,7 +92,8 @@ def run_preprocessing(path: str | Path) -> Preprocessing:
         config = path.parents[1] / "config.json"
     try:
         data = json.loads(config.read_text())["data"]
-        size, mean, std = (tuple(data[name]) for name in ("image_size", "mean", "std"))
+        mean, std = tuple(data["mean"]), tuple(data["std"])
+        size = _detected_size(data) if "buckets" in data else tuple(data["image_size"])
         # Segmentation keeps an image's own size.
         interpolation = data.get("interpolation", "bilinear")
         return Preprocessing(size, mean, std, interpolation, data.get("crop_fraction", 1.0))
@@ -114,6 +115,15 @@ def class_names(path: str | Path) -> tuple[str, ...]:
         return tuple(json.loads(config.read_text())["class_names"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{config}: no names of classes: {error}") from error
+
+
+def _detected_size(data: Mapping[str, Any]) -> tuple[int, int]:
+    """The shorter and longer side that a detector's images have in evaluation at most."""
+    sides = [sorted(bucket) for bucket in data["buckets"]]
+    short, long = (max(column) for column in zip(*sides, strict=True))
+    if data["short_sides"]:
+        short, long = min(short, max(data["short_sides"])), min(long, data["long_side"])
+    return short, long
 
 
 def average_run(directory: Path, count: int) -> tuple[dict, list[int]]:

@@ -92,3 +92,89 @@ def test_other_classes_and_sets_are_refused(voc, data_dir):
         open_detection(DetectionData(source="voc/2007", masks=True), "train")
     with pytest.raises(DataError, match=r"'voc/2012' is not prepared in .*; run: python -m"):
         open_detection(DetectionData(source="voc/2012", data_dir=voc.data_dir), "train")
+
+
+@pytest.fixture(params=["devkit", "export"])
+def own(request, tmp_path, photo):
+    """A folder of xml and images in either layout; `write` replaces an xml."""
+    names = {"train": ("000005", "000007"), "val": ("000012",)}
+    devkit = request.param == "devkit"
+    for split, files in names.items():
+        place = tmp_path if devkit else tmp_path / split
+        xmls, images = (place / "Annotations", place / "JPEGImages") if devkit else (place, place)
+        for folder in (xmls, images):
+            folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            photo.save(images / f"{file}.png")
+            objects = [
+                OBJECT.format(name, hard, *box) for f, name, hard, box in OBJECTS if f == file
+            ]
+            (xmls / f"{file}.xml").write_text(XML.format("".join(objects)))
+        if devkit:
+            (tmp_path / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(files))
+    return tmp_path
+
+
+def own_data(folder, **changes):
+    changes = {"source": f"voc:{folder}", "eval_split": "val", "buckets": ((47, 61),), **changes}
+    return DetectionData(threads=2, **changes)
+
+
+def test_a_folder_of_xml_of_ones_own(own):
+    source = open_detection(own_data(own), "train").source
+    assert source.class_names == ("car", "chair", "person")
+    assert [source.annotations(i).image_id for i in range(2)] == ["000005", "000007"]
+    first, second = source.annotations(0), source.annotations(1)
+    assert [source.class_names[label] for label in first.labels] == ["chair", "person"]
+    np.testing.assert_array_equal(first.boxes, [[0, 0, 30, 20], [10, 5, 40, 47]])
+    assert first.targets.tolist() == [True, False]
+    np.testing.assert_array_equal(second.boxes, [[60, 46, 61, 47]])
+    batch = next(train_batches(open_detection(own_data(own), "train"), 2, seed=0))
+    assert batch["valid"].all() and batch["box_valid"].sum() == 2
+    held_out = open_detection(own_data(own), "eval")
+    assert held_out.class_names == source.class_names and len(held_out) == 1
+    sliced = open_detection(own_data(own, train_split="train[:1]"), "train")
+    assert len(sliced) == 1 and sliced.class_names == source.class_names
+
+
+def test_sizes_that_a_tool_left_out_and_boxes_from_zero(own):
+    (path,) = own.rglob("000012.xml")
+    box = OBJECT.format("car", 0, 0, 0, 9, 9)
+    path.write_text(f"<annotation><filename>C:\\x\\000012.png</filename>{box}</annotation>")
+    found = open_detection(own_data(own), "eval").source.annotations(0)
+    assert found.size == (47, 61)
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 9, 9]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.write_text("<annotation>"), r"000012\.xml: not xml: "),
+        (lambda path: path.write_text(XML.format("<object/>")), "<object> without name"),
+        (
+            lambda path: path.write_text(XML.format(OBJECT.format("car", 0, 9, 9, 1, 9))),
+            r"000012\.xml: car: a box of xmin 9, ymin 9, xmax 1, ymax 9 cannot be",
+        ),
+        (
+            lambda path: path.write_text(XML.format(OBJECT.format("cat", 0, 1, 1, 9, 9))),
+            "cat is none of the model's classes; these are car, chair, person",
+        ),
+        (lambda path: next(path.parents[1].rglob("000012.png")).unlink(), r"000012\.jpg is not in"),
+    ],
+)
+def test_what_is_wrong_in_a_folder_of_xml_is_one_line(own, change, message):
+    change(next(own.rglob("000012.xml")))
+    with pytest.raises(DataError, match=message) as error:
+        open_detection(own_data(own), "eval")
+    assert "\n" not in str(error.value)
+
+
+def test_folders_of_xml_that_are_not_there(own, tmp_path):
+    for source, message in (
+        (own_data(tmp_path / "nowhere"), "nowhere: no such folder"),
+        (own_data(own, eval_split="dev"), r"there are:? train, val"),
+        (own_data(own, masks=True), r"data\.masks: voc:.* has none"),
+    ):
+        with pytest.raises(DataError, match=message):
+            open_detection(source, "eval")

@@ -6,7 +6,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from zoo.weights.run import class_names, fields_from_json, fields_to_json, read_run
+from zoo.weights.run import (
+    class_names,
+    fields_from_json,
+    fields_to_json,
+    read_run,
+    run_preprocessing,
+)
 
 
 def params_of(step):
@@ -93,3 +99,22 @@ def test_the_names_of_a_runs_classes(tmp_path):
         class_names(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"class_names": ["cat", "dog"]}))
     assert class_names(str(tmp_path)) == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        ({"image_size": [32, 48]}, (32, 48)),
+        ({"buckets": [[64, 64]], "short_sides": [], "long_side": 1333}, (64, 64)),
+        (
+            {"buckets": [[800, 1088], [1344, 800]], "short_sides": [480, 800], "long_side": 1333},
+            (800, 1333),
+        ),
+        ({"buckets": [[320, 320]], "short_sides": [480], "long_side": 1333}, (320, 320)),
+    ],
+)
+def test_how_a_runs_images_are_prepared(tmp_path, data, size):
+    statistics = {"mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3]}
+    (tmp_path / "config.json").write_text(json.dumps({"data": {**data, **statistics}}))
+    how = run_preprocessing(tmp_path)
+    assert (how.size, how.mean, how.std) == (size, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
