@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ class Options:
     loader: str | None = None
     batch_size: int | None = None
     image_size: int | tuple[int, int] | None = None
-    dtype: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
     repeats: int = 5
     json: str | None = None
 

@@ -19,7 +19,7 @@ TINY = {
     "mae_vit_nano_patch4": ("--model.num_layers=1", "--model.decoder_num_layers=1"),
     "detr_nano": (
         *("--model.num_encoder_layers=1", "--model.num_decoder_layers=1", "--model.hidden_dim=32"),
-        *("--model.masks=false", "--data.max_objects=4"),
+        *('--model.backbone_fields={"num_blocks": [1], "stage_dims": [8]}', "--data.max_objects=8"),
     ),
     "unet_nano": ("--model.depth=1", "--model.base_dim=4"),
     "unet_resnet_nano": (
@@ -92,8 +92,9 @@ def test_the_count_is_that_of_xla_and_of_scanned_layers_the_same():
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     found = count_flops(model.apply, variables, images)
+    # XLA counts additions and the like as well, of which so narrow a model has many.
     by_xla = jax.jit(model.apply).lower(variables, images).cost_analysis()["flops"]
-    assert found == pytest.approx(by_xla, rel=0.1) and found < by_xla
+    assert found == pytest.approx(by_xla, rel=0.2) and found < by_xla
     scanned = model.clone(scan_layers=True)
     variables = jax.eval_shape(scanned.init, jax.random.key(0), images)
     assert count_flops(scanned.apply, variables, images) == found
@@ -118,20 +119,21 @@ def test_a_loader_is_measured(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models=vit_base"], "no model 'vit_base'; near are"),
+        (["--models=vit_bass_patch16"], "no model 'vit_bass_patch16'; near are"),
         (["--models=vit_nano_patch4_32", "--loader=vit_digits"], "give either --models"),
         (["--repeats=3"], "give either --models"),
         (["--loader=vit"], "no recipe 'vit'"),
         (["--loader=vit_digits", "--dtype=bfloat16"], "--dtype are of --models"),
         (["--models=vit_nano_patch4_32", "--repeats=0"], "--repeats is 0"),
         (["--models=vit_nano_patch4_32", "--batch_size=few"], "'few' is not an integer"),
-        (["--models=vit_nano_patch4_32", "--dtype=float"], "'float' is no dtype"),
+        (["--models=vit_nano_patch4_32", "--dtype=float"], "--dtype: 'float' is not"),
         (["--models=vit_nano_patch4_32", "--image_size=30"], "does not divide into patches"),
         (["--models=vit_nano_patch4_32", "--model.colour=1"], "no field 'colour'"),
         (["--models=vit_nano_patch4_32", "--model.name=unet_nano"], "give it to --models"),
         (["--models=transformer_nano", "--image_size=32"], "transformer_nano takes no images"),
         (["--models=unet", "--image_size=64", "--batch_size=1"], "sides of this U-Net"),
-        (["vit_nano_patch4_32"], "not of the form"),
+        (["vit_nano_patch4_32"], "give either --models"),
+        (["--models=vit_nano_patch4_32", "fast"], "'fast' is not of the form"),
     ],
 )
 def test_bad_input_is_one_line(capsys, monkeypatch, arguments, message):
