@@ -158,17 +158,19 @@ def _measure_models(options: Options, overrides: list[str], console: Console) ->
     device = jax.devices()[0]
     peaks: dict[str, float] = {}
     rows: list[Speed] = []
-    for name in names:
-        with console.status(name):
-            config = _config(name, options, overrides)
-            dtype = config.model.fields["dtype"]
-            if dtype not in peaks:
-                peaks[dtype] = measured_peak(dtype, options.repeats)
-            try:
+    try:
+        for name in names:
+            with console.status(name):
+                config = _config(name, options, overrides)
+                dtype = config.model.fields["dtype"]
+                if dtype not in peaks:
+                    peaks[dtype] = measured_peak(dtype, options.repeats)
                 rows += measure_model(config, options.repeats, peaks[dtype])
-            except jax.errors.JaxRuntimeError as error:  # most of all: out of memory
-                raise InputError(f"{name}: {str(error).splitlines()[0]}") from error
-    console.print(_table(rows), soft_wrap=True)
+    except jax.errors.JaxRuntimeError as error:  # most of all: out of memory
+        raise InputError(f"{name}: {str(error).splitlines()[0]}") from error
+    finally:
+        if rows:
+            console.print(_table(rows), soft_wrap=True)
     for dtype, peak in peaks.items():
         console.print(f"peak of {dtype} on {device.device_kind}: {peak / 1e12:.3g} TFLOP/s")
     return {
@@ -215,7 +217,9 @@ def measure_model(config: Config, repeats: int, peak: float) -> list[Speed]:
     """
     batch = draw_batch(config, zoo.create(config.model.name, **config.model.fields))
     model, shapes = build(config, batch)
-    plain = with_fields(model, dtype=jnp.float32, remat=False)  # counted: no library's kernels
+    # Counted: without kernels of libraries, and what is computed twice or left out.
+    plain = with_fields(model, dtype=jnp.float32, remat=False)
+    at_once = dataclasses.replace(config, accumulate=1)
     optimizer = make_optimizer(config.optim, config.steps, shapes["params"])
     on_device = jax.device_put(batch)
     state = jax.jit(make_init(config, model, optimizer))(on_device)
@@ -228,12 +232,13 @@ def measure_model(config: Config, repeats: int, peak: float) -> list[Speed]:
         state, means = programs["training"](state, on_device)
         return means
 
-    rows, programs = [], {}
+    rows: list[Speed] = []
+    programs: dict[str, Any] = {}
     for work, make, call, donated in (
         ("inference", _make_inference, infer, ()),
         ("training", make_step, train, (0,)),
     ):
-        flops = count_flops(make(config, plain, optimizer), state, batch)
+        flops = count_flops(make(at_once, plain, optimizer), state, batch)
         begin = time.perf_counter()
         jitted = jax.jit(make(config, model, optimizer), donate_argnums=donated)
         programs[work] = jitted.lower(state, on_device).compile()

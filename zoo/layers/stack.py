@@ -38,7 +38,8 @@ def run_layers(
         call, outputs = nn.remat(call) if remat else call, []
         for layer in layers:
             x = call(layer, x, None, *shared)
-            outputs.append(x)
+            if every:
+                outputs.append(x)
         return jnp.stack(outputs) if every else x
     call = nn.remat(call, prevent_cse=False) if remat else call  # a scan has nothing to share
 

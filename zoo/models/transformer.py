@@ -103,8 +103,7 @@ class Transformer(nn.Module):
     One table embeds both and, transposed, gives the logits. The attention maps of every block are
     sown as ``encoder_blocks_I/attn``, ``decoder_blocks_I/attn`` and ``decoder_blocks_I/cross_attn``
     when ``intermediates`` is mutable, of scanned layers with a leading axis. Encoder-only:
-    `encode`; decoder-only: `decode` without a memory;
-    initialise with the same method.
+    `encode`; decoder-only: `decode` without a memory; initialise with the same method.
 
     Attributes:
         vocab_size: Different tokens.
