@@ -171,8 +171,11 @@ def draw_attention(run: Run, examples: Dataset, path: Path) -> None:
     rows = unbundle({name: jnp.asarray(x)[None] for name, x in example.items()})
     apply = jax.jit(partial(run.model.apply, mutable=["intermediates"]))
     _, sown = apply(run.variables, rows["sources"], rows["inputs"], rows["sources_valid"])
-    last = f"decoder_blocks_{cast(Any, run.model).num_decoder_layers - 1}"
-    (maps,) = sown["intermediates"][last]["cross_attn"]["attention"]
+    blocks, last = sown["intermediates"], cast(Any, run.model).num_decoder_layers - 1
+    if "decoder_blocks" in blocks:  # scanned
+        maps = blocks["decoder_blocks"]["cross_attn"]["attention"][0][last]
+    else:
+        (maps,) = blocks[f"decoder_blocks_{last}"]["cross_attn"]["attention"]
     panels = []
     for row in np.flatnonzero(rows["index"] >= 0)[:4].tolist():
         tokens, targets = (rows[k][row][rows[f"{k}_valid"][row]] for k in ("sources", "targets"))

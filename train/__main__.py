@@ -23,7 +23,11 @@ from zoo.types import InputError
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command line; returns the exit code: 0, 1 if training fails, 2 for bad input."""
+    """Runs the command line.
+
+    Returns:
+        The exit code: 0, after SIGTERM too; 1 if training fails; 2 for bad input; 130 after Ctrl-C.
+    """
     console = Console(markup=False, highlight=False)
     if not arguments or arguments[0] in ("-h", "--help"):
         _list_recipes(console)

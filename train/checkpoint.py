@@ -40,6 +40,7 @@ class Checkpointer:
 
     def __init__(self, directory: epath.Path, keep: int, warn: Callable[[str], None]) -> None:
         self._directory, self._keep, self._warn = epath.Path(directory.absolute()), keep, warn
+        self._aside = self._directory.parent / "damaged"
         self._local = "://" not in str(directory)
         self._writing: tuple[int, Any, list[jax.Array]] | None = (
             None  # step, arrays' shapes, checksums
@@ -123,6 +124,7 @@ class Checkpointer:
             except DamagedError as error:
                 self._manager.close()
                 everywhere(partial(self._set_aside, step, error), InputError)
+                everywhere(self._check_left, InputError)
                 self._manager = self._open()
         return None
 
@@ -172,10 +174,14 @@ class Checkpointer:
         self._manager.close()
 
     def _set_damaged_aside(self) -> None:
-        """Looks at the files before Orbax does: of the newest all, else those with the scores."""
-        if jax.process_index() or not self._directory.exists():
+        """Looks at the files before Orbax does: of the newest all, else those with the scores.
+
+        Raises:
+            InputError: If no whole checkpoint is left of a run that had some.
+        """
+        if jax.process_index():
             return
-        steps = sorted(ocp.utils.checkpoint_steps(self._directory))
+        steps = self._steps()
         while steps:
             step = steps.pop()
             try:
@@ -188,26 +194,35 @@ class Checkpointer:
                 check_files(self._directory / str(step), _is_about_the_score)
             except DamagedError as error:
                 self._set_aside(step, error)
+        self._check_left()
 
     def _set_aside(self, step: int, error: Exception) -> None:
-        """Moves a damaged checkpoint away, for the first host.
+        """Moves a damaged checkpoint away, for the first host."""
+        if jax.process_index():
+            return
+        self._aside.mkdir(exist_ok=True)
+        taken = sum(path.name.partition("-")[0] == str(step) for path in self._aside.iterdir())
+        aside = self._aside / (f"{step}-{taken}" if taken else str(step))
+        (self._directory / str(step)).rename(aside)
+        left = self._steps()
+        goes_on = f"; going on from step {left[-1]}" if left else ""
+        self._warn(f"{error}; moved to {aside}{goes_on}")
 
-        Raises:
-            InputError: If none is left to go on from.
-        """
-        aside = self._directory.parent / "damaged"
-        if jax.process_index() == 0:
-            aside.mkdir(exist_ok=True)
-            taken = sum(path.name.partition("-")[0] == str(step) for path in aside.iterdir())
-            aside /= f"{step}-{taken}" if taken else str(step)
-            (self._directory / str(step)).rename(aside)
-            left = [s for s in ocp.utils.checkpoint_steps(self._directory) if s != step]
-            if not left:
-                raise InputError(
-                    f"{error}; moved to {aside}, and there is no checkpoint before it:"
-                    " the same command begins anew"
-                )
-            self._warn(f"{error}; moved to {aside}; going on from step {max(left)}")
+    def _check_left(self) -> None:
+        """Raises InputError if all checkpoints were damaged: only the user may begin anew."""
+        if jax.process_index() or not self._aside.exists() or self._steps():
+            return
+        if names := sorted(path.name for path in self._aside.iterdir()):
+            raise InputError(
+                f"no whole checkpoint is left: {self._aside} has the damaged ones"
+                f" ({', '.join(names)}); bring one back as {self._directory / 'STEP'}, or, to begin"
+                f" anew, remove {self._aside}"
+            )
+
+    def _steps(self) -> list[int]:
+        """The steps of the checkpoints that there are, ascending."""
+        there = self._directory.exists()
+        return sorted(ocp.utils.checkpoint_steps(self._directory)) if there else []
 
 
 def _is_about_the_score(file: str) -> bool:

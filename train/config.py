@@ -4,7 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax.numpy as jnp
 import msgspec
@@ -13,6 +13,8 @@ from train.optim import OptimConfig
 from train.tasks import Task
 from zoo.registry import MODELS, unknown
 from zoo.types import InputError
+
+T = TypeVar("T")
 
 
 class ConfigError(InputError):
@@ -152,8 +154,12 @@ def to_json(config: Config) -> dict[str, Any]:
     return msgspec.to_builtins(config)
 
 
-def override(config: Config, arguments: Iterable[str]) -> Config:
+def override(config: T, arguments: Iterable[str]) -> T:
     """The configuration with every ``--field.sub=value`` of the command line applied, in order.
+
+    Args:
+        config: A frozen dataclass, whose fields may be others.
+        arguments: Those of the command line.
 
     Raises:
         ConfigError: For an unknown field or a value that the field does not take.

@@ -12,6 +12,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from train.config import ConfigError, DistributedConfig
+from zoo.data.devices import gather
 
 HEARTBEAT_TIMEOUT_SECONDS = 30
 """After so long without a sign of life from one process the others end."""
@@ -72,7 +73,8 @@ def caught_signals() -> Iterator[Callable[[int], signal.Signals | None]]:
     """A function of the step just taken: the signal that the run is to stop for after it, if any.
 
     One process stops for SIGTERM and SIGINT; a second one ends it as ever. Of several processes any
-    may get them, as preemption notices do; JAX chooses a step, the same for all of them.
+    may get them, as preemption notices do; JAX chooses a step, the same for all of them, and they
+    agree on the signal: SIGINT, if any of them got it.
     """
     received: list[signal.Signals] = []
     several = jax.process_count() > 1
@@ -86,9 +88,12 @@ def caught_signals() -> Iterator[Callable[[int], signal.Signals | None]]:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def stops(step: int) -> signal.Signals | None:
-        if several and multihost_utils.reached_preemption_sync_point(step):
-            return received[0] if received else signal.SIGTERM
-        return received[0] if received and not several else None
+        if not several:
+            return received[0] if received else None
+        if not multihost_utils.reached_preemption_sync_point(step):
+            return None
+        interrupted = signal.SIGINT in gather(received[0] if received else None)
+        return signal.SIGINT if interrupted else signal.SIGTERM
 
     caught = (signal.SIGINT,) if several else (signal.SIGTERM, signal.SIGINT)
     old = {number: signal.signal(number, receive) for number in caught}

@@ -102,15 +102,18 @@ def decay_mask(params: Any) -> Any:
 
 
 def _matrices(params: Any) -> Any:
-    """How muon is to see each kernel as a matrix: all axes but the last are inputs."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, x: (
-            optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
-            if path[-1].key == "kernel"
-            else None
-        ),
-        params,
-    )
+    """How muon is to see each kernel as a matrix: all axes but the last are inputs.
+
+    Those with three axes are of scanned dense layers: a matrix each.
+    """
+
+    def numbers(path: tuple[Any, ...], x: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        if path[-1].key != "kernel":
+            return None
+        inputs = range(int(x.ndim == 3), x.ndim - 1)
+        return optax.contrib.MuonDimensionNumbers(tuple(inputs), x.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(numbers, params)
 
 
 def layer_multipliers(params: Any, decay: float) -> Any:

@@ -103,12 +103,19 @@ def test_the_warning_names_the_damaged_array_and_training_goes_on(saved, run):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
-def test_a_run_without_any_whole_checkpoint_says_so(saved, run):
+def test_a_run_without_any_whole_checkpoint_begins_anew_only_when_told_to(saved, run):
     workdir, _ = saved
     for step in (10, 20):
         (workdir / "checkpoints" / str(step) / MANIFEST).write_text("nothing")
-    with pytest.raises(InputError, match="no checkpoint before it: the same command begins anew"):
-        run(*STEPS)
+    before = (workdir / "metrics.jsonl").read_text()
+    for _ in range(2):
+        with pytest.raises(InputError) as error:
+            run(*STEPS)
+        message = f"no whole checkpoint is left: {workdir}/damaged has the damaged ones (10, 20);"
+        assert message in str(error.value)
+        assert str(error.value).endswith(f"to begin anew, remove {workdir}/damaged")
+    assert (workdir / "metrics.jsonl").read_text() == before
+    shutil.rmtree(workdir / "damaged")
     assert run(*STEPS)[1].step == 20
 
 

@@ -4,12 +4,14 @@ import signal
 import socket
 import time
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
 from tests.train.conftest import TINY
 from tests.train.modes import RUNS, STEPS, config_of, finish, start
+from train import hosts
 from train.config import ConfigError, DistributedConfig
 from train.hosts import join
 from train.log import read_metrics
@@ -102,6 +104,28 @@ def test_sigterm_to_either_process_saves_exits_0_and_resumes(told, tmp_path):
     processes[1 - told].send_signal(signal.SIGTERM)
     first, _ = finish(*processes)
     assert f"after step {step}\n" in first
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_one_process_saves_and_all_exit_130(tmp_path):
+    processes = pod("train", *LONG, f"--workdir={tmp_path}", devices=2)
+    wait_for(tmp_path, 3)
+    processes[1].send_signal(signal.SIGINT)
+    first, _ = (process.communicate(timeout=600)[0].decode() for process in processes)
+    assert [process.returncode for process in processes] == [130, 130]
+    assert "SIGINT: saved" in first
+
+
+@pytest.mark.parametrize("others", [None, signal.SIGINT])
+def test_processes_agree_on_the_signal(monkeypatch, others):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(hosts, "gather", lambda own: [own, others])
+    monkeypatch.setattr(
+        hosts.multihost_utils, "reached_preemption_sync_point", lambda step: step == 2
+    )
+    with hosts.caught_signals() as stops:
+        assert stops(1) is None
+        assert stops(2) == (others or signal.SIGTERM)
 
 
 @pytest.mark.slow

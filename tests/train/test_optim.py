@@ -83,6 +83,16 @@ PARAMS = {"head": {"kernel": jnp.full((2, 3), 2.0), "bias": jnp.full((3,), 2.0)}
 GRADS = {"head": {"kernel": jnp.full((2, 3), 0.5), "bias": jnp.full((3,), -0.5)}}
 
 
+def test_muon_takes_scanned_layers_one_by_one():
+    config = OptimConfig(name="muon", learning_rate=0.1, schedule="constant")
+    grads = jax.random.normal(jax.random.key(0), (3, 4, 2))
+    params = {"kernel": jnp.ones((3, 4, 2))}
+    stacked = _one_update(config, params, {"kernel": grads})["kernel"]
+    for found, grad in zip(stacked, grads, strict=True):
+        alone = _one_update(config, {"kernel": jnp.ones((4, 2))}, {"kernel": grad})["kernel"]
+        np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lamb", "adafactor"])
 def test_updates_go_downhill_and_decay_shrinks_kernels_only(name):
     plain = OptimConfig(name=name, learning_rate=0.1, schedule="constant", eps=1e-6)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-Call = Callable[[nn.Module, Any, Float[Array, ""] | None], Any]
+Call = Callable[..., Any]
 
 
 def run_layers(
@@ -15,8 +15,9 @@ def run_layers(
     call: Call,
     x: Any,
     drop_path: Sequence[float],
-    *,
+    *shared: Any,
     remat: bool = False,
+    every: bool = False,
 ) -> Any:
     """What comes out of the last layer.
 
@@ -24,30 +25,39 @@ def run_layers(
         layers: The layers; or a single one that stands for all of them: it is compiled once, and
             its parameters get a leading axis of layers. Both compute the same but for what is
             drawn, dropout and the like.
-        call: (layer, x, rate of drop path) -> x; the rate is None where the layer has its own.
+        call: (layer, x, rate of drop path, *shared) -> x; the rate is None where the layer has its
+            own.
         x: What goes into the first layer.
         drop_path: Rate of each layer.
+        *shared: Arrays that all layers are given, or None.
         remat: Whether a layer's inner activations are computed again in the backward pass, instead
             of kept (arXiv 1604.06174).
+        every: Whether to return what comes out of every layer, stacked along a leading axis.
     """
     if not isinstance(layers, nn.Module):
-        call = nn.remat(call) if remat else call
+        call, outputs = nn.remat(call) if remat else call, []
         for layer in layers:
-            x = call(layer, x, None)
-        return x
+            x = call(layer, x, None, *shared)
+            if every:
+                outputs.append(x)
+        return jnp.stack(outputs) if every else x
     call = nn.remat(call, prevent_cse=False) if remat else call  # a scan has nothing to share
 
-    def body(layer: nn.Module, x: Any, rate: Float[Array, ""] | None) -> tuple[Any, None]:
-        return call(layer, x, rate), None
+    def body(layer: nn.Module, x: Any, rate: Float[Array, ""] | None, *shared: Any) -> tuple:
+        x = call(layer, x, rate, *shared)
+        return x, x if every else None
 
     rates = jnp.asarray(drop_path, jnp.float32) if any(drop_path) else None
     scan = nn.scan(
         body,
-        variable_axes={"params": 0, "intermediates": 0},
+        # What is kept of decoded tokens still has the examples first.
+        variable_axes={"params": 0, "intermediates": 0, "cache": 1, "memory": 1},
         split_rngs={"params": True, "dropout": True},
+        in_axes=(0, *[nn.broadcast] * len(shared)),
         length=len(drop_path),
     )
-    return scan(layers, x, rates)[0]
+    last, outputs = scan(layers, x, rates, *shared)
+    return outputs if every else last
 
 
 def drop_path_rates(last: float, num_layers: int) -> tuple[float, ...]:

@@ -24,7 +24,7 @@ from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from zoo.layers import Mlp, MultiHeadAttention, sine_2d
+from zoo.layers import Mlp, MultiHeadAttention, run_layers, sine_2d
 from zoo.models.backbones import freeze_fields, make_backbone
 from zoo.ops.resize import resize_nearest
 from zoo.types import InputError, Preprocessing, Variant
@@ -238,6 +238,10 @@ class Detr(nn.Module):
             most of the paper's 10,000 wavelengths are too long to tell cells apart; 20, as in
             DAB-DETR (arXiv 2201.12329), then trains much faster.
         masks: Whether there is a head for masks, for panoptic segmentation.
+        scan_layers: Whether the encoder's layers are compiled as one, and the decoder's; their
+            parameters are then ``encoder`` and ``decoder`` with a leading axis, instead of
+            ``encoder_0``, ... The backbone has a field of its own, if any.
+        remat: Whether these layers are computed again in the backward pass, which saves memory.
         dtype: Of the computation; parameters, and the heads, are float32.
     """
 
@@ -255,6 +259,8 @@ class Detr(nn.Module):
     pre_norm: bool = False
     temperature: float = 10_000.0
     masks: bool = False
+    scan_layers: bool = False
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
@@ -268,8 +274,11 @@ class Detr(nn.Module):
         sizes = (self.num_heads, self.mlp_dim, self.dropout, self.pre_norm, self.dtype)
         self.body = self.make_body()
         self.input_proj = nn.Dense(d, dtype=self.dtype, kernel_init=_LINEAR_INIT)
-        self.encoder = [EncoderLayer(*sizes) for _ in range(self.num_encoder_layers)]
-        self.decoder = [DecoderLayer(*sizes) for _ in range(self.num_decoder_layers)]
+        if self.scan_layers:
+            self.encoder, self.decoder = EncoderLayer(*sizes), DecoderLayer(*sizes)
+        else:
+            self.encoder = [EncoderLayer(*sizes) for _ in range(self.num_encoder_layers)]
+            self.decoder = [DecoderLayer(*sizes) for _ in range(self.num_decoder_layers)]
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
         if self.pre_norm:
             self.encoder_norm = norm()
@@ -335,17 +344,21 @@ class Detr(nn.Module):
         positions = sine_2d(cells, self.hidden_dim, temperature=self.temperature)
         positions = positions.reshape(x.shape).astype(x.dtype)
         valid = _key_mask(cells)
-        for layer in self.encoder:
-            x = layer(x, positions, valid, train=train)
+        remat = self.remat and train
+
+        def call(layer: nn.Module, x: Array, _: None, *shared: Array) -> Array:
+            return layer(x, *shared, train=train)
+
+        rates = [0.0] * self.num_encoder_layers
+        x = run_layers(self.encoder, call, x, rates, positions, valid, remat=remat)
         memory = self.encoder_norm(x) if self.pre_norm else x
 
         queries = self.query_embed[None].astype(x.dtype)
         y = jnp.zeros((len(x), *self.query_embed.shape), x.dtype)
-        states = []
-        for layer in self.decoder:
-            y = layer(y, queries, memory, positions, valid, train=train)
-            states.append(self.decoder_norm(y))
-        return memory, jnp.stack(states)
+        rates = [0.0] * self.num_decoder_layers
+        shared = queries, memory, positions, valid
+        states = run_layers(self.decoder, call, y, rates, *shared, remat=remat, every=True)
+        return memory, self.decoder_norm(states)
 
 
 def _key_mask(cells: Bool[Array, "b h w"]) -> Bool[Array, "b 1 1 n"]:

@@ -20,7 +20,7 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from zoo.layers import EncoderBlock, fixed, resize_positions, sincos_2d
+from zoo.layers import EncoderBlock, fixed, resize_positions, run_layers, sincos_2d
 from zoo.models.vit import ViT
 from zoo.ops.masks import random_visible, visible_indices
 from zoo.ops.patches import grid_size
@@ -52,6 +52,8 @@ class Decoder(nn.Module):
         patch_values: Numbers of a patch, p * p * c.
         grid: Rows and columns of patches that the positions are for.
         norm_epsilon: What is added to the norms' variance.
+        scan_layers: Whether the blocks are compiled as one.
+        remat: Whether blocks are computed again in the backward pass.
         dtype: Of the computation; parameters, and the head, are float32.
     """
 
@@ -62,6 +64,8 @@ class Decoder(nn.Module):
     patch_values: int
     grid: tuple[int, int]
     norm_epsilon: float = 1e-6
+    scan_layers: bool = False
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -89,15 +93,22 @@ class Decoder(nn.Module):
         patches = jnp.where(visible[:, :, None], patches, token.astype(x.dtype))
         x = jnp.concatenate([class_token, patches + positions], axis=1)
 
-        for i in range(self.num_layers):
-            block = EncoderBlock(
-                self.num_heads,
-                self.mlp_dim,
-                norm_epsilon=self.norm_epsilon,
-                dtype=self.dtype,
-                name=f"blocks_{i}",
-            )
-            x = block(x, train=train)
+        block = partial(
+            EncoderBlock,
+            self.num_heads,
+            self.mlp_dim,
+            norm_epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+        )
+        if self.scan_layers:
+            blocks = block(name="blocks")
+        else:
+            blocks = [block(name=f"blocks_{i}") for i in range(self.num_layers)]
+
+        def call(block: nn.Module, x: Array, rate: Array | None) -> Array:
+            return block(x, rate, train=train)
+
+        x = run_layers(blocks, call, x, [0.0] * self.num_layers, remat=self.remat and train)
         x = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x[:, 1:])
         return dense(self.patch_values, name="head")(x)
 
@@ -122,6 +133,9 @@ class MAE(nn.Module):
         decoder_mlp_dim: Hidden features of the MLP of the decoder's blocks.
         mask_ratio: Share of the patches that is hidden; ``int(n * (1 - mask_ratio))`` are visible.
         norm_epsilon: What is added to the norms' variance; Hugging Face's models have 1e-12.
+        scan_layers: Whether the encoder's blocks are compiled as one, and the decoder's; their
+            parameters are then ``blocks`` with a leading axis, instead of ``blocks_0``, ...
+        remat: Whether blocks are computed again in the backward pass, which saves memory.
         dtype: Of the computation; parameters, and the reconstruction, are float32.
     """
 
@@ -137,12 +151,20 @@ class MAE(nn.Module):
     decoder_mlp_dim: int = 2048
     mask_ratio: float = 0.75
     norm_epsilon: float = 1e-6
+    scan_layers: bool = False
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         """Makes the submodules."""
         if not 0 <= self.mask_ratio < 1:
             raise ValueError(f"mask_ratio is {self.mask_ratio}, but must be in 0..1 and below 1")
+        stack = {
+            "norm_epsilon": self.norm_epsilon,
+            "scan_layers": self.scan_layers,
+            "remat": self.remat,
+            "dtype": self.dtype,
+        }
         self.encoder = ViT(
             num_classes=0,
             image_size=self.image_size,
@@ -153,8 +175,7 @@ class MAE(nn.Module):
             mlp_dim=self.mlp_dim,
             pool="mean",
             positions="fixed",
-            norm_epsilon=self.norm_epsilon,
-            dtype=self.dtype,
+            **stack,
         )
         self.decoder = Decoder(
             self.decoder_hidden_dim,
@@ -163,8 +184,7 @@ class MAE(nn.Module):
             self.decoder_mlp_dim,
             patch_values=3 * self.patch_size**2,
             grid=grid_size(self.image_size, self.patch_size),
-            norm_epsilon=self.norm_epsilon,
-            dtype=self.dtype,
+            **stack,
         )
 
     def num_visible(self, num_patches: int) -> int:

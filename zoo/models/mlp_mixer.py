@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from zoo.layers import DropPath, Mlp, PatchEmbed
+from zoo.layers import DropPath, Mlp, PatchEmbed, drop_path_rates, run_layers
 from zoo.ops.patches import grid_size
 from zoo.types import Preprocessing, Variant
 
@@ -29,21 +29,29 @@ class MixerBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], *, train: bool = False) -> Float[Array, "b n d"]:
-        """The mixed tokens; training with any dropping needs the ``dropout`` stream."""
+    def __call__(
+        self, x: Float[Array, "b n d"], rate: Float[Array, ""] | None = None, *, train: bool = False
+    ) -> Float[Array, "b n d"]:
+        """The mixed tokens; training with any dropping needs the ``dropout`` stream.
+
+        Args:
+            x: Tokens.
+            rate: Stands for `drop_path`, if there is one.
+            train: Whether dropout and drop path are on.
+        """
         norm = partial(nn.LayerNorm, epsilon=1e-6, dtype=self.dtype)
         mlp = partial(Mlp, dropout=self.dropout, dtype=self.dtype)
-        drop_path = DropPath(self.drop_path)
+        drop_path = partial(DropPath(self.drop_path), rate=rate, train=train)
 
         y = norm(name="norm1")(x)
         y = y.swapaxes(1, 2)  # b d n
         y = mlp(self.tokens_mlp_dim, name="mlp_tokens")(y, train=train)
         y = y.swapaxes(1, 2)  # b n d
-        x = x + drop_path(y, train=train)
+        x = x + drop_path(y)
 
         y = norm(name="norm2")(x)
         y = mlp(self.channels_mlp_dim, name="mlp_channels")(y, train=train)
-        return x + drop_path(y, train=train)
+        return x + drop_path(y)
 
 
 class MlpMixer(nn.Module):
@@ -60,6 +68,9 @@ class MlpMixer(nn.Module):
         dropout: Rate after the MLPs' activation.
         drop_path: Rate of drop path in the last block, rising linearly from 0 in the first.
         head_bias: What the head's bias starts at; for a sigmoid's cross-entropy, -log(classes).
+        scan_layers: Whether the blocks are compiled as one; their parameters are then ``blocks``
+            with a leading axis, instead of ``blocks_0``, ``blocks_1``, ...
+        remat: Whether blocks are computed again in the backward pass, which saves memory.
         dtype: Of the computation; parameters, and the head, are float32.
     """
 
@@ -73,16 +84,22 @@ class MlpMixer(nn.Module):
     dropout: float = 0.0
     drop_path: float = 0.0
     head_bias: float = 0.0
+    scan_layers: bool = False
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         """Makes the submodules."""
         self.patch_embed = PatchEmbed(self.patch_size, self.hidden_dim, dtype=self.dtype)
-        rates = [self.drop_path * i / max(self.num_layers - 1, 1) for i in range(self.num_layers)]
-        self.blocks = [
-            MixerBlock(self.tokens_mlp_dim, self.channels_mlp_dim, self.dropout, rate, self.dtype)
-            for rate in rates
-        ]
+        block = partial(
+            MixerBlock,
+            self.tokens_mlp_dim,
+            self.channels_mlp_dim,
+            self.dropout,
+            dtype=self.dtype,
+        )
+        self.rates = drop_path_rates(self.drop_path, self.num_layers)
+        self.blocks = block() if self.scan_layers else [block(drop_path=r) for r in self.rates]
         self.norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype)
         if self.num_classes:
             bias = nn.initializers.constant(self.head_bias)
@@ -101,9 +118,11 @@ class MlpMixer(nn.Module):
                 f" {images.shape[1]} x {images.shape[2]} px: create it with their image_size"
             )
         x = self.patch_embed(images)
-        for block in self.blocks:
-            x = block(x, train=train)
-        return self.norm(x)
+
+        def call(block: nn.Module, x: Array, rate: Array | None) -> Array:
+            return block(x, rate, train=train)
+
+        return self.norm(run_layers(self.blocks, call, x, self.rates, remat=self.remat and train))
 
     def feature_maps(
         self, images: Float[Array, "b h w c"], *, train: bool = False

@@ -11,7 +11,7 @@ distribution, as in tensor2tensor; the norms' epsilon is 1e-5, as in PyTorch.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from zoo.layers import EncoderBlock, Mlp, MultiHeadAttention, sincos_1d
+from zoo.layers import EncoderBlock, Mlp, MultiHeadAttention, run_layers, sincos_1d
 from zoo.types import Variant
 
 _EPSILON = 1e-5
@@ -102,8 +102,8 @@ class Transformer(nn.Module):
 
     One table embeds both and, transposed, gives the logits. The attention maps of every block are
     sown as ``encoder_blocks_I/attn``, ``decoder_blocks_I/attn`` and ``decoder_blocks_I/cross_attn``
-    when ``intermediates`` is mutable. Encoder-only: `encode`; decoder-only: `decode` without a
-    memory; initialise with the same method.
+    when ``intermediates`` is mutable, of scanned layers with a leading axis. Encoder-only:
+    `encode`; decoder-only: `decode` without a memory; initialise with the same method.
 
     Attributes:
         vocab_size: Different tokens.
@@ -122,6 +122,9 @@ class Transformer(nn.Module):
         logits_bias: Whether each token's logit has a bias (Marian).
         dropout: Rate after the positions, the MLP's activation and each branch.
         attention_dropout: Rate on the attention maps.
+        scan_layers: Whether the blocks of each side are compiled as one; their parameters are then
+            ``encoder_blocks`` and ``decoder_blocks`` with a leading axis.
+        remat: Whether blocks are computed again in the backward pass, which saves memory.
         dtype: Of the computation; parameters and logits are float32.
     """
 
@@ -139,6 +142,8 @@ class Transformer(nn.Module):
     logits_bias: bool = False
     dropout: float = 0.1
     attention_dropout: float = 0.0
+    scan_layers: bool = False
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -157,10 +162,13 @@ class Transformer(nn.Module):
             "pre_norm": self.pre_norm,
             "dtype": self.dtype,
         }
-        self.encoder_blocks = [
-            EncoderBlock(**block, norm_epsilon=_EPSILON) for _ in range(self.num_encoder_layers)
-        ]
-        self.decoder_blocks = [DecoderBlock(**block) for _ in range(self.num_decoder_layers)]
+        encoder_block = partial(EncoderBlock, **block, norm_epsilon=_EPSILON)
+        decoder_block = partial(DecoderBlock, **block)
+        if self.scan_layers:
+            self.encoder_blocks, self.decoder_blocks = encoder_block(), decoder_block()
+        else:
+            self.encoder_blocks = [encoder_block() for _ in range(self.num_encoder_layers)]
+            self.decoder_blocks = [decoder_block() for _ in range(self.num_decoder_layers)]
         if self.pre_norm or self.final_norm:
             self.encoder_norm = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype)
             self.decoder_norm = nn.LayerNorm(epsilon=_EPSILON, dtype=self.dtype)
@@ -196,8 +204,13 @@ class Transformer(nn.Module):
         """Encoded tokens of the source; valid ones, all if absent, do not depend on others."""
         mask = None if sources_valid is None else sources_valid[:, None, None]
         x = self.embed(sources, train=train)
-        for block in self.encoder_blocks:
-            x = block(x, mask=mask, train=train)
+
+        def call(block: nn.Module, x: Array, _: None, mask: Array | None) -> Array:
+            return block(x, mask=mask, train=train)
+
+        rates = [0.0] * self.num_encoder_layers
+        remat = self.remat and train
+        x = run_layers(self.encoder_blocks, call, x, rates, mask, remat=remat)
         return self.encoder_norm(x) if self.pre_norm or self.final_norm else x
 
     def decode(
@@ -226,8 +239,17 @@ class Transformer(nn.Module):
             mask = mask & targets_valid[:, None, None]
         memory_mask = None if memory_valid is None else memory_valid[:, None, None]
         x = self.embed(targets, 0 if position is None else position, train=train)
-        for block in self.decoder_blocks:
-            x = block(x, memory, mask=mask, memory_mask=memory_mask, position=position, train=train)
+        shared = memory, mask, memory_mask, position
+
+        def call(block: nn.Module, x: Array, _: None, *shared: Any) -> Array:
+            memory, mask, memory_mask, position = shared
+            return block(
+                x, memory, mask=mask, memory_mask=memory_mask, position=position, train=train
+            )
+
+        rates = [0.0] * self.num_decoder_layers
+        remat = self.remat and train
+        x = run_layers(self.decoder_blocks, call, x, rates, *shared, remat=remat)
         return self.logits(self.decoder_norm(x) if self.pre_norm or self.final_norm else x)
 
     def logits(self, x: Float[Array, "b t d"]) -> Float[Array, "b t v"]:

@@ -87,11 +87,23 @@ def _stacked(model: nn.Module) -> dict[str, list[str]]:
     return stacked_names(list(scanned), list(unrolled))
 
 
+def _inside(name: str) -> str:
+    """The name of a leaf where its model is an encoder."""
+    collection, _, rest = name.partition("/")
+    return f"{collection}/encoder/{rest}"
+
+
 def _unstack(leaves: Mapping[str, Any], stacked: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Leaves by the names that they have without scanned layers."""
+    """Leaves by the names that they have without scanned layers.
+
+    Raises:
+        InputError: If a leaf is of another number of layers.
+    """
     flat = dict(leaves)
     for name in stacked.keys() & leaves.keys():
         array = flat.pop(name)
+        if len(array) != len(stacked[name]):
+            raise InputError(f"{name} is of {len(array)} layers, not of {len(stacked[name])}")
         flat |= {part: array[i] for i, part in enumerate(stacked[name])}
     return flat
 
@@ -101,7 +113,10 @@ def _convert(
 ) -> tuple[dict[str, Any], LoadReport]:
     """By the names that the model has without scanned layers, as all sources but a run have."""
     if checkpoint.description and checkpoint.description.fields.get("scan_layers"):
-        tensors = _unstack(checkpoint, _stacked(model))
+        stacked = _stacked(model)
+        # The file may be of a larger model, of which this one is the encoder: see `own`.
+        stacked |= {_inside(name): [*map(_inside, parts)] for name, parts in stacked.items()}
+        tensors = _unstack(checkpoint, stacked)
         readers = {name: partial(np.asarray, array) for name, array in tensors.items()}
         checkpoint = dataclasses.replace(checkpoint, readers=readers)
     model = with_fields(model, scan_layers=False)

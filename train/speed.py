@@ -1,0 +1,349 @@
+"""python -m train.speed --models=NAME,... or --loader=RECIPE, --field.sub=value ...
+
+Measures registered models (patterns such as 'vit_*' are allowed) on one device, with drawn data:
+examples/s of inference and of whole training steps, the time to compile, the memory of the compiled
+program, the FLOPs that an example needs and their share of what the device reaches when it only
+multiplies matrices. Or a recipe's loader alone: examples/s that it delivers.
+
+  --batch_size=N  --image_size=N or H,W  --dtype=NAME  --repeats=N (5)  --json=FILE
+
+All other fields are those of python -m train: --model.remat=true, --accumulate=4, --data.threads=8.
+The defaults are the size a model is for; bfloat16, on a CPU float32; as many pixels in a batch as
+256 images of 224 x 224 have, on a CPU as 8. Inference includes the normalisation; a translator is
+given the target, as in training. The exit code is 0, or 2 for bad input.
+"""
+
+import dataclasses
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+from rich.table import Table
+
+import zoo
+from train.config import Config, ConfigError, override
+from train.flops import count_flops
+from train.optim import make_optimizer
+from train.recipes import RECIPES
+from train.step import make_init, make_step
+from train.synthetic import TOKENS, draw_batch, synthetic_config
+from train.tasks import Batch
+from train.workdir import build
+from zoo.data import train_batches
+from zoo.layers.stack import with_fields
+from zoo.registry import unknown
+from zoo.types import InputError
+
+_REPEAT_SECONDS = 0.25  # a repeat is as many calls as take so long, but no more than
+_REPEAT_CALLS = 100
+_CPU_PIXELS, _PIXELS = 8 * 224**2, 256 * 224**2  # of a batch, if its size is not given
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is measured, and how.
+
+    Attributes:
+        models: Names, or patterns of names.
+        loader: A recipe's name.
+        batch_size: Examples of a batch.
+        image_size: Side, or height and width, in pixels.
+        dtype: Of the models' computation.
+        repeats: Measurements, of which the median is taken.
+        json: File for every figure.
+    """
+
+    models: tuple[str, ...] = ()
+    loader: str | None = None
+    batch_size: int | None = None
+    image_size: int | tuple[int, int] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    repeats: int = 5
+    json: str | None = None
+
+    def __post_init__(self) -> None:
+        least = {
+            "batch_size": self.batch_size,
+            "image_size": self.size and min(self.size),
+            "repeats": self.repeats,
+        }
+        for name, value in least.items():
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} is {value}, but must be at least 1")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width."""
+        size = self.image_size
+        return (size, size) if isinstance(size, int) else size
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """What was measured of a model at work.
+
+    Attributes:
+        model: Its name.
+        work: ``inference`` or ``training``.
+        input: What an example is: pixels, or tokens of a source and as many of a target.
+        dtype: Of the computation.
+        batch_size: Examples of a call.
+        examples_per_second: Of the median of the repeats.
+        compile_seconds: From the function to the program, tracing included.
+        memory_bytes: Arguments, results and temporaries of the program; the first include the
+            parameters and, in training, the optimiser's state.
+        flops_per_example: Of the products that the model needs, see `train.flops`; what `remat`
+            computes again does not count.
+        share_of_peak: FLOPs a second, as a share of what one large matrix product reaches.
+    """
+
+    model: str
+    work: str
+    input: str
+    dtype: str
+    batch_size: int
+    examples_per_second: float
+    compile_seconds: float
+    memory_bytes: int
+    flops_per_example: float
+    share_of_peak: float
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    console = Console(markup=False, highlight=False)
+    console.width = max(console.width, 110)  # a terminal breaks long lines better than a table
+    if not arguments or arguments[0] in ("-h", "--help"):
+        console.print((__doc__ or "").strip())
+        return 0
+    try:
+        options, overrides = _parse(arguments)
+        measure = _measure_models if options.models else _measure_loader
+        figures = measure(options, overrides, console)
+        if options.json is not None:
+            _write(Path(options.json).expanduser(), figures)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> tuple[Options, list[str]]:
+    """The options, and the arguments that are a run's fields."""
+    names = {field.name for field in dataclasses.fields(Options)}
+    own = [text for text in arguments if text[2:].partition("=")[0] in names]
+    options = override(Options(), own)
+    if bool(options.models) == bool(options.loader):
+        raise ConfigError("give either --models=NAME,... or --loader=RECIPE")
+    if options.loader and (options.image_size or options.dtype):
+        raise ConfigError("--image_size and --dtype are of --models; a loader has --data.FIELD")
+    return options, [text for text in arguments if text not in own]
+
+
+def _measure_models(options: Options, overrides: list[str], console: Console) -> dict[str, Any]:
+    names: list[str] = []
+    for pattern in options.models:
+        if not (found := zoo.list_models(pattern)):
+            raise ConfigError(unknown("model", pattern, zoo.list_models()))
+        names += found
+    device = jax.devices()[0]
+    peaks: dict[str, float] = {}
+    rows: list[Speed] = []
+    try:
+        for name in names:
+            with console.status(name):
+                config = _config(name, options, overrides)
+                dtype = config.model.fields["dtype"]
+                if dtype not in peaks:
+                    peaks[dtype] = measured_peak(dtype, options.repeats)
+                rows += measure_model(config, options.repeats, peaks[dtype])
+    except jax.errors.JaxRuntimeError as error:  # most of all: out of memory
+        raise InputError(f"{name}: {str(error).splitlines()[0]}") from error
+    finally:
+        if rows:
+            console.print(_table(rows), soft_wrap=True)
+    for dtype, peak in peaks.items():
+        console.print(f"peak of {dtype} on {device.device_kind}: {peak / 1e12:.3g} TFLOP/s")
+    return {
+        "device": device.device_kind,
+        "jax": jax.__version__,
+        "peak_flops_per_second": peaks,
+        "models": [dataclasses.asdict(row) for row in rows],
+    }
+
+
+def _config(name: str, options: Options, overrides: list[str]) -> Config:
+    on_cpu = jax.default_backend() == "cpu"
+    pixels = _CPU_PIXELS if on_cpu else _PIXELS
+    config = synthetic_config(name, options.size, options.batch_size, pixels)
+    dtype = options.dtype or ("float32" if on_cpu else "bfloat16")
+    config = override(config, [f"--model.dtype={dtype}", *overrides])
+    if config.model.name != name:
+        raise ConfigError(f"--model.name={config.model.name}: give it to --models")
+    return config
+
+
+def measured_peak(dtype: str, repeats: int) -> float:
+    """FLOPs a second of the fastest of some large matrix products."""
+    multiply, peak = jax.jit(jnp.matmul), 0.0
+    for n in (1_024, 2_048, 4_096, 8_192):
+        x = jax.random.normal(jax.random.key(0), (n, n), dtype)
+        seconds = _median_seconds(lambda x=x: multiply(x, x), repeats)
+        peak = max(peak, 2 * n**3 / seconds)
+        if seconds > 0.02:  # long enough: larger ones are not faster
+            break
+    return peak
+
+
+def measure_model(config: Config, repeats: int, peak: float) -> list[Speed]:
+    """A row of inference and one of training.
+
+    Args:
+        config: Of `synthetic_config`.
+        repeats: Measurements, of which the median is taken.
+        peak: FLOPs a second of which the share is given.
+
+    Raises:
+        ConfigError: If the model refuses its fields, or the size of the images.
+    """
+    batch = draw_batch(config, zoo.create(config.model.name, **config.model.fields))
+    model, shapes = build(config, batch)
+    # Counted: without kernels of libraries, and what is computed twice or left out.
+    plain = with_fields(model, dtype=jnp.float32, remat=False)
+    at_once = dataclasses.replace(config, accumulate=1)
+    optimizer = make_optimizer(config.optim, config.steps, shapes["params"])
+    on_device = jax.device_put(batch)
+    state = jax.jit(make_init(config, model, optimizer))(on_device)
+
+    def infer() -> Any:
+        return programs["inference"](state, on_device)
+
+    def train() -> Any:
+        nonlocal state
+        state, means = programs["training"](state, on_device)
+        return means
+
+    rows: list[Speed] = []
+    programs: dict[str, Any] = {}
+    for work, make, call, donated in (
+        ("inference", _make_inference, infer, ()),
+        ("training", make_step, train, (0,)),
+    ):
+        flops = count_flops(make(at_once, plain, optimizer), state, batch)
+        begin = time.perf_counter()
+        jitted = jax.jit(make(config, model, optimizer), donate_argnums=donated)
+        programs[work] = jitted.lower(state, on_device).compile()
+        compile_seconds = time.perf_counter() - begin
+        seconds = _median_seconds(call, repeats)
+        rows.append(
+            Speed(
+                model=config.model.name,
+                work=work,
+                input=_describe_input(batch),
+                dtype=config.model.fields["dtype"],
+                batch_size=config.batch_size,
+                examples_per_second=config.batch_size / seconds,
+                compile_seconds=compile_seconds,
+                memory_bytes=_memory(programs[work]),
+                flops_per_example=flops / config.batch_size,
+                share_of_peak=flops / seconds / peak,
+            )
+        )
+    return rows
+
+
+def _make_inference(config: Config, model: Any, optimizer: Any) -> Callable[[Any, Batch], Any]:
+    """A function of a run's state and a batch, as `make_step` gives one: the model's output."""
+
+    def infer(state: Any, batch: Batch) -> Any:
+        batch = config.task.prepare(config.data, model, jax.random.key(0), batch)
+        names = ("images", "image_valid") if "images" in batch else ("sources", "inputs")
+        inputs = [batch[name] for name in names if name in batch]
+        return model.apply(state.evaluated(), *inputs, rngs={"mask": jax.random.key(0)})
+
+    return infer
+
+
+def _memory(compiled: Any) -> int:
+    found = compiled.memory_analysis()
+    sizes = (getattr(found, f"{part}_size_in_bytes") for part in ("argument", "output", "temp"))
+    return sum(sizes) - found.alias_size_in_bytes
+
+
+def _median_seconds(call: Callable[[], Any], repeats: int) -> float:
+    """The median of the seconds that a call takes when many follow each other."""
+
+    def seconds(count: int) -> float:
+        begin = time.perf_counter()
+        for _ in range(count):
+            result = call()
+        jax.block_until_ready(result)
+        return (time.perf_counter() - begin) / count
+
+    seconds(1)  # the first one is slower
+    count = min(max(math.ceil(_REPEAT_SECONDS / seconds(1)), 1), _REPEAT_CALLS)
+    return statistics.median(seconds(count) for _ in range(repeats))
+
+
+def _describe_input(batch: dict[str, Any]) -> str:
+    if "image" not in batch:
+        return f"{TOKENS} tokens"
+    return "{} x {}".format(*batch["image"].shape[1:3])
+
+
+def _measure_loader(options: Options, overrides: list[str], console: Console) -> dict[str, Any]:
+    if options.loader not in RECIPES:
+        raise ConfigError(unknown("recipe", str(options.loader), RECIPES))
+    config = override(RECIPES[options.loader](), overrides)
+    batch_size = options.batch_size or config.batch_size
+    dataset = config.task.open(config.data, "train")
+    with closing(train_batches(dataset, batch_size, seed=config.seed)) as batches:
+        next(batches)
+        seconds = _median_seconds(lambda: next(batches)["valid"], options.repeats)
+    speed = batch_size / seconds
+    console.print(
+        f"{options.loader}: {speed:,.1f} examples/s in batches of {batch_size}, read by"
+        f" {dataset.threads} threads in {dataset.workers or 'no'} worker processes",
+        soft_wrap=True,
+    )
+    figures = {"loader": options.loader, "batch_size": batch_size, "examples_per_second": speed}
+    return {**figures, "threads": dataset.threads, "workers": dataset.workers}
+
+
+def _table(rows: list[Speed]) -> Table:
+    table = Table(box=None)
+    left, right = ("model", "work"), ("batch", "examples/s", "GFLOP", "of peak")
+    for column in (*left, *right, "compile", "memory"):
+        table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.model,
+            row.work,
+            f"{row.batch_size} x {row.input}",
+            f"{row.examples_per_second:,.4g}",
+            f"{row.flops_per_example / 1e9:.4g}",
+            f"{row.share_of_peak:.1%}",
+            f"{row.compile_seconds:.1f} s",
+            f"{row.memory_bytes / 2**20:,.0f} MiB",
+        )
+    return table
+
+
+def _write(path: Path, figures: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"--json={path}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
