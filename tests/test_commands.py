@@ -70,7 +70,7 @@ SMALL = {
     "mae_finetune_digits": VIT,
     "mae_linear_digits": VIT,
     "marian_finetune": f"{SIZES} {SHORT} --data.buckets=32,64 --data.bundle_tokens=64",
-    "transformer_number_words": f"{TEXTS} --data.eval_split=test[:8]",
+    "transformer_number_words": TEXTS,
     "transformer_pairs": TEXTS,
     "unet_folder": (
         f"--model.name=unet --model.padding=same --model.depth=1 --model.base_dim=4 {PIXELS}"
