@@ -140,7 +140,7 @@ def _draw_scenes(
     there = np.broadcast_to(np.arange(m) < count, (b, m))
     batch = {
         "image": _draw_images(rng, b, size),
-        "size": np.tile(np.int32(size), (b, 1)),
+        "size": np.tile(np.array(size, np.int32), (b, 1)),
         "boxes": np.where(there[..., None], corners.reshape(b, m, 4), 0).astype(np.float32),
         "labels": rng.integers(num_classes, size=(b, m)).astype(np.int32),
         "box_valid": there.copy(),

@@ -48,12 +48,13 @@ def run_layers(
         return x, x if every else None
 
     rates = jnp.asarray(drop_path, jnp.float32) if any(drop_path) else None
+    in_axes: Any = (0, *[nn.broadcast] * len(shared))
     scan = nn.scan(
         body,
         # What is kept of decoded tokens still has the examples first.
         variable_axes={"params": 0, "intermediates": 0, "cache": 1, "memory": 1},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(0, *[nn.broadcast] * len(shared)),
+        in_axes=in_axes,
         length=len(drop_path),
     )
     last, outputs = scan(layers, x, rates, *shared)
