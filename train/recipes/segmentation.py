@@ -17,7 +17,7 @@ def unet_digit_scenes() -> Config:
     return Config(
         recipe="unet_digit_scenes",
         model=ModelConfig("unet_nano"),
-        data=SegmentationData(source="digit_scenes", threads=2),
+        data=SegmentationData(source="digit_scenes", train_split="train[:500000]", threads=2),
         task=Segmentation(),
         optim=OptimConfig(
             name="muon",
