@@ -4,8 +4,10 @@ from zoo.loading import load, load_with_report, save
 from zoo.predict import predict
 from zoo.registry import create, list_models, preprocessing
 from zoo.translator import translate
+from zoo.weights.run import class_names
 
 __all__ = [
+    "class_names",
     "create",
     "list_models",
     "load",

@@ -1,7 +1,7 @@
 """Outputs of models to predictions, by task: once, for training, evaluation and users."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from zoo.loading import describe
 from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
 from zoo.ops.boxes import cxcywh_to_xyxy
-from zoo.ops.palette import overlay
+from zoo.ops.palette import draw_objects, overlay
 from zoo.ops.patches import patchify, unpatchify
 from zoo.ops.tiles import Tiling, cut_tiles, join_tiles
 from zoo.registry import preprocessing as preprocessing_of
@@ -204,11 +204,14 @@ class DetectionPrediction(struct.PyTreeNode):
         scores: Probabilities of the likeliest class; most queries of DETR have found nothing, and
             have low ones.
         labels: Numbers of the likeliest class.
+        overlay: The image with the boxes of a score of at least 0.5 on it, their classes and
+            scores; small images enlarged.
     """
 
     boxes: Float[np.ndarray, "q 4"]
     scores: Float[np.ndarray, " q"]
     labels: Int[np.ndarray, " q"]
+    overlay: UInt8[np.ndarray, "rows columns 3"]
 
 
 class SegmentationPrediction(struct.PyTreeNode):
@@ -231,6 +234,7 @@ def predict(
     image: str | Path | Image.Image | HostImage,
     *,
     preprocessing: Preprocessing | None = None,
+    class_names: Sequence[str] = (),
 ) -> ClassPredictions | DetectionPrediction | SegmentationPrediction:
     """What a model says of one image.
 
@@ -242,6 +246,8 @@ def predict(
         image: A file, a PIL image, or an array of bytes.
         preprocessing: How the model wants its images; that of the registered model that is nearest
             to it, if absent. `zoo.preprocessing(DIR)` is that of a training run.
+        class_names: What a detector's picture calls the classes; `zoo.class_names(DIR)` are those
+            of a training run. Numbers, if absent.
 
     Raises:
         InputError: If the image cannot be read, or `predict` does not know the kind of model.
@@ -250,6 +256,8 @@ def predict(
     if family not in _PREDICT:
         raise InputError(f"predict knows no {family}; it knows {', '.join(sorted(_PREDICT))}")
     how = preprocessing or preprocessing_of(describe(model)[0])
+    if family == "Detr":
+        return _detect(model, variables, _pixels(image), how, class_names)
     return _PREDICT[family](model, variables, _pixels(image), how)
 
 
@@ -283,7 +291,11 @@ def _classify(
 
 
 def _detect(
-    model: Any, variables: Mapping[str, Any], image: HostImage, how: Preprocessing
+    model: Any,
+    variables: Mapping[str, Any],
+    image: HostImage,
+    how: Preprocessing,
+    class_names: Sequence[str] = (),
 ) -> DetectionPrediction:
     size = fit_size(image.shape[:2], min(how.size), max(how.size))
     canvas = [-(-side // 32) * 32 for side in size]  # so that fewer sizes are compiled
@@ -292,7 +304,14 @@ def _detect(
     sizes = np.array([size, image.shape[:2]], np.int32)[:, None]
     found = jax.device_get(_find(model, variables, padded, *sizes, how))
     order = np.argsort(-found.scores[0], kind="stable")
-    return DetectionPrediction(*(x[0][order] for x in (found.boxes, found.scores, found.labels)))
+    boxes, scores, labels = (x[0][order] for x in (found.boxes, found.scores, found.labels))
+    shown = scores >= 0.5
+    texts = [
+        f"{class_names[label] if label < len(class_names) else label} {score:.2f}"
+        for label, score in zip(labels[shown], scores[shown], strict=True)
+    ]
+    drawn = draw_objects(image, boxes[shown], labels[shown], texts)
+    return DetectionPrediction(boxes, scores, labels, drawn)
 
 
 @partial(jax.jit, static_argnums=(0, 5))

@@ -1,3 +1,5 @@
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ import zoo
 from zoo.data.transforms import normalize, resize_and_crop
 from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
-from zoo.ops.palette import overlay
+from zoo.ops.palette import draw_objects, overlay, palette
 from zoo.ops.patches import patchify
 from zoo.ops.tiles import Tiling
 from zoo.predict import (
@@ -196,3 +198,36 @@ def test_detections_of_one_image_are_those_of_the_batch():
     np.testing.assert_allclose(found.scores, batch.scores[0][order], rtol=1e-5)
     np.testing.assert_allclose(found.boxes, batch.boxes[0][order], rtol=1e-4, atol=1e-3)
     np.testing.assert_array_equal(found.labels, batch.labels[0][order])
+
+
+def test_the_picture_of_detections_has_their_boxes_names_and_scores(monkeypatch):
+    image = np.zeros((48, 64, 3), np.uint8)
+    model = zoo.create("detr_nano", num_classes=3, num_queries=4)
+    variables = model.init(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
+    head = variables["params"]["head"]
+    head["kernel"], head["bias"] = head["kernel"] * 0, jnp.array([0.0, 0.0, 9.0, 0.0])
+    asked = []
+    monkeypatch.setattr(
+        sys.modules["zoo.predict"],  # zoo.predict is the function
+        "draw_objects",
+        lambda *shown: asked.append(shown) or draw_objects(*shown),
+    )
+    found = zoo.predict(model, variables, image, class_names=("cat", "dog", "bird"))
+    assert asked[0][3] == ["bird 1.00"] * 4
+    assert found.overlay.shape == (48 * 7, 64 * 7, 3)
+    colour = palette(4)[3]
+    left, top, *_ = np.rint(found.boxes[0] * 7).astype(int).clip(0)
+    assert (found.overlay == colour).all(-1).any()
+    assert (found.overlay[top : top + 2, left : left + 2] == colour).all(-1).any()
+    zoo.predict(model, variables, image)
+    assert asked[1][3] == ["2 1.00"] * 4
+
+
+def test_objects_are_drawn_at_the_size_of_a_large_image():
+    image = np.full((400, 500, 3), 7, np.uint8)
+    drawn = draw_objects(image, np.array([[100.0, 200.0, 300.0, 350.0]]), np.array([0]), ["a"])
+    assert drawn.shape == image.shape and (image == 7).all()
+    colour = palette(2)[1]
+    for row, column in ((210, 100), (349, 200), (300, 299)):
+        assert (drawn[row, column] == colour).all()
+    assert (drawn[220:340, 110:290] == 7).all() and (drawn[:150] == 7).all()

@@ -52,12 +52,17 @@ def detr_digit_scenes() -> Config:
         data=DetectionData(train_split="train[:500000]", threads=2),
         task=Detection(),
         optim=OptimConfig(
-            learning_rate=1e-3, warmup_steps=200, weight_decay=1e-4, b2=0.99, clip_norm=0.1
+            name="muon",
+            learning_rate=5e-3,
+            warmup_steps=200,
+            weight_decay=0.02,
+            b2=0.99,
+            clip_norm=0.1,
         ),
-        steps=32_000,
-        batch_size=16,
+        steps=10_000,
+        batch_size=32,
         log_every=100,
-        eval_every=4_000,
+        eval_every=2_500,
         checkpoint_every=1_000,
         ema=0.999,
     )
@@ -69,7 +74,7 @@ def detr_digit_scenes_short() -> Config:
     python -m train detr_digit_scenes_short --workdir=DIR
     """
     return dataclasses.replace(
-        detr_digit_scenes(), recipe="detr_digit_scenes_short", steps=8_000, eval_every=2_000
+        detr_digit_scenes(), recipe="detr_digit_scenes_short", steps=1_800, eval_every=1_800
     )
 
 

@@ -1,7 +1,12 @@
-"""Colours for label maps."""
+"""Colours for label maps and boxes."""
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
+
+_LEAST_SIDE = 320  # of a picture with text on it, in pixels
 
 
 def palette(count: int) -> UInt8[np.ndarray, "n 3"]:
@@ -30,3 +35,37 @@ def overlay(
     colours = palette(int(labels.max(initial=0)) + 1)[labels]
     blended = np.rint((1 - opacity) * image + opacity * colours).astype(np.uint8)
     return np.where(labels[..., None] > 0, blended, image)
+
+
+def draw_objects(
+    image: UInt8[np.ndarray, "h w 3"],
+    boxes: Float[np.ndarray, "n 4"],
+    labels: Integer[np.ndarray, " n"],
+    texts: Sequence[str],
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """The image with boxes in the colours of their labels, a text above each.
+
+    A small image is enlarged by a whole number, so that the texts can be read.
+
+    Args:
+        image: The picture.
+        boxes: ``xyxy`` in its pixels; the first is drawn on top.
+        labels: Numbers of classes.
+        texts: One a box.
+    """
+    factor = -(-_LEAST_SIDE // max(min(image.shape[:2]), 1))
+    picture = np.ascontiguousarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
+    colours = palette(int(labels.max(initial=0)) + 2)[1:]  # no box is black
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, max(min(picture.shape[:2]) / 1000, 0.45)
+    thickness = max(round(2 * size), 1)
+    for box, label, text in reversed(list(zip(boxes, labels, texts, strict=True))):
+        colour = tuple(int(value) for value in colours[label])
+        left, top, right, bottom = (round(float(side) * factor) for side in box)
+        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, thickness)
+        (width, height), below = cv2.getTextSize(text, font, size, thickness)
+        x = min(max(left, 0), max(picture.shape[1] - width, 0))
+        y = max(top, height + below)
+        cv2.rectangle(picture, (x, y - height - below), (x + width, y), colour, cv2.FILLED)
+        ink = (0, 0, 0) if sum(colour) > 382 else (255, 255, 255)
+        cv2.putText(picture, text, (x, y - below), font, size, ink, thickness, cv2.LINE_AA)
+    return picture

@@ -100,6 +100,22 @@ def run_preprocessing(path: str | Path) -> Preprocessing:
         raise InputError(f"{config}: no size, mean and std of images: {error}") from error
 
 
+def class_names(path: str | Path) -> tuple[str, ...]:
+    """The name of each class that a training run's model knows, by label.
+
+    Args:
+        path: The run's directory.
+
+    Raises:
+        InputError: If the path is not a run, or its data have no classes.
+    """
+    config = Path(path).expanduser() / "config.json"
+    try:
+        return tuple(json.loads(config.read_text())["class_names"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{config}: no names of classes: {error}") from error
+
+
 def average_run(directory: Path, count: int) -> tuple[dict, list[int]]:
     """The mean of the variables of a run's last checkpoints (arXiv 1706.03762, section 6.1).
 

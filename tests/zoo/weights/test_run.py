@@ -6,7 +6,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from zoo.weights.run import fields_from_json, fields_to_json, read_run
+from zoo.weights.run import class_names, fields_from_json, fields_to_json, read_run
 
 
 def params_of(step):
@@ -86,3 +86,10 @@ def test_fields_survive_json():
     }
     stored = json.loads(json.dumps(fields_to_json(fields)))
     assert fields_from_json(stored) == fields
+
+
+def test_the_names_of_a_runs_classes(tmp_path):
+    with pytest.raises(ValueError, match=r"config.json: no names of classes"):
+        class_names(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"class_names": ["cat", "dog"]}))
+    assert class_names(str(tmp_path)) == ("cat", "dog")
