@@ -92,12 +92,22 @@ def run_preprocessing(path: str | Path) -> Preprocessing:
         config = path.parents[1] / "config.json"
     try:
         data = json.loads(config.read_text())["data"]
-        size, mean, std = (tuple(data[name]) for name in ("image_size", "mean", "std"))
+        size, mean, std = _size(data), tuple(data["mean"]), tuple(data["std"])
         # Segmentation keeps an image's own size.
         interpolation = data.get("interpolation", "bilinear")
         return Preprocessing(size, mean, std, interpolation, data.get("crop_fraction", 1.0))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{config}: no size, mean and std of images: {error}") from error
+
+
+def _size(data: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width; of a detection run's images the shorter and the longer side."""
+    if "image_size" in data:
+        return tuple(data["image_size"])
+    if data["short_sides"]:
+        return max(data["short_sides"]), data["long_side"]
+    (size,) = data["buckets"]  # images keep their own size, which one bucket is the measure of
+    return min(size), max(size)
 
 
 def class_names(path: str | Path) -> tuple[str, ...]:

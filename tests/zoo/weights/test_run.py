@@ -6,7 +6,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from zoo.weights.run import class_names, fields_from_json, fields_to_json, read_run
+from zoo.weights.run import (
+    class_names,
+    fields_from_json,
+    fields_to_json,
+    read_run,
+    run_preprocessing,
+)
 
 
 def params_of(step):
@@ -93,3 +99,25 @@ def test_the_names_of_a_runs_classes(tmp_path):
         class_names(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"class_names": ["cat", "dog"]}))
     assert class_names(str(tmp_path)) == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        ({"image_size": [64, 48]}, (64, 48)),
+        ({"short_sides": [480, 800], "long_side": 1333, "buckets": [[800, 1344]]}, (800, 1333)),
+        ({"short_sides": [], "long_side": 1333, "buckets": [[48, 40]]}, (40, 48)),
+    ],
+)
+def test_the_size_of_a_runs_images(run, data, size):
+    config = {"data": {**data, "mean": [0.5] * 3, "std": [0.25] * 3}}
+    (run / "config.json").write_text(json.dumps(config))
+    how = run_preprocessing(run)
+    assert (how.size, how.mean, how.std) == (size, (0.5,) * 3, (0.25,) * 3)
+
+
+def test_images_of_no_one_size(run):
+    data = {"short_sides": [], "buckets": [[40, 40], [40, 80]], "mean": [0] * 3, "std": [1] * 3}
+    (run / "config.json").write_text(json.dumps({"data": data}))
+    with pytest.raises(ValueError, match=r"config.json: no size, mean and std of images"):
+        run_preprocessing(run)
