@@ -24,7 +24,7 @@ import numpy as np
 import sacrebleu
 from flax import linen as nn
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from eval.arguments import add_run_arguments
 from eval.pictures import draw_cross_attention
@@ -153,7 +153,8 @@ def print_table(
     rows = zip(result.sources, result.references, result.hypotheses, strict=True)
     wrong = [row for row in rows if row[1] != row[2]][:most]
     if wrong:
-        table = Table("source", "right", "translated", title="the first that differ")
+        columns = [Column(name, overflow="fold") for name in ("source", "right", "translated")]
+        table = Table(*columns, title="the first that differ")
         for row in wrong:
             table.add_row(*row)
         console.print(table)
@@ -168,7 +169,7 @@ def draw_attention(run: Run, examples: Dataset, path: Path) -> None:
     """Draws where the decoder's last block looked in the sources of the first bundle's pairs."""
     source = cast(BundleSource, examples.source)
     example = examples.transform(source[0], np.random.default_rng(0))
-    rows = unbundle({name: jnp.asarray(x)[None] for name, x in example.items()})
+    rows = jax.device_get(unbundle({name: jnp.asarray(x)[None] for name, x in example.items()}))
     apply = jax.jit(partial(run.model.apply, mutable=["intermediates"]))
     _, sown = apply(run.variables, rows["sources"], rows["inputs"], rows["sources_valid"])
     blocks, last = sown["intermediates"], cast(Any, run.model).num_decoder_layers - 1
