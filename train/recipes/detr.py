@@ -49,8 +49,8 @@ def detr_digit_scenes() -> Config:
     AP 0.703 and AP50 0.908 of the last checkpoint on the 500 held-out scenes, after 50 minutes on
     two CPU cores that had other work too (68 minutes of CPU time); AP 0.644 and AP50 0.857 after
     25 minutes, at step 5,000. With GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment, as
-    make demo has it, which takes a third off a step. With adamw, at 1e-3, it takes four times as many
-    steps until classes are told apart.
+    make demo has it, which takes a third off a step. With adamw, at 1e-3, classes are told apart
+    after four times as many steps.
     """
     return Config(
         recipe="detr_digit_scenes",
