@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+import train.speed
 import zoo
 from tests.pages import (
     INDENTED,
@@ -156,6 +157,17 @@ def check_training(arguments: list[str]) -> None:
     override(RECIPES[arguments[0]](), fields)
 
 
+def check_speed(arguments: list[str]) -> None:
+    """The models, or the recipe, are there, and take the fields; test_speed.py measures."""
+    options, fields = train.speed._parse(arguments)
+    for pattern in options.models:
+        assert zoo.list_models(pattern)
+        for name in zoo.list_models(pattern):
+            train.speed._config(name, options, fields)
+    if options.loader:
+        override(RECIPES[options.loader](), fields)
+
+
 def small(arguments: list[str]) -> list[str]:
     """The arguments with what makes them small."""
     fits = [key for key in SMALL if set(key.split()) <= set(arguments)]
@@ -178,6 +190,9 @@ def run(words: list[str], folder: Path) -> None:
             check_training(shlex.split(training))
         return
     module, arguments = module_of(words)
+    if module == "train.speed":
+        check_speed(arguments)
+        return
     if module in ("train", "train.doctor"):
         check_training(arguments)
         if any(name in " ".join(arguments) for name in NOT_HERE):
