@@ -77,7 +77,10 @@ def detr_digit_scenes() -> Config:
 def detr_digit_scenes_short() -> Config:
     """The small DETR on digit scenes, for as long as a demonstration may take.
 
-    python -m train detr_digit_scenes_short --workdir=DIR
+        python -m train detr_digit_scenes_short --workdir=DIR
+
+    Not run to its end: the long recipe is at AP50 0.761 after 2,500 steps, 12 minutes on two CPU
+    cores that had other work too.
     """
     return dataclasses.replace(
         detr_digit_scenes(), recipe="detr_digit_scenes_short", steps=1_800, eval_every=1_800
