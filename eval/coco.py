@@ -185,6 +185,17 @@ class CocoEvaluator(Collected):
             "keypoints": KeypointSimilarity(sigmas),
         }[iou_type]
 
+    def by_masks(self) -> Self:
+        """The same objects and detections compared by their masks, which all of them must have."""
+        other = type(self)(self.categories, "segm")
+        other.merge(self)
+        other._detections = [
+            dataclasses.replace(part, areas=part.masks.areas().astype(float))
+            for part in other._detections
+            if part.masks is not None
+        ]
+        return other
+
     def gathered(self) -> tuple[Objects, Detections]:
         """As `Collected.gathered`, of the known categories only."""
         known = np.fromiter(self.categories, np.int64)

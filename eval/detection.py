@@ -61,8 +61,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--workdir and files exclude each other")
     if not arguments.workdir and not (arguments.annotations and arguments.predictions):
         parser.error("--annotations and --predictions are needed, or --workdir")
-    if arguments.workdir and (arguments.style != "coco" or arguments.iou_type != "bbox"):
-        parser.error("--workdir needs --style=coco and --iou_type=bbox")
+    if arguments.workdir and (arguments.style != "coco" or arguments.iou_type == "keypoints"):
+        parser.error("--workdir needs --style=coco and --iou_type=bbox or segm")
     if arguments.style != "coco" and arguments.plots:
         parser.error("--plots needs --style=coco")
     if arguments.style == "voc" and arguments.iou_type != "bbox":

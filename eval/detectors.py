@@ -31,6 +31,9 @@ from zoo.data import (
 )
 from zoo.data.decode import decode_image
 from zoo.data.detection_sources import DetectionSource
+from zoo.ops.instance_masks import full_size_masks
+from zoo.ops.palette import paint_objects
+from zoo.ops.rle import Masks, from_arrays, to_strings
 from zoo.predict import predict_detections
 from zoo.types import InputError
 
@@ -60,6 +63,7 @@ def ground_truth(examples: Dataset, index: int) -> Objects:
         found.areas,
         found.crowd,
         found.crowd | found.difficult,
+        found.masks,
     )
 
 
@@ -118,6 +122,10 @@ def gather(
                 found.scores[valid],
                 np.ones(found.labels[valid].shape, bool),
             )
+            if found.masks is not None:
+                rows = np.flatnonzero(valid).tolist()
+                masks = [from_arrays(_masks(found.masks[row], host, row)) for row in rows]
+                detections = dataclasses.replace(detections, masks=Masks.concatenate(masks))
             truth = concatenate([ground_truth(examples, i) for i in images.tolist()])
             gathered.update(images, truth, detections)
     gathered, *others = devices.gather(gathered)
@@ -137,12 +145,14 @@ class RunDetections:
         data: The run's data.
         examples: The images.
         step: Step of the checkpoint.
+        by_masks: Whether the evaluator compares masks.
     """
 
     evaluator: CocoEvaluator
     data: DetectionData
     examples: Dataset
     step: int
+    by_masks: bool = False
 
     def image(self, index: int) -> np.ndarray | None:
         """An image as its boxes are, BGR, for OpenCV; None if it cannot be read."""
@@ -154,23 +164,33 @@ class RunDetections:
     def write_results(self, path: Path) -> None:
         """Writes the detections as COCO's results json, with the data's own ids.
 
-        Classes that the data does not have are left out.
+        Classes that the data does not have are left out. Each has its mask or its box, whichever
+        the evaluator compares.
         """
         _, detections = self.evaluator.gathered()
         source = _source(self.examples)
         found = np.unique(detections.images).tolist()
         image_ids = {index: source.annotations(index).image_id for index in found}
+        if self.by_masks and detections.masks is not None:
+            masks = detections.masks
+            shapes = [
+                {"segmentation": {"size": size, "counts": counts}}
+                for size, counts in zip(masks.sizes.tolist(), to_strings(masks), strict=True)
+            ]
+        else:
+            boxes = detections.boxes_xywh.tolist()
+            shapes = [{"bbox": [round(value, 2) for value in box]} for box in boxes]
         entries = [
             {
                 "image_id": image_ids[image],
                 "category_id": source.category_ids[label],
-                "bbox": [round(value, 2) for value in box],
+                **shape,
                 "score": score,
             }
-            for image, label, box, score in zip(
+            for image, label, shape, score in zip(
                 detections.images.tolist(),
                 detections.categories.tolist(),
-                detections.boxes_xywh.tolist(),
+                shapes,
                 detections.scores.tolist(),
                 strict=True,
             )
@@ -186,13 +206,24 @@ def evaluate_run(arguments: argparse.Namespace) -> RunDetections:
         InputError: If the run, its data, or what the arguments change of them is not usable.
     """
     run = open_run(arguments, DetectionData)
+    if arguments.iou_type == "segm" and not run.data.masks:
+        raise InputError(f"--iou_type=segm: {arguments.workdir} is a run without masks")
     examples = open_detection(run.data, "eval", class_names=run.class_names)
     evaluate = evaluator(run.model, run.data, examples, run.batch_size, run.put)
     gathered = evaluate(run.variables)
+    if by_masks := arguments.iou_type == "segm":
+        gathered = gathered.by_masks()
     path = arguments.workdir / "detections.png"
     picture(run.model, run.data, examples, run.put)(run.variables, path)
     print(f"detections: {path}")
-    return RunDetections(gathered, run.data, examples, run.step)
+    return RunDetections(gathered, run.data, examples, run.step, by_masks)
+
+
+def _masks(logits: np.ndarray, batch: Mapping[str, Any], row: int) -> np.ndarray:
+    """Masks [n h w] of one image of a batch, in the pixels of the original image."""
+    canvas = batch["image"].shape[1:3]
+    size, original = (tuple(batch[name][row].tolist()) for name in ("size", "original_size"))
+    return full_size_masks(logits, canvas, size, original)
 
 
 def _source(examples: Dataset) -> DetectionSource:
@@ -239,6 +270,9 @@ def picture(
             ]
             truth = _source(examples).annotations(int(index)).boxes
             image = _image(examples, data, int(index))
+            if found.masks is not None:
+                masks = _masks(found.masks[0][shown], batch, 0)
+                image = paint_objects(image, masks, found.labels[0][shown])
             panels.append((image, truth, found.boxes[0][shown], texts))
         draw_boxes(panels, path)
 

@@ -21,6 +21,7 @@ from zoo.loading import describe
 from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
 from zoo.ops.boxes import cxcywh_to_xyxy
+from zoo.ops.instance_masks import full_size_masks
 from zoo.ops.palette import draw_objects, overlay
 from zoo.ops.patches import patchify, unpatchify
 from zoo.ops.tiles import Tiling, cut_tiles, join_tiles
@@ -63,11 +64,13 @@ class Detections(struct.PyTreeNode):
         boxes: ``xyxy`` in pixels; they may reach beyond the image.
         scores: Probabilities of the likeliest class.
         labels: The likeliest class.
+        masks: Logits over the padded input, at a coarser stride; None if the model has no masks.
     """
 
     boxes: Float[Array, "b q 4"]
     scores: Float[Array, "b q"]
     labels: Int[Array, "b q"]
+    masks: Float[Array, "b q rows columns"] | None = None
 
 
 def predict_detections(output: DetrOutput, sizes: Int[Array, "b 2"]) -> Detections:
@@ -83,6 +86,7 @@ def predict_detections(output: DetrOutput, sizes: Int[Array, "b 2"]) -> Detectio
         boxes=cxcywh_to_xyxy(output.boxes_cxcywh.astype(jnp.float32)) * scale,
         scores=probabilities.max(axis=-1),
         labels=probabilities.argmax(axis=-1),
+        masks=output.masks,
     )
 
 
@@ -210,13 +214,15 @@ class DetectionPrediction(struct.PyTreeNode):
             have low ones.
         labels: Numbers of the likeliest class.
         overlay: The image with the boxes of a score of at least 0.5 on it, their classes and
-            scores; small images enlarged.
+            scores, and their masks; small images enlarged.
+        masks: The pixels of each object; None if the model has no masks.
     """
 
     boxes: Float[np.ndarray, "q 4"]
     scores: Float[np.ndarray, " q"]
     labels: Int[np.ndarray, " q"]
     overlay: UInt8[np.ndarray, "rows columns 3"]
+    masks: Bool[np.ndarray, "q h w"] | None = None
 
 
 class SegmentationPrediction(struct.PyTreeNode):
@@ -317,13 +323,18 @@ def _detect(
     found = jax.device_get(_find(model, variables, padded, *sizes, how))
     order = np.argsort(-found.scores[0], kind="stable")
     boxes, scores, labels = (x[0][order] for x in (found.boxes, found.scores, found.labels))
+    masks = None
+    if found.masks is not None:
+        (rows, columns), (height, width) = canvas, image.shape[:2]
+        masks = full_size_masks(found.masks[0][order], (rows, columns), size, (height, width))
     shown = scores >= 0.5
     texts = [
         f"{class_names[label] if label < len(class_names) else label} {score:.2f}"
         for label, score in zip(labels[shown], scores[shown], strict=True)
     ]
-    drawn = draw_objects(image, boxes[shown], labels[shown], texts)
-    return DetectionPrediction(boxes, scores, labels, drawn)
+    ink = None if masks is None else masks[shown]
+    drawn = draw_objects(image, boxes[shown], labels[shown], texts, ink)
+    return DetectionPrediction(boxes, scores, labels, drawn, masks)
 
 
 @partial(jax.jit, static_argnums=(0, 5))

@@ -9,14 +9,17 @@ from rich.console import Console
 
 import eval.detection
 import zoo
+from eval.detectors import gather
 from train import doctor as doctor_command
 from train.checks.detection import box_problems
 from train.config import override
 from train.log import read_metrics
 from train.loop import _Run, train
 from train.recipes import RECIPES
+from zoo.data import DetectionData, open_detection
 from zoo.data.annotations import Annotations
 from zoo.data.digit_scenes import draw_scene
+from zoo.predict import Detections
 
 TINY = (
     "--model.hidden_dim=16",
@@ -203,7 +206,7 @@ def test_mixed_sizes_compile_a_program_a_bucket(coco, tmp_path, monkeypatch):
     assert runs[0].step._cache_size() == 2
 
 
-def test_masks_are_trained_on_too(tmp_path):
+def test_masks_are_trained_on_and_scored(tmp_path):
     backbone = '{"num_blocks": [1, 1, 1, 1], "stage_dims": [8, 8, 8, 8], "stem_dim": 8}'
     sizes = ("--model.hidden_dim=64", "--model.num_heads=8")  # the head's norms have 8 groups
     masks = ("--data.masks=true", f"--model.backbone_fields={backbone}", *sizes)
@@ -214,3 +217,41 @@ def test_masks_are_trained_on_too(tmp_path):
     total = sum(first[f"train/{part}"] for part in parts)
     assert first["train/loss"] == pytest.approx(total, rel=1e-5)
     assert 0 < last["train/dice"] < 1.0
+    output, results = (tmp_path / name for name in ("figures.json", "results.json"))
+    options = [f"--workdir={tmp_path / 'run'}", f"--json={output}", f"--results={results}"]
+    assert not eval.detection.main([*options, "--checkpoint=last", "--iou_type=segm"])
+    figures = json.loads(output.read_text())
+    names = ("AP", "AP50", "AR100")
+    assert [figures[n] for n in names] == [last[f"eval/mask_{n}"] for n in names]
+    entry = json.loads(results.read_text())[0]
+    assert entry["segmentation"]["size"] == [64, 64] and "bbox" not in entry
+    model, variables = zoo.load(tmp_path / "run")
+    found = zoo.predict(
+        model,
+        variables,
+        draw_scene("test", 0).image[:48],
+        preprocessing=zoo.preprocessing(tmp_path / "run"),
+    )
+    assert found.masks.shape == (20, 48, 64)
+
+
+def test_masks_of_a_run_without_any_are_an_error_of_one_line(tmp_path, capsys):
+    run(tmp_path, *SCENES, "--steps=1", "--eval_every=1", "--checkpoint_every=1")
+    assert eval.detection.main([f"--workdir={tmp_path}", "--iou_type=segm"]) == 2
+    assert f"error: --iou_type=segm: {tmp_path} is a run without masks" in capsys.readouterr().err
+
+
+def test_the_annotated_masks_themselves_score_one():
+    data = DetectionData(eval_split="test[:6]", masks=True)
+    examples = open_detection(data, "eval")
+
+    def perfect(batch):
+        labels = np.where(batch["box_valid"], batch["labels"], 10)
+        scale = 64.0  # a box of the wrong place: only masks count
+        return Detections(
+            batch["boxes"] / scale, batch["box_valid"] * 1.0, labels, batch["masks"] - 0.5
+        )
+
+    gathered = gather(perfect, examples, 4, lambda batch: batch)
+    assert gathered.by_masks().compute()["AP"] == 1.0
+    assert gathered.compute()["AP"] == 0.0

@@ -122,11 +122,15 @@ class Detection:
     def evaluator(
         self, model: nn.Module, data: DetectionData, dataset: Dataset, batch_size: int, put: Put
     ) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-        """COCO's twelve figures, as `eval.detection` has them."""
+        """COCO's twelve figures, as `eval.detection` has them; ``mask_AP`` ... are of masks."""
         evaluate = eval.detectors.evaluator(model, data, dataset, batch_size, put)
 
         def figures(variables: Mapping[str, Any]) -> dict[str, float]:
-            found = evaluate(variables).compute()
+            gathered = evaluate(variables)
+            found = gathered.compute()
+            if data.masks:
+                by_masks = gathered.by_masks().compute()
+                found |= {f"mask_{name}": value for name, value in by_masks.items()}
             return {name: value for name, value in found.items() if isinstance(value, float)}
 
         return figures

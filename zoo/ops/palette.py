@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 
 _LEAST_SIDE = 320  # of a picture with text on it, in pixels
 
@@ -40,11 +40,30 @@ def overlay(
     return np.where(labels[..., None] > 0, blended, image)
 
 
+def paint_objects(
+    image: UInt8[np.ndarray, "h w 3"],
+    masks: Bool[np.ndarray, "n h w"],
+    labels: Integer[np.ndarray, " n"],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with objects in the colours of their labels, as `draw_objects` has them.
+
+    Args:
+        image: The picture.
+        masks: Each object's pixels; the first is on top.
+        labels: Numbers of classes.
+    """
+    shown = np.zeros(image.shape[:2], np.int64)
+    for mask, label in reversed(list(zip(masks, labels, strict=True))):
+        shown[mask] = label + 1
+    return overlay(image, shown, opacity=0.4)
+
+
 def draw_objects(
     image: UInt8[np.ndarray, "h w 3"],
     boxes: Float[np.ndarray, "n 4"],
     labels: Integer[np.ndarray, " n"],
     texts: Sequence[str],
+    masks: Bool[np.ndarray, "n h w"] | None = None,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """The image with boxes in the colours of their labels, a text above each.
 
@@ -55,7 +74,10 @@ def draw_objects(
         boxes: ``xyxy`` in its pixels; the first is drawn on top.
         labels: Numbers of classes.
         texts: One a box.
+        masks: Each object's pixels, which are coloured, too; the first is on top.
     """
+    if masks is not None:
+        image = paint_objects(image, masks, labels)
     factor = -(-_LEAST_SIDE // max(min(image.shape[:2]), 1))
     picture = np.ascontiguousarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
     colours = palette(int(labels.max(initial=0)) + 2)[1:]  # no box is black
