@@ -61,8 +61,8 @@ def test_the_likeliest_class_of_pixels():
 
 def test_windows_of_a_model():
     same = zoo.create("unet_nano")
-    assert make_tiling(same, (60, 64), 0.25) == Tiling((64, 64), 0, 16, 8)
-    assert make_tiling(same, (8, 8), 0.75) == Tiling((8, 8), 0, 0, 8)
+    assert make_tiling(same, (60, 64), 0.25) == Tiling((60, 64), 0, 15, 4)
+    assert make_tiling(same, (4, 4), 0.75) == Tiling((4, 4), 0, 0, 4)
     assert make_tiling(zoo.create("unet"), (572, 600), 0.25) == Tiling((572, 604), 92, 0, 16)
 
 

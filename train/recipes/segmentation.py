@@ -19,21 +19,21 @@ def unet_digit_scenes() -> Config:
     return Config(
         recipe="unet_digit_scenes",
         model=ModelConfig("unet_nano"),
-        data=SegmentationData(source="digit_scenes", threads=2),
+        data=SegmentationData(source="digit_scenes", train_split="train[:500000]", threads=2),
         task=Segmentation(),
         optim=OptimConfig(
             name="muon",
-            learning_rate=5e-3,
+            learning_rate=1e-2,
             warmup_steps=200,
             weight_decay=0.02,
             b2=0.99,
             clip_norm=1.0,
         ),
-        steps=5_000,
-        batch_size=16,
+        steps=5_500,
+        batch_size=8,
         log_every=100,
-        eval_every=1_000,
-        checkpoint_every=1_000,
+        eval_every=1_100,
+        checkpoint_every=1_100,
         ema=0.999,
     )
 
