@@ -11,8 +11,11 @@ import pytest
 from tests.pages import INDENTED, ROOT, read_blocks, read_commands
 
 PAGE = "docs/add_a_model.md"
-COPIED = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml", "Makefile")
-FOLDERS = ("docs", "eval", "tests", "train", "zoo")
+COPIED = (
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff"),
+    *("pyproject.toml", "Makefile"),
+)
+FOLDERS = ("docs", "eval", "notebooks", "tests", "train", "zoo")
 
 
 def apply(root: Path) -> list[str]:

@@ -817,7 +817,7 @@ def parameter_counts() -> None:
         models["unet_resnet_nano"] = NarrowSmpUnet(*dims, 2)
         models["unet"] = TorchUNet(4, 64, 2, "valid", False, "none")
         models["unet_same"] = TorchUNet(4, 64, 2, "same", False, "batch")
-        models["unet_nano"] = TorchUNet(2, 24, 2, "same", False, "batch")
+        models["unet_nano"] = TorchUNet(2, 32, 2, "same", False, "batch")
         models |= detr_models() | text_models()
     counts = {name: count(model) for name, model in sorted(models.items())}
     (HERE / "parameter_counts.json").write_text(json.dumps(counts, indent=2) + "\n")

@@ -288,7 +288,7 @@ VARIANTS = {
     # Not the paper's: what most of the reimplementations have.
     "unet_same": _variant(_same, 512),
     # For tests, demos and small images.
-    "unet_nano": _variant(partial(_same, depth=2, base_dim=24), 64),
+    "unet_nano": _variant(partial(_same, depth=2, base_dim=32), 64),
     "unet_resnet_nano": _variant(
         partial(BackboneUNet, backbone="resnet_nano", decoder_dims=_nano_dims), 64
     ),
