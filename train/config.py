@@ -157,6 +157,9 @@ def to_json(config: Config) -> dict[str, Any]:
 def override(config: T, arguments: Iterable[str]) -> T:
     """The configuration with every ``--field.sub=value`` of the command line applied, in order.
 
+    ``--model.name=NAME`` comes first, wherever it stands: the recipe's fields of its own model stay
+    as far as the other model has them.
+
     Args:
         config: A frozen dataclass, whose fields may be others.
         arguments: Those of the command line.
@@ -164,7 +167,7 @@ def override(config: T, arguments: Iterable[str]) -> T:
     Raises:
         ConfigError: For an unknown field or a value that the field does not take.
     """
-    for argument in arguments:
+    for argument in sorted(arguments, key=lambda text: not text.startswith("--model.name=")):
         path, equals, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equals:
             raise ConfigError(f"{argument!r} is not of the form --field=value or --field.sub=value")
@@ -191,8 +194,12 @@ def _replace(node: Any, parts: list[str], text: str, path: str) -> Any:
     if rest:
         raise ConfigError(f"--{path}: {name} has no fields of its own; set --{name}=VALUE")
     value = _convert(text, typing.get_type_hints(type(node))[name], path)
-    if isinstance(node, ModelConfig) and value not in MODELS:
-        raise ConfigError(f"--{path}: {unknown('model', value, MODELS)}")
+    if isinstance(node, ModelConfig):
+        if value not in MODELS:
+            raise ConfigError(f"--{path}: {unknown('model', value, MODELS)}")
+        known = model_field_names(value)
+        kept = {field: given for field, given in node.fields.items() if field in known}
+        return ModelConfig(value, kept)
     return dataclasses.replace(node, **{name: value})
 
 

@@ -47,6 +47,18 @@ def test_overrides_apply_in_order_and_leave_the_rest(config):
     assert new == dataclasses.replace(config, steps=20, seed=3)
 
 
+def test_another_model_keeps_of_the_recipes_fields_those_that_it_has():
+    config = RECIPES["unet_folder"]()
+    assert config.model.fields == {"base_dim": 32}
+    depth = "--model.depth=3"
+    kept = override(config, [depth, "--model.name=unet"]).model
+    assert (kept.name, kept.fields) == ("unet", {"base_dim": 32, "depth": 3})
+    other = override(config, ["--model.name=unet_resnet34"]).model
+    assert (other.name, other.fields) == ("unet_resnet34", {})
+    with pytest.raises(InputError, match="unet_resnet34 has no field 'depth'"):
+        override(config, [depth, "--model.name=unet_resnet34"])
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
