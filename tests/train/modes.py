@@ -26,10 +26,6 @@ DETR = (
     "--model.num_decoder_layers=2",
     '--model.backbone_fields={"num_blocks": [1], "stage_dims": [8], "norm": "batch"}',
     "--batch_size=16",
-    # Adam divides the rounding errors of gradients that are zero by their own size.
-    "--optim.name=sgd",
-    "--optim.learning_rate=1e-3",
-    "--optim.warmup_steps=5",
     "--data.threads=2",
     "--data.train_split=train[:50]",
     "--data.eval_split=test[:12]",
@@ -46,10 +42,6 @@ UNET = (
     "--data.eval_split=test[:6]",
     "--data.threads=2",
     "--batch_size=16",
-    # Muon makes the rounding errors of small directions of a gradient as large as the others.
-    "--optim.name=adamw",
-    "--optim.learning_rate=2e-3",
-    "--optim.warmup_steps=5",
 )
 RESNET = {"num_blocks": (1, 1), "stage_dims": (8, 16), "stem_dim": 8}
 

@@ -86,6 +86,7 @@ def test_flipped_bytes_are_found_and_the_checkpoint_before_is_taken(saved, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_a_thousand_flipped_bytes_are_found(saved, tmp_path):
     assert check_flips(saved, tmp_path, 1_000) >= 800
 

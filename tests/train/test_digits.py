@@ -14,6 +14,7 @@ from train.tasks.classification import Classification
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("recipe", ["vit_digits", "mixer_digits"])
 def test_98_percent_of_the_held_out_digits(recipe, tmp_path):
     result = train(RECIPES[recipe](), tmp_path, Console(file=io.StringIO()))
@@ -44,6 +45,7 @@ def test_random_labels_teach_nothing(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_pretraining_without_labels_helps_with_100_of_them(tmp_path):
     """By at least 5 points of top-1; the recipe's docstring has the mean of three seeds."""
 

@@ -246,6 +246,7 @@ def test_sigkill_and_resume_equals_uninterrupted(uninterrupted, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_sigkill_at_100_random_moments(uninterrupted, tmp_path):
     rng, kills, attempt = np.random.default_rng(0), 0, 0
     while kills < 100:

@@ -96,6 +96,7 @@ def test_bad_fields(fields):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_98_percent_of_the_held_out_numbers(tmp_path):
     result = train(RECIPES["transformer_number_words"](), tmp_path, Console(file=io.StringIO()))
     assert result.figures["exact_match"] >= 0.98
