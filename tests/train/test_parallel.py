@@ -85,4 +85,5 @@ def test_every_mode_on_eight_devices_gives_the_losses_of_one(name, tmp_path):
             assert a.keys() == b.keys()
             # Sums over devices are in another order: the last digits of float32 differ.
             np.testing.assert_allclose(b["train/loss"], a["train/loss"], rtol=1e-5)
-        assert one[-1]["eval/top1"] == eight[-1]["eval/top1"]
+        figure = f"eval/{config_of(name).task.best}"
+        np.testing.assert_allclose(eight[-1][figure], one[-1][figure], atol=1e-3)
