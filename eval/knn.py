@@ -59,11 +59,11 @@ def vote(
 
 
 def features_of(
-    model: nn.Module, data: ClassificationData
+    model: Any, data: ClassificationData
 ) -> Callable[[Mapping[str, Any], Array], Array]:
     """A jitted function of variables and uint8 images to features ``[b d]`` of unit length."""
     has_features = hasattr(model, "features")
-    extractor = model if has_features else model.clone(num_classes=0)  # type: ignore[call-arg]
+    extractor = model if has_features else model.clone(num_classes=0)
     method = "features" if has_features else "__call__"
 
     @jax.jit

@@ -20,7 +20,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 from rich.console import Console
 
@@ -37,6 +36,7 @@ from zoo.data import (
 )
 from zoo.data.devices import fetch_rows, fetch_whole, gather, this_process
 from zoo.losses.reconstruction import patch_errors
+from zoo.models.mae import MAE
 from zoo.ops.masks import random_visible
 from zoo.ops.patches import patchify, unpatchify
 from zoo.predict import reconstruct
@@ -75,7 +75,7 @@ def _with_positions(
 
 
 def evaluator(
-    model: nn.Module,
+    model: MAE,
     data: ClassificationData,
     examples: Dataset,
     batch_size: int,
@@ -105,12 +105,12 @@ def evaluator(
         images = normalize(batch["image"], data.mean, data.std)
         visible = fixed_masks(model, batch["position"], data.image_size)
         predicted = _predict(model, variables, images, visible)
-        patches = patchify(images, model.patch_size)  # type: ignore[attr-defined]
+        patches = patchify(images, model.patch_size)
         errors = patch_errors(predicted, patches, norm_pix_loss=norm_pix_loss)
         restored = reconstruct(predicted, visible, images, norm_pix_loss=norm_pix_loss)
         restored = to_pixels(restored, data)
         squares = (restored - batch["image"] / 255.0) ** 2
-        squares = patchify(squares, model.patch_size).mean(axis=-1)  # type: ignore[attr-defined]
+        squares = patchify(squares, model.patch_size).mean(axis=-1)
         hidden = ~visible
         share = hidden / jnp.maximum(hidden.sum(axis=1, keepdims=True), 1)
         return {"loss": jnp.sum(errors * share, axis=1), "square": jnp.sum(squares * share, axis=1)}
@@ -136,7 +136,7 @@ def evaluator(
 
 
 def _predict(
-    model: nn.Module,
+    model: MAE,
     variables: Mapping[str, Any],
     images: Float[Array, "b h w c"],
     visible: Bool[Array, "b n"],
@@ -203,7 +203,8 @@ def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
     run = open_run(arguments, ClassificationData)
     if (norm_pix_loss := run.task.get("norm_pix_loss")) is None:
         raise InputError(f"{arguments.workdir}/config.json: not of a masked autoencoder's run")
-    model, data = run.model, run.data
+    model: Any = run.model
+    data = run.data
     examples = open_classification(data, "eval", class_names=run.class_names)
     evaluate = evaluator(model, data, examples, run.batch_size, run.put, norm_pix_loss)
     figures = evaluate(run.variables)

@@ -141,7 +141,9 @@ class Checkpointer:
             read: Any = self._manager.restore(
                 step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore())
             )
-        except Exception as error:  # whatever Orbax and TensorStore raise
+        # For a damaged file Orbax and TensorStore raise ValueError, KeyError, OSError, JSON's and
+        # protobuf's errors. All are told, none is swallowed.
+        except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             if holds(folder, items):
                 raise DamagedError(f"{folder} cannot be read ({reason})") from error

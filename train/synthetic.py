@@ -117,7 +117,10 @@ def _draw_images(rng: np.random.Generator, b: int, size: Size) -> np.ndarray:
 
 def _draw_pairs(rng: np.random.Generator, b: int, vocab_size: int) -> dict[str, np.ndarray]:
     """Bundles of one pair each, as long as there is room."""
-    draw = lambda: rng.integers(vocab_size, size=(b, 1, TOKENS)).astype(np.int32)  # noqa: E731
+
+    def draw() -> np.ndarray:
+        return rng.integers(vocab_size, size=(b, 1, TOKENS)).astype(np.int32)
+
     lengths = np.full((b, 1), TOKENS, np.int32)
     return {
         "index": np.arange(b, dtype=np.int32)[:, None],

@@ -10,6 +10,7 @@ Both give the sequences of Hugging Face's ``generate`` without sampling, ties ap
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -159,8 +160,7 @@ def beam_search(step: Step, state: PyTree, active: Bool[Array, " b"], search: Se
         active[:, None],
         state,
     )
-    body = lambda beams: _next_beams(step, search, beams)  # noqa: E731  (the loop's one argument)
-    beams = jax.lax.while_loop(goes_on, body, beams)
+    beams = jax.lax.while_loop(goes_on, partial(_next_beams, step, search), beams)
     return Sequences(beams.best[:, 0], beams.scores[:, 0])
 
 

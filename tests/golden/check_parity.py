@@ -14,6 +14,7 @@ of different sizes, a text model one of five texts. Every case takes up to 1.3 G
 with case names does one at a time.
 """
 
+import importlib
 import json
 import sys
 import tempfile
@@ -51,7 +52,7 @@ INPUTS = ("images", "valid", "sources", "targets", "sources_valid", "targets_val
 
 def peer(source: str, name: str, side: int):
     """The peer's model with weights that are all drawn, and how it is saved to a folder."""
-    import reference  # noqa: F401  (before timm and torchvision)
+    importlib.import_module("reference")  # torchvision, then timm, import with a CPU build of torch
     import torch
 
     if source == "timm":
@@ -60,13 +61,19 @@ def peer(source: str, name: str, side: int):
 
         dynamic = {"dynamic_img_size": True} if "vit" in name else {}
         model = timm.create_model(name, **dynamic)
-        save = lambda path: save_file(model.state_dict(), path / "model.safetensors")  # noqa: E731  (one line for each peer)
+
+        def save(path: Path) -> None:
+            save_file(model.state_dict(), path / "model.safetensors")
+
     elif source == "torchvision":
         import torchvision
 
         names = {"vit_base_patch16_224": "vit_b_16"}
         model = torchvision.models.get_model(names.get(name, name))
-        save = lambda path: torch.save(model.state_dict(), path / "model.pth")  # noqa: E731  (one line for each peer)
+
+        def save(path: Path) -> None:
+            torch.save(model.state_dict(), path / "model.pth")
+
     elif source == "fair":
         model, save = fair_detr()
     elif name in TEXT:

@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import reference  # noqa: F401  (before timm: lets it import with a CPU build of torch)
+import reference  # noqa: F401  for its effect: timm then imports with a CPU build of torch
 import segmentation_models_pytorch as smp
 import timm
 import torch
@@ -648,9 +648,9 @@ def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | N
     if "pred_masks" in output:
         arrays["masks"] = output["pred_masks"]
     if "aux_outputs" in output:
-        stack = lambda key: torch.stack([layer[key] for layer in output["aux_outputs"]])  # noqa: E731
-        arrays |= {"auxiliary_logits": stack("pred_logits")}
-        arrays |= {"auxiliary_boxes_cxcywh": stack("pred_boxes")}
+        keys = {"auxiliary_logits": "pred_logits", "auxiliary_boxes_cxcywh": "pred_boxes"}
+        for ours, theirs in keys.items():
+            arrays[ours] = torch.stack([layer[theirs] for layer in output["aux_outputs"]])
     weights = model.state_dict() if weights is None else weights
     np.savez_compressed(
         HERE / f"{case}.npz",
@@ -685,7 +685,10 @@ def fair_detr() -> None:
     }
     for case, (block, depths, output_stride, features, pre_norm) in cases.items():
         stages = len(depths)
-        norm = lambda features, **_: FrozenBatchNorm2d(features)  # noqa: E731
+
+        def norm(features: int, **_: object) -> torch.nn.Module:
+            return FrozenBatchNorm2d(features)
+
         narrow = {"channels": (4, 8, 4, 4), "norm_layer": norm}
         resnet = ResNet(block, (*depths, 1, 1)[:4], output_stride=output_stride, **narrow)
         backbone = BackboneBase(resnet, True, features, False)

@@ -13,6 +13,8 @@ What deviates from the reference in the recipes for ImageNet:
 - The schedule moves by steps as the reference's does, but the cosine ends at 0, not at 1e-6.
 """
 
+from typing import Any
+
 from train.config import Config, ModelConfig
 from train.optim import OptimConfig
 from train.tasks.classification import Classification
@@ -26,7 +28,7 @@ _HELD_IN = 1_268_355  # train[:99%]
 
 def _imagenet(**changes: object) -> ClassificationData:
     """ImageNet-1k with the pixels that FAIR's models want."""
-    fields = {
+    fields: dict[str, Any] = {
         "source": "imagenet2012",
         "train_split": "train[:99%]",
         "eval_split": "train[99%:]",
@@ -38,7 +40,7 @@ def _imagenet(**changes: object) -> ClassificationData:
         "train_crop": "random_resized",
         "flip": True,
     }
-    return ClassificationData(**{**fields, **changes})  # type: ignore[arg-type]
+    return ClassificationData(**{**fields, **changes})
 
 
 def _pretraining(recipe: str, model: str) -> Config:
@@ -90,7 +92,7 @@ def _finetuning(recipe: str, model: str, epochs: int, base_rate: float, drop_pat
     """Table 9: mean pooling, layer decay 0.75, RandAugment, Mixup, CutMix, label smoothing."""
     batch_size = 1_024
     epoch = _HELD_IN / batch_size
-    fields = {
+    fields: dict[str, Any] = {
         "pool": "mean",
         "norm_after_pool": True,
         "drop_path": drop_path,
@@ -185,13 +187,13 @@ def mae_linear_base_imagenet() -> Config:
 
 def _digits(**changes: object) -> ClassificationData:
     """The embedded digits; no flips, and boxes that leave a digit what it is."""
-    fields = {
+    fields: dict[str, Any] = {
         "source": "digits",
         "train_crop": "random_resized",
         "crop_scale": (0.6, 1.0),
         "threads": 2,
     }
-    return ClassificationData(**{**fields, **changes})  # type: ignore[arg-type]
+    return ClassificationData(**{**fields, **changes})
 
 
 def mae_digits() -> Config:

@@ -58,7 +58,7 @@ class MaskedAutoencoding:
         }
 
     def loss(
-        self, model: nn.Module, variables: Mapping[str, Any], key: jax.Array, batch: Batch
+        self, model: Any, variables: Mapping[str, Any], key: jax.Array, batch: Batch
     ) -> tuple[dict[str, Mean], dict[str, Mean], Mapping[str, Any]]:
         """The mean over the hidden patches of the valid images, each masked by a draw of its own.
 
@@ -68,7 +68,7 @@ class MaskedAutoencoding:
         mask_key, dropout_key = jax.random.split(key)
         streams = {"mask": mask_key, "dropout": dropout_key}
         output: Any = model.apply(variables, images, train=True, rngs=streams)
-        patches = patchify(images, model.patch_size)  # type: ignore[attr-defined]
+        patches = patchify(images, model.patch_size)
         errors = patch_errors(output.patches, patches, norm_pix_loss=self.norm_pix_loss)
         hidden = ~output.visible & batch["valid"][:, None]
         unchanged = {name: tree for name, tree in variables.items() if name != "params"}
@@ -76,7 +76,7 @@ class MaskedAutoencoding:
 
     def evaluator(
         self,
-        model: nn.Module,
+        model: Any,
         data: ClassificationData,
         dataset: Dataset,
         batch_size: int,
@@ -91,7 +91,7 @@ class MaskedAutoencoding:
         return lambda variables: {**restoring(variables), **probing(variables)}
 
     def pictures(
-        self, model: nn.Module, data: ClassificationData, dataset: Dataset, put: Put
+        self, model: Any, data: ClassificationData, dataset: Dataset, put: Put
     ) -> Draw | None:
         """Reconstructions, as `eval.reconstruction` draws them."""
         draw = eval.reconstruction.drawer(model, data, dataset, self.norm_pix_loss)

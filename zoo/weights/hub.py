@@ -1,6 +1,7 @@
 """Downloads through huggingface_hub: its cache, its progress bar, its offline mode."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -30,12 +31,10 @@ def fetch(path_or_url: str | Path) -> Path:
         raise InputError(f"{url}: downloads are by https:// or hf://")
     if not url.startswith(("hf://", "https://")):
         return Path(path_or_url)
-    try:
-        import huggingface_hub  # noqa: F401  (the extra `hub`)
-    except ImportError as error:
+    if importlib.util.find_spec("huggingface_hub") is None:
         raise InputError(
             f"{url}: downloads need huggingface_hub (the extra 'hub'); or give a local path"
-        ) from error
+        )
     try:
         return _fetch_hub(url) if url.startswith("hf://") else _fetch_url(url)
     except InputError:
