@@ -2,16 +2,16 @@
 
 Too large for the tests; run it by hand where both environments are, in two steps:
 
-    PYTHONPATH=../shared/peers:DETR PEERS_PYTHON tests/golden/check_parity.py write DIR [CASE ...]
+    FAIR_DETR=DETR PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/check_parity.py write DIR
     PYTHONPATH=. PYTHON tests/golden/check_parity.py read DIR
 
-where DETR is a checkout of facebookresearch/detr, for its own case alone. `write` draws weights
-from a fresh seed, saves each model as its own users would (safetensors, torch.save,
-save_pretrained) and its outputs; `read` loads each file with `zoo.load`, compares, goes to timm's
-names (a DETR to FAIR's, a U-Net to smp's or ours, a text model to the peer's) and back, and fails
-beyond 2e-4 of an output's scale, for a DETR beyond 2e-4. A DETR sees a padded batch of two images
-of different sizes, a text model one of five texts. Every case takes up to 1.3 GB of disk; `write`
-with case names does one at a time.
+where DETR is a checkout of facebookresearch/detr, for its own case alone. `write DIR CASE ...` does
+some of them, each of which takes up to 1.3 GB of disk. It draws weights from a fresh seed, saves
+each model as its own users would (safetensors, torch.save, save_pretrained) and its outputs. `read`
+loads each file with `zoo.load`, compares, goes to timm's names (a DETR to FAIR's, a U-Net to smp's
+or ours, a text model to the peer's) and back, and fails beyond 2e-4 of an output's scale, for a
+DETR beyond 2e-4. A DETR sees a padded batch of two images of different sizes, a text model one of
+five texts.
 """
 
 import importlib
@@ -108,13 +108,13 @@ def peer(source: str, name: str, side: int):
 
 def text_model(name: str):
     """Marian, or PyTorch's own Transformer with the norms that it has by default."""
-    import make_golden
     import torch
+    from peers import text
 
     if name == "marian":
-        model = make_golden.marian_model(58_101, 512, 8, 6, 2048)
+        model = text.marian_model(58_101, 512, 8, 6, 2048)
         return model, model.save_pretrained
-    model = make_golden.TextTransformer(37_000, 512, 8, 6, 2048)
+    model = text.TextTransformer(37_000, 512, 8, 6, 2048)
     torch.nn.init.normal_(model.embedding.weight, std=512**-0.5)  # the paper's
     for side in (model.transformer.encoder, model.transformer.decoder):
         side.norm = torch.nn.LayerNorm(512)
@@ -123,10 +123,10 @@ def text_model(name: str):
 
 def run_text(name: str, model) -> dict[str, np.ndarray]:
     """A text model's inputs and logits for a padded batch."""
-    import make_golden
     import torch
+    from peers import text
 
-    batch = make_golden.texts(model.config.vocab_size if name == "marian" else 37_000)
+    batch = text.texts(model.config.vocab_size if name == "marian" else 37_000)
     with torch.no_grad():
         if name == "marian":
             logits = model(
@@ -144,10 +144,10 @@ def fair_detr():
     """The authors' own model, and how their training saves it."""
     import argparse
 
-    import make_golden
     import torch
+    from peers import detr
 
-    model = make_golden.detr_models()["detr_resnet50"]
+    model = detr.detr_models()["detr_resnet50"]
     with torch.no_grad():
         for name, scale in model.named_buffers():
             if name.endswith("bn3.weight"):
@@ -162,9 +162,9 @@ def fair_detr():
 
 def unet(name: str):
     """segmentation_models_pytorch's, or our own definition in torch under the zoo's names."""
-    import make_golden
     import segmentation_models_pytorch as smp
     import torch
+    from peers.unet import TorchUNet
     from safetensors.numpy import save_file
 
     if name == "unet_resnet34":
@@ -175,17 +175,17 @@ def unet(name: str):
                     scale.mul_(0.2)  # as in a trained ResNet, whose features do not grow with depth
         return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
     forms = {"unet": ("valid", False, "none"), "unet_same": ("same", False, "batch")}
-    model = make_golden.TorchUNet(4, 64, 2, *forms[name])
+    model = TorchUNet(4, 64, 2, *forms[name])
     return model, lambda path: save_file(model.zoo_weights(), path / "model.safetensors")
 
 
 def run_detr(model, side: int) -> dict[str, np.ndarray]:
     """A DETR's inputs and outputs, by our names, for a padded batch."""
-    import make_golden
     import torch
     import transformers
+    from peers.detr import padded_batch
 
-    x, valid = make_golden.padded_batch(side, side * 4 // 3)
+    x, valid = padded_batch(side, side * 4 // 3)
     with torch.no_grad():
         if isinstance(model, transformers.PreTrainedModel):
             output = dict(model(x, valid.long()))
