@@ -1,10 +1,12 @@
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.data import ClassificationData
+from tests.zoo.data.coco_folder import SIZES, annotations
+from zoo.data import ClassificationData, DetectionData
 from zoo.data.sources import prepared_digits
 
 
@@ -49,3 +51,29 @@ def folder(tmp_path, photo, encode):
                 image = photo.rotate(90 * label).resize((40 + 3 * i, 50 - 2 * i))
                 (place / f"{i}.jpg").write_bytes(encode(image, "JPEG"))
     return tmp_path
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """COCO's own layout, the same for training and evaluation; every image has noise in it."""
+    (tmp_path / "annotations").mkdir()
+    for split in ("train2017", "val2017"):
+        path = tmp_path / "annotations" / f"instances_{split}.json"
+        path.write_text(json.dumps(annotations()))
+        (tmp_path / split).mkdir()
+        for image, size in SIZES.items():
+            pixels = np.random.default_rng(image).integers(1, 256, (*size, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / split / f"{image}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def config(coco):
+    """Detection in the folder of `coco`, images as large as they are."""
+    return DetectionData(
+        source=f"coco:{coco}",
+        train_split="train2017",
+        eval_split="val2017",
+        buckets=((60, 96), (96, 60), (64, 64)),
+        threads=2,
+    )
