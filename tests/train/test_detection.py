@@ -29,6 +29,7 @@ TINY = (
     "--model.num_decoder_layers=2",
     '--model.backbone_fields={"num_blocks": [1], "stage_dims": [8], "stem_dim": 8}',
     "--batch_size=8",
+    "--optim.name=adamw",  # muon takes longer to compile
     "--optim.warmup_steps=5",
     "--data.threads=2",
 )
@@ -97,15 +98,22 @@ def doctor(tmp_path, *arguments):
     )
 
 
-def test_a_run_is_scored_during_training_and_again_from_its_folder(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A run's folder and its result."""
+    folder = tmp_path_factory.mktemp("scenes")
     steps = ("--steps=6", "--log_every=3", "--eval_every=6", "--checkpoint_every=6")
-    result, _ = run(tmp_path / "run", *SCENES, *steps)
-    entries = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    return folder, run(folder, *SCENES, *steps)[0]
+
+
+def test_a_run_is_scored_during_training_and_again_from_its_folder(scenes, tmp_path, capsys):
+    folder, result = scenes
+    entries = read_metrics(folder / "metrics.jsonl")
     assert {"train/class", "train/l1", "train/giou", "train/class_accuracy"} < entries[0].keys()
     assert entries[-1]["eval/AP"] == result.figures["AP"]
-    assert (tmp_path / "run" / "pictures" / "6" / "detections.png").stat().st_size > 10_000
+    assert (folder / "pictures" / "6" / "detections.png").stat().st_size > 10_000
 
-    arguments = [f"--workdir={tmp_path / 'run'}", f"--json={tmp_path / 'o.json'}"]
+    arguments = [f"--workdir={folder}", f"--json={tmp_path / 'o.json'}"]
     arguments += [f"--results={tmp_path / 'results.json'}", f"--plots={tmp_path / 'plots'}"]
     assert eval.detection.main([*arguments, "--checkpoint=last"]) == 0
     figures = json.loads((tmp_path / "o.json").read_text())
@@ -186,7 +194,7 @@ def test_boxes_that_are_right_are_no_problem():
 
 
 def test_the_doctor_overfits_a_batch(tmp_path, capsys):
-    arguments = ("--overfit_steps=25", "--optim.name=adamw", "--optim.learning_rate=0.003")
+    arguments = ("--overfit_steps=25", "--optim.learning_rate=0.003")
     assert doctor(tmp_path, *SCENES, *arguments) == 0
     assert "all is well" in capsys.readouterr().out
     assert doctor(tmp_path, *SCENES, "--overfit_steps=3", "--optim.learning_rate=0") == 1
@@ -235,10 +243,10 @@ def test_masks_are_trained_on_and_scored(tmp_path):
     assert found.masks.shape == (20, 48, 64)
 
 
-def test_masks_of_a_run_without_any_are_an_error_of_one_line(tmp_path, capsys):
-    run(tmp_path, *SCENES, "--steps=1", "--eval_every=1", "--checkpoint_every=1")
-    assert eval.detection.main([f"--workdir={tmp_path}", "--iou_type=segm"]) == 2
-    assert f"error: --iou_type=segm: {tmp_path} is a run without masks" in capsys.readouterr().err
+def test_masks_of_a_run_without_any_are_an_error_of_one_line(scenes, capsys):
+    folder, _ = scenes
+    assert eval.detection.main([f"--workdir={folder}", "--iou_type=segm"]) == 2
+    assert f"error: --iou_type=segm: {folder} is a run without masks" in capsys.readouterr().err
 
 
 def test_the_annotated_masks_themselves_score_one():

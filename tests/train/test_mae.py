@@ -77,6 +77,7 @@ def test_reconstruction_and_knn_scripts(pretrained, tmp_path, capsys):
     assert eval.reconstruction.main([*arguments, "--statistics=visible", "--pictures=2"]) == 0
     assert eval.knn.main([*arguments, "--neighbours=20"]) == 0
     figures = json.loads((tmp_path / "out.json").read_text())
+    # Features of other batches differ in their last digits: two votes of the 540 may tip.
     np.testing.assert_allclose(figures["knn_top1"], last["eval/knn_top1"], atol=0.004)
     assert "knn_top1" in capsys.readouterr().out
     assert eval.reconstruction.main([*arguments, "--pictures=0"]) == 2

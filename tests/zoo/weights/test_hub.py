@@ -1,6 +1,7 @@
 """Downloads, with the network replaced."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -137,6 +138,13 @@ def test_no_network_is_one_line(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set; give a local path"):
         fetch("https://host.example/x.pth")
+
+
+def test_without_the_extra_a_local_path_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match=r"need huggingface_hub \(the extra 'hub'\)"):
+        fetch("https://host.example/x.pth")
+    assert fetch("x.pth") == Path("x.pth")
 
 
 def test_query_hides_no_checksum(hub, monkeypatch):
