@@ -185,52 +185,7 @@ def freeze(params: Any, multipliers: dict[str, float]) -> Any:
 
 def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.GradientTransformation:
     """The optimiser for parameters of the shape of `params`."""
-    rate = make_schedule(config, steps)
-    moments: dict[str, Any] = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
-    decay = {"weight_decay": config.weight_decay, "mask": decay_mask}
-    if config.name == "adamw":
-        optimizer = optax.adamw(rate, **moments, **decay, mu_dtype=config.moment_dtype)
-    elif config.name == "muon":
-        optimizer = optax.contrib.muon(
-            rate,
-            weight_decay=config.weight_decay,
-            weight_decay_mask=decay_mask,
-            mu_dtype=config.moment_dtype,
-            adam_b1=config.b1,
-            adam_b2=config.b2,
-            muon_weight_dimension_numbers=_matrices,
-            consistent_rms=0.2,
-        )
-    elif config.name == "lamb":
-        optimizer = optax.chain(
-            optax.scale_by_adam(**moments, mu_dtype=config.moment_dtype),
-            optax.add_decayed_weights(**decay),
-            optax.masked(optax.scale_by_trust_ratio(), decay_mask),
-            optax.scale_by_learning_rate(rate),
-        )
-    elif config.name == "lars":
-        optimizer = optax.chain(
-            optax.add_decayed_weights(**decay),
-            optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.001), decay_mask),
-            optax.trace(config.b1, accumulator_dtype=config.moment_dtype),
-            optax.scale_by_learning_rate(rate),
-        )
-    elif config.name == "sgd":
-        optimizer = optax.chain(
-            optax.add_decayed_weights(config.weight_decay, decay_mask),
-            optax.sgd(rate, config.b1, nesterov=True, accumulator_dtype=config.moment_dtype),
-        )
-    else:
-        # optax adds Adafactor's decay after the learning rate; every other one multiplies by it.
-        optimizer = optax.chain(
-            optax.adafactor(
-                learning_rate=None,
-                momentum=config.b1 or None,
-                dtype_momentum=config.moment_dtype or jnp.float32,
-            ),
-            optax.add_decayed_weights(-config.weight_decay, decay_mask),
-            optax.scale_by_schedule(rate),
-        )
+    optimizer = _make_rule(config, make_schedule(config, steps))
     clip = scale = optax.identity()
     if config.clip_norm is not None:
         clip = optax.clip_by_global_norm(config.clip_norm)
@@ -244,3 +199,51 @@ def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.Gradie
             lambda updates, _: jax.tree.map(lambda x, by: x * by, updates, multipliers)
         )
     return optax.chain(clip, optimizer, scale)
+
+
+def _make_rule(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    """The optimiser of that name, weight decay and learning rate included."""
+    moments: dict[str, Any] = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
+    decay = {"weight_decay": config.weight_decay, "mask": decay_mask}
+    if config.name == "adamw":
+        return optax.adamw(rate, **moments, **decay, mu_dtype=config.moment_dtype)
+    if config.name == "muon":
+        return optax.contrib.muon(
+            rate,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=decay_mask,
+            mu_dtype=config.moment_dtype,
+            adam_b1=config.b1,
+            adam_b2=config.b2,
+            muon_weight_dimension_numbers=_matrices,
+            consistent_rms=0.2,
+        )
+    if config.name == "lamb":
+        return optax.chain(
+            optax.scale_by_adam(**moments, mu_dtype=config.moment_dtype),
+            optax.add_decayed_weights(**decay),
+            optax.masked(optax.scale_by_trust_ratio(), decay_mask),
+            optax.scale_by_learning_rate(rate),
+        )
+    if config.name == "lars":
+        return optax.chain(
+            optax.add_decayed_weights(**decay),
+            optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.001), decay_mask),
+            optax.trace(config.b1, accumulator_dtype=config.moment_dtype),
+            optax.scale_by_learning_rate(rate),
+        )
+    if config.name == "sgd":
+        return optax.chain(
+            optax.add_decayed_weights(config.weight_decay, decay_mask),
+            optax.sgd(rate, config.b1, nesterov=True, accumulator_dtype=config.moment_dtype),
+        )
+    # optax adds Adafactor's decay after the learning rate; every other one multiplies by it.
+    return optax.chain(
+        optax.adafactor(
+            learning_rate=None,
+            momentum=config.b1 or None,
+            dtype_momentum=config.moment_dtype or jnp.float32,
+        ),
+        optax.add_decayed_weights(-config.weight_decay, decay_mask),
+        optax.scale_by_schedule(rate),
+    )
