@@ -29,6 +29,8 @@ demo: $(READY)
 	$(BIN)/python -m eval.reconstruction --workdir=runs/demo/pretrained --checkpoint=last
 
 # Some of them: make test TESTS="tests/zoo/ops tests/eval"
+# Compilation is most of what these small models take; `make test-all` has the optimisations of a real run.
+test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= true
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses=auto $(TESTS)
 
