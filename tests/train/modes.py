@@ -18,6 +18,8 @@ from train.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("--steps=20", "--log_every=1", "--eval_every=20", "--checkpoint_every=10")
+# With the recipe's own warm-up: when it ends at step 5, differences of 1e-7 between modes grow from
+# step 10 on, to 1e-4 at step 20. The U-Net's do not.
 DETR = (
     "--model.hidden_dim=16",
     "--model.num_heads=2",
@@ -42,9 +44,6 @@ UNET = (
     "--data.eval_split=test[:6]",
     "--data.threads=2",
     "--batch_size=16",
-    # Muon makes the rounding errors of small directions of a gradient as large as the others.
-    "--optim.name=adamw",
-    "--optim.learning_rate=2e-3",
     "--optim.warmup_steps=5",
 )
 RESNET = {"num_blocks": (1, 1), "stage_dims": (8, 16), "stem_dim": 8}
