@@ -34,10 +34,12 @@ def losses(workdir):
     return [entry["train/loss"] for entry in read_metrics(workdir / "metrics.jsonl")]
 
 
-def wait_for(workdir, step):
+def wait_for(workdir, step, checkpoint=None):
+    """Until the step is logged, and a checkpoint, which is written meanwhile, is whole."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        if len(losses(workdir)) >= step:
+        written = checkpoint is None or (workdir / "checkpoints" / str(checkpoint)).is_dir()
+        if len(losses(workdir)) >= step and written:
             return
         time.sleep(0.05)
     raise AssertionError(f"no step {step} in {workdir}")
@@ -133,7 +135,7 @@ def test_processes_agree_on_the_signal(monkeypatch, others):
 def test_when_one_process_dies_the_other_ends_within_a_minute(killed, tmp_path):
     few = (*LONG, f"--workdir={tmp_path}", "--checkpoint_every=5")
     processes = pod("train", *few, devices=2)
-    wait_for(tmp_path, 7)
+    wait_for(tmp_path, 7, checkpoint=5)
     processes[killed].kill()
     begin = time.monotonic()
     output, _ = processes[1 - killed].communicate(timeout=300)
