@@ -11,11 +11,10 @@ def unet_digit_scenes() -> Config:
 
         python -m train unet_digit_scenes --workdir=DIR
 
-    mIoU 0.8502 (11 classes) of the last checkpoint on the 500 held-out scenes, after 14 minutes 5 s
-    on two CPU cores, other work on them at a lower priority, with
-    GLIBC_TUNABLES=glibc.malloc.hugetlb=1. Width matters more than depth here, and many small
-    batches more than few large ones. The paper's elastic deformation is left out: it blurs what is
-    as small as these digits.
+    mIoU 0.8511 (11 classes) of the last checkpoint on the 500 held-out scenes, after 11 minutes
+    35 s on two CPU cores, with GLIBC_TUNABLES=glibc.malloc.hugetlb=1. Width matters more than depth
+    here, and many small batches more than few large ones. The paper's elastic deformation is left
+    out: with it mIoU was 0.810 at step 4,400.
     """
     return Config(
         recipe="unet_digit_scenes",
@@ -30,11 +29,11 @@ def unet_digit_scenes() -> Config:
             b2=0.99,
             clip_norm=1.0,
         ),
-        steps=4_500,
+        steps=4_800,
         batch_size=8,
         log_every=100,
-        eval_every=900,
-        checkpoint_every=900,
+        eval_every=1_200,
+        checkpoint_every=1_200,
         ema=0.999,
     )
 
