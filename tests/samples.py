@@ -196,6 +196,7 @@ def marian(folder: Path) -> None:
 
 FILES: dict[str, Callable[[Path], None]] = {
     "boxes": boxes,
+    "detr-r50-panoptic-00ce5173.pth": checkpoint("detr_resnet50_panoptic", "fair", 64),
     "detr-r50-e632da11.pth": checkpoint("detr_resnet50", "fair", 64, **TINY_DETR),
     "instances.json": coco_files("segm", 0),
     "keypoints.json": coco_files("keypoints", 0),

@@ -1,7 +1,7 @@
 """Outputs of models to predictions, by task: once, for training, evaluation and users."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,8 @@ from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
 from zoo.ops.boxes import cxcywh_to_xyxy
 from zoo.ops.instance_masks import full_size_masks
-from zoo.ops.palette import draw_objects, overlay
+from zoo.ops.palette import draw_objects, draw_segments, overlay
+from zoo.ops.panoptic import merge_masks
 from zoo.ops.patches import patchify, unpatchify
 from zoo.ops.tiles import Tiling, cut_tiles, join_tiles
 from zoo.registry import preprocessing as preprocessing_of
@@ -225,6 +226,23 @@ class DetectionPrediction(struct.PyTreeNode):
     masks: Bool[np.ndarray, "q h w"] | None = None
 
 
+class PanopticPrediction(struct.PyTreeNode):
+    """What `predict` gives for a detector with masks when it is told which classes are things.
+
+    Attributes:
+        ids: Number of each pixel's segment: 1 for the first of `labels`, and so on; 0 everywhere if
+            nothing was found.
+        labels: Number of each segment's class.
+        scores: Probability of that class.
+        overlay: The image with the segments, their classes and scores on it; small images enlarged.
+    """
+
+    ids: Int[np.ndarray, "h w"]
+    labels: Int[np.ndarray, " s"]
+    scores: Float[np.ndarray, " s"]
+    overlay: UInt8[np.ndarray, "rows columns 3"]
+
+
 class SegmentationPrediction(struct.PyTreeNode):
     """What `predict` gives for a model of pixels, at the image's own size.
 
@@ -246,7 +264,8 @@ def predict(
     *,
     preprocessing: Preprocessing | None = None,
     class_names: Sequence[str] = (),
-) -> ClassPredictions | DetectionPrediction | SegmentationPrediction:
+    things: Collection[int] | None = None,
+) -> ClassPredictions | DetectionPrediction | PanopticPrediction | SegmentationPrediction:
     """What a model says of one image.
 
     >>> from zoo import create
@@ -266,16 +285,22 @@ def predict(
             to it, if absent. `zoo.preprocessing(DIR)` is that of a training run.
         class_names: What a detector's picture calls the classes; `zoo.class_names(DIR)` are those
             of a training run. Numbers, if absent.
+        things: The classes that are things, of a DETR with masks; the others are stuff. Its masks
+            are then merged into one map of segments. ``range(91)`` for the published weights of
+            `detr_resnet50_panoptic`.
 
     Raises:
-        InputError: If the image cannot be read, or `predict` does not know the kind of model.
+        InputError: If the image cannot be read, `predict` does not know the kind of model, or
+            `things` are given for a model that has no masks of objects.
     """
     family = type(model).__name__
     if family not in _PREDICT:
         raise InputError(f"predict knows no {family}; it knows {', '.join(sorted(_PREDICT))}")
+    if things is not None and not getattr(model, "masks", False):
+        raise InputError(f"things are for a detector with masks; this {family} has none")
     how = preprocessing or preprocessing_of(describe(model)[0])
     if family == "Detr":
-        return _detect(model, variables, _pixels(image), how, class_names)
+        return _detect(model, variables, _pixels(image), how, class_names, things)
     return _PREDICT[family](model, variables, _pixels(image), how)
 
 
@@ -314,26 +339,39 @@ def _detect(
     image: HostImage,
     how: Preprocessing,
     class_names: Sequence[str] = (),
-) -> DetectionPrediction:
+    things: Collection[int] | None = None,
+) -> DetectionPrediction | PanopticPrediction:
     size = fit_size(image.shape[:2], min(how.size), max(how.size))
-    canvas = [-(-side // 32) * 32 for side in size]  # so that fewer sizes are compiled
-    padded = np.zeros((1, *canvas, 3), np.uint8)
+    rows, columns = [-(-side // 32) * 32 for side in size]  # so that fewer sizes are compiled
+    padded = np.zeros((1, rows, columns, 3), np.uint8)
     padded[0, : size[0], : size[1]] = resize(image, size, how.interpolation)
     sizes = np.array([size, image.shape[:2]], np.int32)[:, None]
     found = jax.device_get(_find(model, variables, padded, *sizes, how))
-    order = np.argsort(-found.scores[0], kind="stable")
-    boxes, scores, labels = (x[0][order] for x in (found.boxes, found.scores, found.labels))
+    canvas, original_size = (rows, columns), (image.shape[0], image.shape[1])
+
+    def texts(labels: np.ndarray, scores: np.ndarray) -> list[str]:
+        return [
+            f"{class_names[label] if label < len(class_names) else label} {score:.2f}"
+            for label, score in zip(labels, scores, strict=True)
+        ]
+
+    boxes, scores, labels = (x[0] for x in (found.boxes, found.scores, found.labels))
+    if things is not None:
+        ids, labels, scores = merge_masks(
+            found.masks[0], labels, scores, things, canvas, size, original_size
+        )
+        drawn = draw_segments(image, ids, labels, texts(labels, scores))
+        return PanopticPrediction(ids, labels, scores, drawn)
+    order = np.argsort(-scores, kind="stable")
+    boxes, scores, labels = boxes[order], scores[order], labels[order]
     masks = None
     if found.masks is not None:
-        (rows, columns), (height, width) = canvas, image.shape[:2]
-        masks = full_size_masks(found.masks[0][order], (rows, columns), size, (height, width))
+        masks = full_size_masks(found.masks[0][order], canvas, size, original_size)
     shown = scores >= 0.5
-    texts = [
-        f"{class_names[label] if label < len(class_names) else label} {score:.2f}"
-        for label, score in zip(labels[shown], scores[shown], strict=True)
-    ]
     ink = None if masks is None else masks[shown]
-    drawn = draw_objects(image, boxes[shown], labels[shown], texts, ink)
+    drawn = draw_objects(
+        image, boxes[shown], labels[shown], texts(labels[shown], scores[shown]), ink
+    )
     return DetectionPrediction(boxes, scores, labels, drawn, masks)
 
 

@@ -39,6 +39,8 @@ if __name__ == "__main__":
     detr.fair_names()
     detr.fair_masks()
     torch.manual_seed(0)
+    detr.fair_panoptic()
+    torch.manual_seed(0)
     unet.smp_unet()
     unet.torch_unets()
     counts.parameter_counts()

@@ -12,7 +12,7 @@ import zoo
 from zoo.data.transforms import normalize, resize_and_crop
 from zoo.losses.reconstruction import patch_statistics
 from zoo.models.detr import DetrOutput
-from zoo.ops.palette import draw_objects, overlay, palette
+from zoo.ops.palette import draw_objects, draw_segments, overlay, palette
 from zoo.ops.patches import patchify
 from zoo.ops.tiles import Tiling
 from zoo.predict import (
@@ -231,3 +231,51 @@ def test_objects_are_drawn_at_the_size_of_a_large_image():
     for row, column in ((210, 100), (349, 200), (300, 299)):
         assert (drawn[row, column] == colour).all()
     assert (drawn[220:340, 110:290] == 7).all() and (drawn[:150] == 7).all()
+
+
+def test_masks_become_segments_where_things_are_named():
+    maps = {"num_blocks": (1, 1, 1, 1), "stage_dims": (8, 8, 8, 8), "stem_dim": 8, "norm": "batch"}
+    fields = {"backbone_fields": maps, "hidden_dim": 64, "num_queries": 4, "masks": True}
+    model = zoo.create("detr_nano", num_classes=3, **fields)
+    variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
+    head = variables["params"]["head"]
+    head["kernel"], head["bias"] = head["kernel"] * 0, jnp.array([0.0, 9.0, 0.0, 0.0])
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    found = zoo.predict(model, variables, image, class_names=("sky", "cat", "sea"), things={1})
+    how = zoo.preprocessing("detr_nano")
+    output = jax.jit(model.apply)(variables, normalize(jnp.asarray(image[None]), how.mean, how.std))
+    logits = np.asarray(jax.image.resize(output.masks[0], (4, 64, 64), "linear"))
+    queries = np.unique(logits.argmax(axis=0))  # the others own nothing
+    assert len(queries) == found.ids.max() > 1
+    owned = np.take_along_axis(logits, queries[found.ids - 1][None], axis=0)[0]
+    # The masks of drawn weights are nearly the same: where two are equal to rounding, either owns.
+    np.testing.assert_allclose(owned, logits.max(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.labels, np.ones(found.ids.max()))
+    np.testing.assert_allclose(found.scores, 0.99963, atol=1e-5)
+    assert found.overlay.shape == (320, 320, 3)
+    one = zoo.predict(model, variables, image, things=())  # four times the same stuff
+    assert (one.ids == 1).all() and one.labels.tolist() == [1]
+
+
+def test_things_need_masks_of_objects(segmenter):
+    image = np.zeros((16, 16, 3), np.uint8)
+    with pytest.raises(
+        InputError, match="things are for a detector with masks; this UNet has none"
+    ):
+        zoo.predict(*segmenter, image, things={0})
+
+
+def test_segments_are_drawn_with_lines_between_them_and_their_texts():
+    image, ids = np.full((400, 600, 3), 100, np.uint8), np.ones((400, 600), np.int32)
+    ids[:, 300:], ids[:50] = 2, 0
+    drawn = draw_segments(image, ids, np.array([4, 0]), ["left", "right"])
+    assert (drawn[:49] == 100).all()  # belongs to nothing
+    assert (drawn[60:, 299] == 255).all() and (drawn[49] == 255).all()
+    blue, red = palette(6)[5], palette(2)[1]
+    np.testing.assert_array_equal(drawn[390, 10], np.rint(50 + blue / 2))
+    np.testing.assert_array_equal(drawn[390, 590], np.rint(50 + red / 2))
+    for colour, columns in ((blue, slice(0, 299)), (red, slice(300, 600))):
+        rows, _ = np.nonzero((drawn[:, columns] == colour).all(-1))  # of the text's ground
+        assert 150 < rows.min() and rows.max() < 300
+    nothing = draw_segments(image, ids * 0, np.zeros(0, int), [])
+    np.testing.assert_array_equal(nothing, image)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
 _LEAST_SIDE = 320  # of a picture with text on it, in pixels
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def palette(count: int) -> UInt8[np.ndarray, "n 3"]:
@@ -78,19 +79,67 @@ def draw_objects(
     """
     if masks is not None:
         image = paint_objects(image, masks, labels)
-    factor = -(-_LEAST_SIDE // max(min(image.shape[:2]), 1))
-    picture = np.ascontiguousarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
+    picture, factor = _enlarge(image)
     colours = palette(int(labels.max(initial=0)) + 2)[1:]  # no box is black
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, max(min(picture.shape[:2]) / 1000, 0.45)
-    thickness = max(round(2 * size), 1)
+    _, thickness = _pen(picture)
     for box, label, text in reversed(list(zip(boxes, labels, texts, strict=True))):
-        colour = tuple(int(value) for value in colours[label])
+        colour = colours[label]
         left, top, right, bottom = (round(float(side) * factor) for side in box)
-        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, thickness)
-        (width, height), below = cv2.getTextSize(text, font, size, thickness)
-        x = min(max(left, 0), max(picture.shape[1] - width, 0))
-        y = max(top, height + below)
-        cv2.rectangle(picture, (x, y - height - below), (x + width, y), colour, cv2.FILLED)
-        ink = (0, 0, 0) if sum(colour) > 382 else (255, 255, 255)
-        cv2.putText(picture, text, (x, y - below), font, size, ink, thickness, cv2.LINE_AA)
+        corners = (left, top), (right - 1, bottom - 1)
+        cv2.rectangle(picture, *corners, colour.tolist(), thickness)
+        _write(picture, text, left, top, colour)
     return picture
+
+
+def draw_segments(
+    image: UInt8[np.ndarray, "h w 3"],
+    ids: Integer[np.ndarray, "h w"],
+    labels: Integer[np.ndarray, " n"],
+    texts: Sequence[str],
+) -> UInt8[np.ndarray, "rows columns 3"]:
+    """The image with segments in the colours of their labels, white lines between them, and texts.
+
+    A small image is enlarged by a whole number, so that the texts can be read.
+
+    Args:
+        image: The picture.
+        ids: Of each pixel, the number of its segment, from 1; 0 is see-through.
+        labels: Numbers of the segments' classes.
+        texts: One a segment.
+    """
+    classes = np.append(0, labels + 1)
+    picture, factor = _enlarge(overlay(image, classes[ids], opacity=0.5))
+    large = np.pad(ids.repeat(factor, axis=0).repeat(factor, axis=1), (0, 1), mode="edge")
+    here = large[:-1, :-1]
+    picture[(here != large[1:, :-1]) | (here != large[:-1, 1:])] = 255
+    colours = palette(int(classes.max()) + 1)
+    for number, (label, text) in enumerate(zip(classes[1:], texts, strict=True), start=1):
+        inside = np.pad(here == number, 1).astype(np.uint8)
+        depths = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
+        y, x = np.unravel_index(depths.argmax(), depths.shape)
+        (width, _), _ = cv2.getTextSize(text, _FONT, *_pen(picture))
+        _write(picture, text, int(x) - width // 2, int(y), colours[label])
+    return picture
+
+
+def _enlarge(image: UInt8[np.ndarray, "h w 3"]) -> tuple[UInt8[np.ndarray, "rows columns 3"], int]:
+    """A copy large enough for texts, and how many times as large."""
+    factor = -(-_LEAST_SIDE // max(min(image.shape[:2]), 1))
+    return np.ascontiguousarray(image.repeat(factor, axis=0).repeat(factor, axis=1)), factor
+
+
+def _pen(picture: np.ndarray) -> tuple[float, int]:
+    """Size of a picture's texts, and thickness of its lines."""
+    size = max(min(picture.shape[:2]) / 1000, 0.45)
+    return size, max(round(2 * size), 1)
+
+
+def _write(picture: np.ndarray, text: str, x: int, y: int, colour: np.ndarray) -> None:
+    """Writes on a ground of a colour, whose lower left corner is at (x, y), or in the picture."""
+    size, thickness = _pen(picture)
+    (width, height), below = cv2.getTextSize(text, _FONT, size, thickness)
+    x = min(max(x, 0), max(picture.shape[1] - width, 0))
+    y = max(y, height + below)
+    cv2.rectangle(picture, (x, y - height - below), (x + width, y), colour.tolist(), cv2.FILLED)
+    ink = (0, 0, 0) if colour.sum() > 382 else (255, 255, 255)
+    cv2.putText(picture, text, (x, y - below), _FONT, size, ink, thickness, cv2.LINE_AA)

@@ -1,6 +1,7 @@
 """Goldens of DETR: facebookresearch/detr, and transformers."""
 
 import gzip
+import io
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 import torchvision
 import transformers
+from PIL import Image
 from safetensors.numpy import load_file
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -76,7 +78,11 @@ def fair_modules() -> None:
     sys.path.insert(0, os.environ["FAIR_DETR"])
     for name in ("panopticapi", "panopticapi.utils"):
         sys.modules[name] = types.ModuleType(name)
-    sys.modules["panopticapi.utils"].__dict__.update(id2rgb=None, rgb2id=None)
+    bits = np.array([0, 8, 16])  # panopticapi's coding of ids, the lowest byte is red
+    sys.modules["panopticapi.utils"].__dict__.update(
+        id2rgb=lambda ids: (ids[..., None] >> bits & 255).astype(np.uint8),
+        rgb2id=lambda colours: (colours.astype(np.int64) << bits).sum(axis=-1),
+    )
     torchvision.__version__ = "1.0"  # it takes 0.2x for 0.2
 
 
@@ -137,6 +143,36 @@ def fair_masks() -> None:
         sizes=sizes,
         original_sizes=original_sizes,
         **{f"masks/{i}": masks["masks"][:, 0].bool().numpy() for i, masks in enumerate(found)},
+    )
+
+
+def fair_panoptic() -> None:
+    """The authors' segments of four images: some of one stuff, some too small, and none."""
+    fair_modules()
+    from models.segmentation import PostProcessPanoptic
+
+    size, original_sizes, things = (64, 96), [(48, 72), (75, 101), (20, 31), (64, 96)], [0, 1]
+    logits = 3 * torch.randn(4, 8, 5)
+    logits[0].scatter_(1, torch.tensor([[0], [0], [2], [2], [3], [4], [1], [2]]), 12.0)
+    logits[1].scatter_(1, torch.tensor([[3], [3], [3], [2], [2], [1], [1], [1]]), 12.0)
+    logits[3].scatter_(1, torch.full((8, 1), 4), 12.0)
+    masks = torch.nn.functional.interpolate(3 * torch.randn(4, 8, 4, 6), size=(16, 24))
+    masks[:, 6] -= 4
+    outputs = {"pred_logits": logits, "pred_masks": masks, "pred_boxes": torch.rand(4, 8, 4)}
+    post_process = PostProcessPanoptic({label: label in things for label in range(5)})
+    arrays = {}
+    for i, found in enumerate(post_process(outputs, [size] * 4, original_sizes)):
+        colours = np.asarray(Image.open(io.BytesIO(found["png_string"])))
+        arrays[f"ids/{i}"] = sys.modules["panopticapi.utils"].rgb2id(colours)
+        arrays[f"labels/{i}"] = [segment["category_id"] for segment in found["segments_info"]]
+    np.savez_compressed(
+        HERE / "fair_panoptic.npz",
+        logits=logits,
+        masks=masks,
+        size=size,
+        original_sizes=original_sizes,
+        things=things,
+        **arrays,
     )
 
 
