@@ -46,11 +46,11 @@ def detr_digit_scenes() -> Config:
 
         python -m train detr_digit_scenes --workdir=DIR
 
-    AP 0.703 and AP50 0.908 of the last checkpoint on the 500 held-out scenes, after 50 minutes on
-    two CPU cores that had other work too (68 minutes of CPU time); AP 0.644 and AP50 0.857 after
-    25 minutes, at step 5,000. With GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment, as
-    make demo has it, which takes a third off a step. With adamw, at 1e-3, classes are told apart
-    after four times as many steps.
+    AP 0.690 and AP50 0.891 of the last checkpoint on the 500 held-out scenes, after 25 minutes 29 s
+    on two CPU cores that had a few tests to run, too (39 minutes of CPU time). With
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment, as make demo has it, which takes a
+    third off a step. With --steps=10000, AP 0.703 and AP50 0.908. With adamw, at 1e-3, classes are
+    told apart after four times as many steps.
     """
     return Config(
         recipe="detr_digit_scenes",
@@ -65,7 +65,7 @@ def detr_digit_scenes() -> Config:
             b2=0.99,
             clip_norm=0.1,
         ),
-        steps=10_000,
+        steps=7_500,
         batch_size=32,
         log_every=100,
         eval_every=2_500,
@@ -79,7 +79,7 @@ def detr_digit_scenes_short() -> Config:
 
         python -m train detr_digit_scenes_short --workdir=DIR
 
-    AP 0.519 and AP50 0.756 of the last checkpoint on the 500 held-out scenes, after 9 minutes 38 s
+    AP 0.511 and AP50 0.744 of the last checkpoint on the 500 held-out scenes, after 6 minutes 12 s
     on two CPU cores, with GLIBC_TUNABLES=glibc.malloc.hugetlb=1.
     """
     return dataclasses.replace(
