@@ -141,9 +141,7 @@ class Checkpointer:
             read: Any = self._manager.restore(
                 step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore())
             )
-        # For a damaged file Orbax and TensorStore raise ValueError, KeyError, OSError, JSON's and
-        # protobuf's errors. All are told, none is swallowed.
-        except Exception as error:
+        except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             if holds(folder, items):
                 raise DamagedError(f"{folder} cannot be read ({reason})") from error

@@ -117,8 +117,7 @@ def draw_segments(
         inside = np.pad(here == number, 1).astype(np.uint8)
         depths = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
         y, x = np.unravel_index(depths.argmax(), depths.shape)
-        (width, _), _ = cv2.getTextSize(text, _FONT, *_pen(picture))
-        _write(picture, text, int(x) - width // 2, int(y), colours[label])
+        _write(picture, text, int(x), int(y), colours[label], centred=True)
     return picture
 
 
@@ -134,11 +133,13 @@ def _pen(picture: np.ndarray) -> tuple[float, int]:
     return size, max(round(2 * size), 1)
 
 
-def _write(picture: np.ndarray, text: str, x: int, y: int, colour: np.ndarray) -> None:
-    """Writes on a ground of a colour, whose lower left corner is at (x, y), or in the picture."""
+def _write(
+    picture: np.ndarray, text: str, x: int, y: int, colour: np.ndarray, *, centred: bool = False
+) -> None:
+    """Writes on a ground of a colour, in the picture and above (x, y): from there, or centred."""
     size, thickness = _pen(picture)
     (width, height), below = cv2.getTextSize(text, _FONT, size, thickness)
-    x = min(max(x, 0), max(picture.shape[1] - width, 0))
+    x = min(max(x - width // 2 if centred else x, 0), max(picture.shape[1] - width, 0))
     y = max(y, height + below)
     cv2.rectangle(picture, (x, y - height - below), (x + width, y), colour.tolist(), cv2.FILLED)
     ink = (0, 0, 0) if colour.sum() > 382 else (255, 255, 255)

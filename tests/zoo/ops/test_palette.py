@@ -1,6 +1,6 @@
 import numpy as np
 
-from zoo.ops.palette import overlay, palette
+from zoo.ops.palette import draw_objects, draw_segments, overlay, palette
 
 
 def test_colours_are_pascal_vocs():
@@ -16,3 +16,29 @@ def test_overlay_leaves_label_0_as_it_is():
     mixed = overlay(image, labels, opacity=0.5)
     assert (mixed[labels == 0] == 100).all()
     assert mixed[0, 1].tolist() == [114, 50, 50] and mixed[1, 2].tolist() == [50, 114, 50]
+
+
+def test_objects_are_drawn_at_the_size_of_a_large_image():
+    image = np.full((400, 500, 3), 7, np.uint8)
+    drawn = draw_objects(image, np.array([[100.0, 200.0, 300.0, 350.0]]), np.array([0]), ["a"])
+    assert drawn.shape == image.shape and (image == 7).all()
+    colour = palette(2)[1]
+    for row, column in ((210, 100), (349, 200), (300, 299)):
+        assert (drawn[row, column] == colour).all()
+    assert (drawn[220:340, 110:290] == 7).all() and (drawn[:150] == 7).all()
+
+
+def test_segments_are_drawn_with_lines_between_them_and_their_texts():
+    image, ids = np.full((400, 600, 3), 100, np.uint8), np.ones((400, 600), np.int32)
+    ids[:, 300:], ids[:50] = 2, 0
+    drawn = draw_segments(image, ids, np.array([4, 0]), ["left", "right"])
+    assert (drawn[:49] == 100).all()  # belongs to nothing
+    assert (drawn[60:, 299] == 255).all() and (drawn[49] == 255).all()
+    blue, red = palette(6)[5], palette(2)[1]
+    np.testing.assert_array_equal(drawn[390, 10], np.rint(50 + blue / 2))
+    np.testing.assert_array_equal(drawn[390, 590], np.rint(50 + red / 2))
+    for colour, columns in ((blue, slice(0, 299)), (red, slice(300, 600))):
+        rows, _ = np.nonzero((drawn[:, columns] == colour).all(-1))  # of the text's ground
+        assert 150 < rows.min() and rows.max() < 300
+    nothing = draw_segments(image, ids * 0, np.zeros(0, int), [])
+    np.testing.assert_array_equal(nothing, image)
