@@ -1,5 +1,6 @@
 """Goldens of DETR: facebookresearch/detr, and transformers."""
 
+import copy
 import gzip
 import io
 import json
@@ -43,15 +44,20 @@ def randomise_detr(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | None = None) -> None:
-    """Writes the golden of a DETR of either peer."""
+    """Writes the golden of a DETR of either peer.
+
+    The peer computes in float64: what is found to differ is the rounding of ours alone.
+    """
     x, valid = padded_batch(34, 41)
+    weights = model.state_dict() if weights is None else weights
+    precise = copy.deepcopy(model).double()
     with torch.no_grad():
         if isinstance(model, transformers.PreTrainedModel):
-            output = dict(model(x, valid.long()))
+            output = dict(precise(x.double(), valid.long()))
         else:
             from util.misc import NestedTensor
 
-            output = model(NestedTensor(x, ~valid))
+            output = precise(NestedTensor(x.double(), ~valid))
     arrays = {
         "logits": output.get("logits", output.get("pred_logits")),
         "boxes_cxcywh": output["pred_boxes"],
@@ -62,13 +68,12 @@ def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | N
         keys = {"auxiliary_logits": "pred_logits", "auxiliary_boxes_cxcywh": "pred_boxes"}
         for ours, theirs in keys.items():
             arrays[ours] = torch.stack([layer[theirs] for layer in output["aux_outputs"]])
-    weights = model.state_dict() if weights is None else weights
     np.savez_compressed(
         HERE / f"{case}.npz",
         config=json.dumps({"name": "detr_resnet50", "fields": {**DETR, **fields}}),
         images=x.permute(0, 2, 3, 1).numpy(),
         valid=valid.numpy(),
-        **{k: v.numpy() for k, v in arrays.items()},
+        **{k: v.float().numpy() for k, v in arrays.items()},
         **{f"weights/{k}": np.asarray(v) for k, v in weights.items()},
     )
 
