@@ -17,6 +17,7 @@ import train.doctor
 import zoo
 import zoo.__main__
 from tests import samples
+from train.parallel import Parallel
 from zoo.data import ClassificationData, open_classification, train_batches
 
 VIT = (
@@ -94,6 +95,13 @@ def test_a_wrong_path(mistake, desk, capsys):
     arguments, message = MISTAKES[mistake]
     assert train.__main__.main([*arguments, "--workdir=run"]) == 2
     check_line(capsys.readouterr().err, message)
+
+
+@pytest.mark.parametrize("mistake", [name for name in MISTAKES if "checkpoint" in name])
+def test_a_wrong_checkpoint_is_found_before_anything_compiles(mistake, desk, monkeypatch):
+    monkeypatch.setattr(Parallel, "init", lambda *_: pytest.fail("compiled first"))
+    arguments, _ = MISTAKES[mistake]
+    assert train.__main__.main([*arguments, "--workdir=run"]) == 2
 
 
 CHANGES = {

@@ -128,9 +128,10 @@ def overfit(
     config = dataclasses.replace(config, optim=optim, steps=steps, ema=None)
     model, variables = build(config, batch)
     optimizer = make_optimizer(optim, steps, variables["params"])
+    initial = initial_variables(config, model, console)  # before anything compiles
     on_devices = parallel.put(batch)
     state = parallel.init(make_init(config, model, optimizer), on_devices)
-    if (initial := initial_variables(config, model, console)) is not None:
+    if initial is not None:
         state = with_initial(state, initial, parallel.replicate)
     step = jax.jit(make_step(config, model, optimizer), donate_argnums=0)
     losses = []

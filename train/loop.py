@@ -108,6 +108,10 @@ class _Run:
         optimizer = make_optimizer(config.optim, config.steps, variables["params"])
         step = make_step(config, model, optimizer, parallel.replicas)
         schedule = make_schedule(config.optim, config.steps)
+        everywhere(lambda: resources.enter_context(self.claim()), InputError)
+        self.checkpoints = Checkpointer(workdir / "checkpoints", config.keep, self.warn)
+        resources.callback(self.checkpoints.close)
+        initial = self.initial(model)  # before anything compiles: its file may not fit
         self.state: TrainState = parallel.init(make_init(config, model, optimizer), batch)
         self.step = parallel.compile(make_logged(step, schedule, config.log_every))
         self.metrics: Metrics = parallel.replicate(first_metrics(step, self.state, batch))
@@ -118,10 +122,7 @@ class _Run:
 
         if config.optim.warmup_steps >= config.steps:
             console.print(f"note: all {config.steps} steps are in the warm-up of the learning rate")
-        everywhere(lambda: resources.enter_context(self.claim()), InputError)
-        self.checkpoints = Checkpointer(workdir / "checkpoints", config.keep, self.warn)
-        resources.callback(self.checkpoints.close)
-        self.resume(model)
+        self.resume(initial)
         self.batches.set_state(self.saved[1])
         if self.first:
             write_config(workdir, config, self.examples)
@@ -154,12 +155,15 @@ class _Run:
         """Says what went wrong without stopping the run."""
         self.console.print(f"warning: {text}", soft_wrap=True)
 
-    def resume(self, model: nn.Module) -> None:
+    def initial(self, model: nn.Module) -> dict[str, Any] | None:
+        """The variables that a new run starts from; None where there are none, or on resuming."""
+        if self.checkpoints.latest is not None:
+            return None
+        return everywhere(lambda: initial_variables(self.config, model, self.console), InputError)
+
+    def resume(self, initial: dict[str, Any] | None) -> None:
         """Goes back to the newest checkpoint, if there is one; else to where the settings start."""
         if self.checkpoints.latest is None:
-            initial = everywhere(
-                lambda: initial_variables(self.config, model, self.console), InputError
-            )
             if initial is not None:
                 self.state = with_initial(self.state, initial, self.parallel.place)
             return
