@@ -1,6 +1,6 @@
 # make demo | test | test-all | pod-test | notebooks | lint        PYTHON=python3.13 chooses the interpreter
 PYTHON ?= python3
-# One environment for each interpreter that is asked for; .venv for the default one.
+# Each interpreter has its own environment; the default interpreter has .venv.
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 READY := $(VENV)/ready
 NOTEBOOKS_READY := $(VENV)/ready-notebooks
@@ -9,18 +9,19 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-all pod-test notebooks lint
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml hatch_build.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test,hub]'
 	touch $@
 
-# Jupyter is only installed where a notebook is to be executed.
+# Jupyter is installed only when notebooks are run.
 $(NOTEBOOKS_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[notebooks]'
 	touch $@
 
-# XLA's temporary arrays in large pages: on Linux a third off a training step on the CPU.
+# Large memory pages for XLA's temporary arrays: on Linux, a training step on the CPU takes a third
+# less time.
 demo: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 demo: $(READY)
 	$(BIN)/python -m train mae_digits --workdir=runs/demo/pretrained
@@ -28,8 +29,9 @@ demo: $(READY)
 	$(BIN)/python -m eval.classification --workdir=runs/demo/tuned --checkpoint=last
 	$(BIN)/python -m eval.reconstruction --workdir=runs/demo/pretrained --checkpoint=last
 
-# Some of them: make test TESTS="tests/zoo/ops tests/eval"
-# Compilation is most of what these small models take; `make test-all` has the optimisations of a real run.
+# To run only some tests: make test TESTS="tests/zoo/ops tests/eval"
+# These small models spend most of their time in compilation, so most optimisations are off here;
+# `make test-all` compiles with all optimisations, as a real run does.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= true
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses=auto $(TESTS)
@@ -40,8 +42,9 @@ test-all: $(READY)
 pod-test: $(READY)
 	$(BIN)/python -m pytest -m 'slow or not slow' tests/train/test_hosts.py
 
-# Some of them: make notebooks NOTEBOOKS="notebooks/01_quickstart.ipynb notebooks/04_mae.ipynb"
-# What a notebook's own process warns of is in its output; the errors on warnings are not for Jupyter.
+# To run only some notebooks: make notebooks NOTEBOOKS="notebooks/01_quickstart.ipynb notebooks/04_mae.ipynb"
+# `-W default`: Jupyter itself gives warnings, which must not be errors. Warnings of the code in a
+# notebook are in the output of its cells.
 notebooks: $(NOTEBOOKS_READY)
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 --timeout=3600 -W default $(NOTEBOOKS)
 

@@ -1,9 +1,9 @@
-"""Draws the front page's picture: what trained models make of data that they have not seen.
+"""Draws the picture in README.md: predictions of trained models for held-out data.
 
     python docs/pictures.py --detection=RUN --segmentation=RUN --reconstruction=RUN
 
-RUN is a folder of `detr_digit_scenes`, `unet_digit_scenes` and `mae_digits`. Writes
-docs/pictures/predictions.png, one wide picture below 300 kB.
+The three RUNs are folders of runs of `detr_digit_scenes`, `unet_digit_scenes` and `mae_digits`.
+Writes docs/pictures/predictions.png, one wide picture below 300 kB.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from zoo.predict import reconstruct
 
 Image = UInt8[np.ndarray, "h w 3"]
 
-_COLUMNS = (3, 3, 4)  # of detection, segmentation, reconstruction
+_COLUMNS = (3, 3, 4)  # of the panels for detection, segmentation and reconstruction
 _ROWS = 3
 _TITLES = (
     "DETR finds digits",
@@ -41,7 +41,7 @@ _LEAST_SCORE = 0.5
 
 
 def draw_detections(run: Path, panels: np.ndarray) -> None:
-    """The boxes that a detector is sure of, in held-out scenes."""
+    """Draws held-out scenes with the boxes whose score is at least `_LEAST_SCORE`."""
     model, variables = zoo.load(run)
     how = zoo.preprocessing(run)
     names = json.loads((run / "config.json").read_text())["class_names"]
@@ -61,7 +61,7 @@ def draw_detections(run: Path, panels: np.ndarray) -> None:
 
 
 def draw_segmentations(run: Path, panels: np.ndarray) -> None:
-    """Held-out scenes, and under them their true and their predicted labels."""
+    """Draws held-out scenes, and below each its true and its predicted labels."""
     model, variables = zoo.load(run)
     how = zoo.preprocessing(run)
     for column, index in zip(panels.T, range(20, 20 + panels.shape[1]), strict=True):
@@ -73,16 +73,16 @@ def draw_segmentations(run: Path, panels: np.ndarray) -> None:
 
 
 def paint(image: Image, labels: np.ndarray) -> Image:
-    """The digits in the colours of their labels, 1 to 10, on the darkened ground, 0."""
+    """Paints labels 1 to 10 (the digits) in colours, on the darkened image where the label is 0."""
     colours = np.array(colormaps["tab10"].colors) * 255
     return np.where(labels[..., None] > 0, colours[labels.clip(1) - 1], image // 3).astype(np.uint8)
 
 
 def draw_reconstructions(run: Path, panels: np.ndarray) -> None:
-    """Held-out scans, and under them what the model sees and what it restores.
+    """Draws held-out scans, and below each its visible patches and the restored image.
 
-    Scans are gray, so that the mean of the restored channels is shown. Restored patches have the
-    brightness and contrast of the originals, which the model does not predict.
+    Scans are gray, so the mean of the restored channels is drawn. Brightness and contrast of the
+    restored patches are taken from the original, because the model does not predict them.
     """
     model, variables = zoo.load(run)
     config = json.loads((run / "config.json").read_text())
@@ -95,7 +95,8 @@ def draw_reconstructions(run: Path, panels: np.ndarray) -> None:
     normalised = normalize(jnp.asarray(np.stack(images)), data.mean, data.std)
     visible = fixed_masks(model, jnp.asarray(positions), data.image_size)
     patches = jax.jit(model.apply)(variables, normalised, visible).patches
-    norm_pix_loss = config["task"]["norm_pix_loss"]
+    task = config["task"]
+    norm_pix_loss = task.get("loss", task)["norm_pix_loss"]  # older runs store it in the task
     restored = to_pixels(
         reconstruct(patches, visible, normalised, norm_pix_loss=norm_pix_loss), data
     )
@@ -110,12 +111,12 @@ def draw_reconstructions(run: Path, panels: np.ndarray) -> None:
 
 
 def show(panel: Axes, image: np.ndarray) -> None:
-    """An image without ticks, its pixels as they are."""
+    """Draws an image without interpolation between its pixels."""
     panel.imshow(image, interpolation="nearest")
 
 
 def groups(figure: Figure) -> Iterator[np.ndarray]:
-    """The panels of each task, side by side, below its title."""
+    """The panels of each task; the tasks are side by side, each with its title."""
     parts = figure.subfigures(1, len(_COLUMNS), width_ratios=_COLUMNS, wspace=0.02)
     for part, columns, title in zip(parts, _COLUMNS, _TITLES, strict=True):
         part.suptitle(title, fontsize=9)

@@ -1,22 +1,22 @@
-"""From matched detections to COCO's precision, recall and score arrays."""
+"""Computes COCO's precision, recall and score arrays from matched detections."""
 
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8, UInt64
 
 from eval.matching import Matched, Settings
-from eval.ragged import lengths_to_offsets
-from eval.records import Detections, Objects
+from eval.records import DetectionRows, ObjectRows
+from zoo.ops.ragged import lengths_to_offsets
 
 RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Interpolated precision by threshold t, recall r, category k, area range a, maximum m.
+    """Interpolated precision, by threshold t, recall r, category k, area range a and maximum m.
 
-    -1 where a category has no object that counts.
+    Values are -1 where a category has no object that counts.
 
     Attributes:
         precision: Highest precision at each recall of `RECALLS` or beyond.
@@ -30,14 +30,14 @@ class Curves:
 
 
 def accumulate(
-    objects: Objects,
-    detections: Detections,
+    objects: ObjectRows,
+    detections: DetectionRows,
     matched: Matched,
     categories: Int[np.ndarray, " k"],
     settings: Settings,
     max_detections: tuple[int | None, ...],
 ) -> Curves:
-    """Precision over recall of every category, for each number of detections an image.
+    """Precision over recall of every category, for each limit on the detections of an image.
 
     Args:
         objects: As given to `match`.
@@ -45,7 +45,7 @@ def accumulate(
         matched: What `match` returned.
         categories: Sorted ids; the category axis.
         settings: As given to `match`.
-        max_detections: Detections of an image and category that count; None for all of them.
+        max_detections: Number of detections of an image and category that count; None for all.
     """
     t, k, a = len(settings.thresholds), len(categories), len(settings.areas)
     precision = np.full((t, len(RECALLS), k, a, len(max_detections)), -1.0)
@@ -71,9 +71,9 @@ def accumulate(
 
 
 def _positives(
-    objects: Objects, matched: Matched, categories: np.ndarray, settings: Settings
+    objects: ObjectRows, matched: Matched, categories: Int[np.ndarray, " k"], settings: Settings
 ) -> Int[np.ndarray, "k a"]:
-    """Objects that count, of each category, in each area range."""
+    """Number of objects that count, of each category in each area range."""
     which = np.searchsorted(categories, objects.categories)
     first_bits = np.arange(len(settings.areas)) * len(settings.thresholds)
     counts = [
@@ -84,23 +84,23 @@ def _positives(
     return np.stack(counts, axis=-1)
 
 
-def unpack(words: np.ndarray, bits: int) -> np.ndarray:
-    """The lowest `bits` of n words as 0 or 1, ``[bits, n]``."""
+def unpack(words: UInt64[np.ndarray, " n"], bits: int) -> UInt8[np.ndarray, "bits n"]:
+    """The lowest `bits` of each word, as 0 or 1."""
     octets = words[:, None].view(np.uint8)
     return np.ascontiguousarray(np.unpackbits(octets, axis=1, bitorder="little")[:, :bits].T)
 
 
 def _curve(
-    matched: np.ndarray,
-    ignored: np.ndarray,
-    scores: np.ndarray,
-    positives: np.ndarray,
+    matched: UInt64[np.ndarray, " d"],
+    ignored: UInt64[np.ndarray, " d"],
+    scores: Float[np.ndarray, " d"],
+    positives: Int[np.ndarray, " a"],
     settings: Settings,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision and score ``[t, r, a]`` and recall ``[t, a]`` of one category.
+) -> tuple[Float[np.ndarray, "t r a"], Float[np.ndarray, "t a"], Float[np.ndarray, "t r a"]]:
+    """Precision, recall and score of one category.
 
-    Precision falls between true positives and rises at them, so its running maximum from the
-    right is found among them, and each recall is first reached at one.
+    Precision rises at true positives and falls between them, so its running maximum from the right
+    is always at a true positive; and each recall is first reached at a true positive.
     """
     shape = (len(settings.areas), len(settings.thresholds))
     row, position = np.nonzero(unpack(matched & ~ignored, settings.bits))
@@ -117,12 +117,13 @@ def _curve(
     score_at = score_at.reshape(*shape, -1)
     precision, reached_at = np.empty((2, *shape, len(RECALLS)))
     for a, total in enumerate(positives):
-        # Column of the true positive at which each recall is reached; the last column is zeros.
+        # The true positive at which each recall is reached, as a column; the last column is zeros.
         needed = np.searchsorted(np.arange(1, total + 1) / max(total, 1), RECALLS, side="left")
         column = np.minimum(needed, best.shape[-1] - 1)
         precision[a] = best[a][:, column]
         reached_at[a] = score_at[a][:, column]
-    reached_at[..., 0] = scores[0] if len(scores) else 0  # recall 0: the first of any kind
+    # Recall 0 is reached at the first detection, right or wrong.
+    reached_at[..., 0] = scores[0] if len(scores) else 0
     recall = true.reshape(shape) / np.maximum(positives, 1)[:, None]
     absent = positives == 0
     for values in (precision, reached_at, recall):

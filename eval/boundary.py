@@ -1,8 +1,9 @@
-"""Boundary F1: do the outlines of a segmentation lie where they should?
+"""Boundary F1: how well the outlines of a segmentation agree with the true outlines.
 
-Csurka et al., What is a good evaluation measure for semantic segmentation? (BMVC 2013): of each
-class in each image, the share of predicted outline near true outline (precision), the reverse
-(recall) and their harmonic mean, averaged over the images.
+Csurka et al., What is a good evaluation measure for semantic segmentation? (BMVC 2013). For each
+class in each image: the share of the predicted outline that is near the true outline (precision),
+the share of the true outline that is near the predicted one (recall), and their harmonic mean,
+averaged over the images.
 """
 
 import math
@@ -17,15 +18,16 @@ from eval.coco import unique_names
 
 
 class BoundaryF1:
-    """Mean F1 of every class over the images whose target or prediction has it.
+    """Mean F1 of every class, over the images whose target or prediction has the class.
 
-    An outline is every pixel with a differing label above, below, left or right of it; the image's
-    border and pixels to ignore make none. An image with an outline on one side only scores 0.
+    The outline of a class is its pixels with another label above, below, left or right of them; the
+    image's border and ignored pixels give no outline. Where only the target or only the prediction
+    has an outline, F1 is 0.
 
     Args:
-        classes: Names; labels are positions in this list.
+        classes: Names; a label is a position in this list.
         ignore_label: True label of pixels that do not count.
-        tolerance: Largest distance that is near, as a share of the image's diagonal.
+        tolerance: Largest distance that counts as near, as a share of the image's diagonal.
     """
 
     def __init__(
@@ -68,7 +70,10 @@ class BoundaryF1:
         return {"boundary_F1": mean, "per_class": per_class}
 
 
-def _edges(labels: np.ndarray, counts: np.ndarray) -> Bool[np.ndarray, "h w"]:
+def _edges(
+    labels: Integer[np.ndarray, "h w"], counts: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """The pixels next to another label; only pixels that count are compared."""
     edge = np.zeros(labels.shape, bool)
     for first, second in (
         (np.s_[:-1], np.s_[1:]),
@@ -80,8 +85,10 @@ def _edges(labels: np.ndarray, counts: np.ndarray) -> Bool[np.ndarray, "h w"]:
     return edge
 
 
-def _share_near(outline: np.ndarray, other: np.ndarray, limit: float) -> float:
-    """Share of the pixels of `outline` within `limit` pixels of `other`; 0 if there are none."""
+def _share_near(
+    outline: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"], limit: float
+) -> float:
+    """Share of the pixels of `outline` within `limit` pixels of `other`; 0 if either is empty."""
     if not outline.any() or not other.any():
         return 0.0
     away = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

@@ -2,13 +2,13 @@
 
 python -m eval.classification --workdir=DIR [--checkpoint=best|last|STEP] [--json=FILE]
 
-Evaluates a checkpoint of a run and draws the confusion matrix, and for a model with attention what
-the class of a few images was read from.
+Evaluates a checkpoint of a run and draws the confusion matrix; for a model with attention, it also
+draws which parts of a few images the model attended to.
 """
 
 import argparse
 import dataclasses
-import json
+import itertools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Float, Int, Shaped
 from rich.console import Console
 from rich.table import Table
 
-from eval.arguments import add_run_arguments
+from eval.command import add_run_arguments, figure, make_parser, run_command
+from eval.compiling import announced
 from eval.pictures import draw_attention_maps, draw_confusion_matrix
 from eval.runs import Put, open_run
 from zoo.data import (
@@ -42,23 +44,25 @@ from zoo.types import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationResult:
-    """Labels and predictions, from which every figure follows whatever their order and batches.
+    """Labels, predictions and losses of all examples.
+
+    The figures are computed from these, so they depend neither on order nor on batches.
 
     Attributes:
-        labels: Right classes, int [n].
-        predictions: Likeliest classes, likeliest first, int [n j] with j at most 5.
-        num_classes: Classes that there are.
-        losses: Loss of each example, float [n].
+        labels: True classes.
+        predictions: The j most likely classes, best first; j is at most 5.
+        losses: Loss of each example.
+        num_classes: Number of classes.
     """
 
-    labels: np.ndarray
-    predictions: np.ndarray
-    losses: np.ndarray
+    labels: Int[np.ndarray, " n"]
+    predictions: Int[np.ndarray, "n j"]
+    losses: Float[np.ndarray, " n"]
     num_classes: int
 
     @staticmethod
     def merge(results: Sequence["ClassificationResult"]) -> "ClassificationResult":
-        """The result over all the examples of several."""
+        """The result over the examples of several results."""
         return ClassificationResult(
             *(
                 np.concatenate([getattr(result, name) for result in results])
@@ -73,17 +77,20 @@ class ClassificationResult:
         return {
             "top1": float(hits[:, 0].mean()),
             "top5": float(hits.any(axis=1).mean()),
-            "loss": math.fsum(self.losses) / len(self.losses),  # exact, so in any order
+            "loss": math.fsum(self.losses) / len(self.losses),  # exact in any order
         }
 
-    def confusion(self) -> np.ndarray:
-        """How often a class (row) was taken for another (column), int [k k]."""
+    def confusion(self) -> Int[np.ndarray, "k k"]:
+        """Counts of examples by true class (row) and predicted class (column)."""
         pairs = self.labels.astype(np.int64) * self.num_classes + self.predictions[:, 0]
         counts = np.bincount(pairs, minlength=self.num_classes**2)
         return counts.reshape(self.num_classes, self.num_classes)
 
-    def per_class(self) -> dict[str, np.ndarray]:
-        """precision, recall and f1 in 0..1, float [k], 0 where undefined; support, int [k]."""
+    def per_class(self) -> dict[str, Shaped[np.ndarray, " k"]]:
+        """precision, recall and f1 in 0..1, 0 where undefined; support and predicted, in examples.
+
+        A class has no precision if it is never predicted, and no recall if it has no example.
+        """
         k = self.num_classes
         predicted = self.predictions[:, 0]
         support = np.bincount(self.labels, minlength=k)
@@ -94,16 +101,20 @@ class ClassificationResult:
             "recall": right / np.maximum(support, 1),
             "f1": 2 * right / np.maximum(claimed + support, 1),
             "support": support,
+            "predicted": claimed,
         }
 
 
 def predictor(
     model: nn.Module, data: ClassificationData, loss_name: str
-) -> Callable[[Mapping[str, Any], dict[str, Any]], dict[str, jax.Array]]:
-    """A jitted function of variables and a batch: top-5 classes and losses of its examples."""
+) -> Callable[[Mapping[str, Any], dict[str, Any]], dict[str, Shaped[jax.Array, "b ..."]]]:
+    """A jitted function of variables and a batch: top-5 classes and the loss of each example."""
 
+    @announced
     @jax.jit
-    def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
+    def predict(
+        variables: Mapping[str, Any], batch: dict[str, Any]
+    ) -> dict[str, Shaped[jax.Array, "b ..."]]:
         logits = model.apply(variables, normalize(batch["image"], data.mean, data.std))
         logits = jnp.asarray(logits, jnp.float32)
         targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
@@ -124,10 +135,10 @@ def evaluator(
     """A function of the variables that evaluates them on every example; compiles once.
 
     Args:
-        model: Gives logits.
+        model: A classifier.
         data: Says how images are normalised.
         examples: What to evaluate on.
-        batch_size: Examples at a time; no figure depends on it.
+        batch_size: Number of examples at a time; the figures do not depend on it.
         put: Moves a batch to the devices.
         loss_name: One of `zoo.losses.classification.LOSSES`.
 
@@ -179,7 +190,7 @@ def report(result: ClassificationResult, class_names: Sequence[str]) -> dict[str
 
 
 def print_table(figures: Mapping[str, Any], console: Console, most: int = 20) -> None:
-    """A table of the `most` classes with the lowest F1, and the figures over all of them."""
+    """Prints a table of the `most` classes with the lowest F1, and the figures over all classes."""
     per_class = sorted(figures["per_class"].items(), key=lambda item: item[1]["f1"])
     title = None if len(per_class) <= most else f"{most} classes of the lowest F1"
     table = Table(title=title)
@@ -188,13 +199,26 @@ def print_table(figures: Mapping[str, Any], console: Console, most: int = 20) ->
         table.add_column(name, justify="right")
     shown = sorted(per_class[:most]) if len(per_class) <= most else per_class[:most]
     for name, row in shown:
-        table.add_row(
-            name, *(f"{row[k]:.4f}" for k in ("precision", "recall", "f1")), str(row["support"])
-        )
+        precision = figure(row["precision"] if row["predicted"] else -1, 4)
+        recall = figure(row["recall"] if row["support"] else -1, 4)
+        table.add_row(name, precision, recall, f"{row['f1']:.4f}", str(row["support"]))
     console.print(table)
     summary = "  ".join(f"{name} {figures[name]:.4f}" for name in ("top1", "top5", "loss"))
     skipped = f", {figures['skipped']} left out" if figures["skipped"] else ""
     console.print(f"{figures['examples']} examples{skipped}, step {figures['step']}: {summary}")
+
+
+def attention_maps(sown: Mapping[str, Any]) -> list[Float[np.ndarray, "b heads n n"]]:
+    """The attention maps of each block, in order; none of a model without attention.
+
+    Args:
+        sown: The collection ``intermediates`` after a call of the model.
+    """
+    if "attn" in (scanned := sown.get("blocks", {})):
+        return [*np.asarray(scanned["attn"]["attention"][0])]
+    numbers = itertools.takewhile(lambda i: f"blocks_{i}" in sown, itertools.count())
+    blocks = [sown[f"blocks_{i}"] for i in numbers]
+    return [np.asarray(block["attn"]["attention"][0]) for block in blocks if "attn" in block]
 
 
 def draw_attention(
@@ -204,7 +228,7 @@ def draw_attention(
     examples: Dataset,
     path: Path,
 ) -> bool:
-    """Draws what the class of a few images was read from; False for a model without attention."""
+    """Draws where the model attended in a few images; False if the model has no attention."""
     spread = np.linspace(0, len(examples) - 1, min(8, len(examples))).astype(int)
     shown = [examples.example(int(i), np.random.default_rng(0)) for i in spread]
     shown = [example for example in shown if example["valid"]]
@@ -213,10 +237,7 @@ def draw_attention(
     outputs: Any = model.apply(variables, images, mutable=["intermediates"])
     logits, sown = outputs
     sown = sown.get("intermediates", {})
-    blocks = [sown.get(f"blocks_{i}", {}) for i in range(model.num_layers)]
-    attention = [np.asarray(block["attn"]["attention"][0]) for block in blocks if "attn" in block]
-    if "blocks" in sown:  # scanned
-        attention = [*np.asarray(sown["blocks"]["attn"]["attention"][0])]
+    attention = attention_maps(sown)
     if not attention:
         return False
     names = examples.class_names
@@ -230,8 +251,9 @@ def draw_attention(
     return True
 
 
-def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
-    """Evaluates a checkpoint of a run, and writes what was asked for."""
+def evaluate_run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Evaluates a checkpoint of a run, and draws; returns its figures."""
+    console = Console(markup=False, highlight=False)
     workdir = arguments.workdir
     run = open_run(arguments, ClassificationData)
     model, data = run.model, run.data
@@ -244,29 +266,20 @@ def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
     figures = {**report(result, examples.class_names), "step": run.step}
     figures |= {"skipped": examples.skipped}
     print_table(figures, console)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-        console.print(f"figures: {arguments.json}", soft_wrap=True)
     path = workdir / "confusion_matrix.png"
     draw_confusion_matrix(result.confusion(), examples.class_names, path)
     console.print(f"confusion matrix: {path}", soft_wrap=True)
     path = workdir / "attention_maps.png"
     if draw_attention(model, run.variables, data, examples, path):
         console.print(f"attention maps: {path}", soft_wrap=True)
+    return figures
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code, 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.classification", description=(__doc__ or "").splitlines()[0]
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code, 2 for bad input."""
+    parser = make_parser("classification", (__doc__ or "").splitlines()[0])
     add_run_arguments(parser, batch_size=256)
-    try:
-        evaluate_run(parser.parse_args(arguments), Console(markup=False, highlight=False))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(parser, evaluate_run, argv)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """COCO's detection metrics, equal to pycocotools' to the last bit.
 
-https://cocodataset.org/#detection-eval. One deviation: pycocotools takes a match with the
-annotation of id 0 for no match, so that the object costs recall and its detections are false; here
-it is an object like any other.
+https://cocodataset.org/#detection-eval. One deviation: pycocotools treats a match with the
+annotation of id 0 as no match, so that the object counts as missed and its detections as false.
+Here an annotation of id 0 is an object like any other.
 """
 
 import dataclasses
@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eval.average_precision import Curves, accumulate
-from eval.matching import Matched, Settings, match
+from eval.matching import Matched, Settings, match_detections
 from eval.overlap import COCO_SIGMAS, KeypointSimilarity, Overlap, box_iou, mask_iou
-from eval.records import Detections, Objects, concatenate, take
-
-IouType = Literal["bbox", "segm", "keypoints"]
+from eval.records import DetectionRows, ObjectRows, concatenate, take
+from zoo.data.formats.coco_results import IouType
 
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 AREAS = {
@@ -31,7 +30,7 @@ AREAS = {
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One figure of the summary: the mean of an array over what the other fields select."""
+    """One figure of the summary: the mean over the part of an array that the fields select."""
 
     key: str
     of: Literal["precision", "recall"]
@@ -68,34 +67,34 @@ def _summary(iou_type: IouType) -> tuple[Line, ...]:
 
 
 class Collected:
-    """Ground truth and detections gathered batch by batch, on any number of hosts.
+    """Ground truth and detections, collected batch by batch on any number of hosts.
 
-    Its contents are plain numpy arrays: it pickles, and `merge` joins what other processes
-    gathered. Results depend neither on the batches nor on their order, as long as all of an
-    image comes in one update.
+    It contains plain numpy arrays, so it can be pickled; `merge` adds what other processes
+    collected. Results depend neither on the batches nor on their order; but each image, with all
+    of its objects and detections, must be in one update.
     """
 
     def __init__(self) -> None:
-        self._images: list[np.ndarray] = []
-        self._objects: list[Objects] = []
-        self._detections: list[Detections] = []
+        self._images: list[Int[np.ndarray, " i"]] = []
+        self._objects: list[ObjectRows] = []
+        self._detections: list[DetectionRows] = []
 
     def update(
         self,
         images: Int[np.ndarray, " i"] | Sequence[int],
-        objects: Objects,
-        detections: Detections,
+        objects: ObjectRows,
+        detections: DetectionRows,
     ) -> None:
         """Adds a batch of images, each only once in the whole evaluation.
 
         Args:
-            images: Ids of the batch's images, those without any object or detection included.
+            images: Ids of the batch's images, including those without any object or detection.
             objects: Their ground truth.
             detections: Their detections.
 
         Raises:
-            ValueError: If an object or detection is of another image, or has a number that is
-                not finite or a box of negative size.
+            ValueError: If an object or detection belongs to another image, has a number that is not
+                finite, or a box of negative size.
         """
         images = np.asarray(images, np.int64)
         for kind, records in (("object", objects), ("detection", detections)):
@@ -107,16 +106,16 @@ class Collected:
         self._detections.append(detections)
 
     def merge(self, other: Self) -> None:
-        """Adds all that another process gathered."""
+        """Adds everything that another process collected."""
         self._images += other._images
         self._objects += other._objects
         self._detections += other._detections
 
-    def gathered(self) -> tuple[Objects, Detections]:
-        """Everything so far, in one piece.
+    def rows(self) -> tuple[ObjectRows, DetectionRows]:
+        """All objects and all detections so far.
 
         Raises:
-            ValueError: If there is nothing, or an image came twice.
+            ValueError: If there was no update, or an image was given twice.
         """
         if not self._images:
             raise ValueError("nothing to evaluate: no update yet")
@@ -130,9 +129,9 @@ class Collected:
         return self._objects[0], self._detections[0]
 
 
-def _check_numbers(kind: str, records: Objects | Detections) -> None:
+def _check_numbers(kind: str, records: ObjectRows | DetectionRows) -> None:
     columns = [records.boxes_xywh, records.areas, records.keypoints]
-    if isinstance(records, Detections):
+    if isinstance(records, DetectionRows):
         columns.append(records.scores)
     finite = np.ones(len(records), bool)
     for column in columns:
@@ -153,8 +152,8 @@ class CocoEvaluator(Collected):
     >>> one, no = np.array([1]), np.array([False])
     >>> box = np.array([[10.0, 10.0, 20.0, 20.0]])  # xywh
     >>> evaluator = CocoEvaluator({1: "cat"})
-    >>> truth = Objects(one, one, box, np.array([400.0]), crowd=no, ignored=no)
-    >>> found = Detections(one, one, np.array([0.9]), box + [2, 0, 0, 0], np.array([400.0]))
+    >>> truth = ObjectRows(one, one, box, np.array([400.0]), crowd=no, ignored=no)
+    >>> found = DetectionRows(one, one, np.array([0.9]), box + [2, 0, 0, 0], np.array([400.0]))
     >>> evaluator.update([1], truth, found)
     >>> figures = evaluator.compute()  # the boxes' IoU is 0.82
     >>> [round(figures[name], 3) for name in ("AP", "AP50", "AR100")]
@@ -178,6 +177,7 @@ class CocoEvaluator(Collected):
         keypoints = iou_type == "keypoints"
         self.areas = tuple(area for area in AREAS if not (keypoints and area == "small"))
         self.max_detections = (20,) if keypoints else (1, 10, 100)
+        self.official_max = self.max_detections[-1]
         self.settings = Settings(THRESHOLDS, tuple(AREAS[area] for area in self.areas))
         self.overlap: Overlap = {
             "bbox": box_iou,
@@ -185,8 +185,24 @@ class CocoEvaluator(Collected):
             "keypoints": KeypointSimilarity(sigmas),
         }[iou_type]
 
+    def also_with(self, most: int) -> None:
+        """Adds the figures for up to `most` detections of an image and category.
+
+        Their names end in ``@MOST``, as ``AP@300`` and ``AR@300`` do; the others stay as they are.
+        """
+        if most == self.official_max:
+            return
+        self.max_detections = tuple(sorted({*self.max_detections, most}))
+        official = [line for line in self.lines if line.most == self.official_max]
+        self.lines += tuple(
+            dataclasses.replace(
+                line, key=f"{line.key.removesuffix(str(self.official_max))}@{most}", most=most
+            )
+            for line in official
+        )
+
     def by_masks(self) -> Self:
-        """The same objects and detections compared by their masks, which all of them must have."""
+        """An evaluator of the same objects and detections by masks, which all of them must have."""
         other = type(self)(self.categories, "segm")
         other.merge(self)
         other._detections = [
@@ -196,43 +212,44 @@ class CocoEvaluator(Collected):
         ]
         return other
 
-    def gathered(self) -> tuple[Objects, Detections]:
-        """As `Collected.gathered`, of the known categories only."""
+    def rows(self) -> tuple[ObjectRows, DetectionRows]:
+        """As `Collected.rows`, with the known categories only."""
         known = np.fromiter(self.categories, np.int64)
-        objects, detections = super().gathered()
+        objects, detections = super().rows()
         if not np.isin(detections.categories, known).all():
             detections = take(detections, np.isin(detections.categories, known))
         if not np.isin(objects.categories, known).all():
             objects = take(objects, np.isin(objects.categories, known))
         return objects, detections
 
-    def match(self) -> tuple[Objects, Detections, Matched]:
-        """All records, and which of them match."""
-        objects, detections = self.gathered()
+    def match(self) -> tuple[ObjectRows, DetectionRows, Matched]:
+        """All objects and detections, and which of them match."""
+        objects, detections = self.rows()
         most = self.max_detections[-1]
-        return objects, detections, match(objects, detections, self.overlap, self.settings, most)
+        matched = match_detections(objects, detections, self.overlap, self.settings, most)
+        return objects, detections, matched
 
-    def curves(self, matches: tuple[Objects, Detections, Matched] | None = None) -> Curves:
-        """Precision, recall and scores as pycocotools' ``COCOeval.eval`` has them.
+    def curves(self, matches: tuple[ObjectRows, DetectionRows, Matched] | None = None) -> Curves:
+        """Precision, recall and scores, equal to those of pycocotools' ``COCOeval.eval``.
 
         Args:
-            matches: What `match` returned, if at hand.
+            matches: What `match` returned; computed if None.
         """
         objects, detections, matched = matches or self.match()
         ids = np.fromiter(self.categories, np.int64)
         return accumulate(objects, detections, matched, ids, self.settings, self.max_detections)
 
     def compute(
-        self, matches: tuple[Objects, Detections, Matched] | None = None
+        self, matches: tuple[ObjectRows, DetectionRows, Matched] | None = None
     ) -> dict[str, object]:
         """Figures by name, each 0 to 1, or -1 where there is nothing to average.
 
         ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl`` (keypoints: ``AP AP50 AP75 APm APl
-        AR AR50 AR75 ARm ARl``), and ``per_category``: the same of each category by its name, and
-        ``AP_by_iou``, its AP at each threshold.
+        AR AR50 AR75 ARm ARl``), those of `also_with`, and ``per_category``: the same of each
+        category by its name, and ``AP_by_iou``, its AP at each threshold.
 
         Args:
-            matches: What `match` returned, if at hand.
+            matches: What `match` returned; computed if None.
         """
         curves = self.curves(matches)
         every = slice(None)
@@ -242,7 +259,7 @@ class CocoEvaluator(Collected):
         per_category = {}
         for i, name in enumerate(unique_names(self.categories)):
             one = slice(i, i + 1)
-            by_iou = [Line("AP", "precision", t, most=self.max_detections[-1]) for t in THRESHOLDS]
+            by_iou = [Line("AP", "precision", t, most=self.official_max) for t in THRESHOLDS]
             per_category[name] = {
                 **{line.key: self._mean(curves, line, one) for line in self.lines},
                 "AP_by_iou": {
@@ -260,7 +277,7 @@ class CocoEvaluator(Collected):
         return float(np.mean(present)) if len(present) else -1.0
 
     def summary(self, figures: Mapping[str, object]) -> list[str]:
-        """The familiar lines of pycocotools' ``summarize``, of what `compute` returned."""
+        """The lines that pycocotools' ``summarize`` prints, from the figures of `compute`."""
         text = []
         for line in self.lines:
             kind = "Precision  (AP)" if line.of == "precision" else "Recall     (AR)"
@@ -273,7 +290,7 @@ class CocoEvaluator(Collected):
 
 
 def unique_names(categories: Mapping[int, str]) -> list[str]:
-    """Names of the categories in order; those that several share get their id added."""
+    """Names of the categories in order; the id is added to a name that several categories have."""
     names = list(categories.values())
     while len(set(names)) < len(names):
         shared = Counter(names)

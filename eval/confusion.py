@@ -1,11 +1,11 @@
-"""Semantic segmentation: a confusion matrix of pixels and all that follows from it."""
+"""Semantic segmentation: a confusion matrix of pixels, and the figures computed from it."""
 
 from collections.abc import Sequence
 from typing import Self
 
 import cv2
 import numpy as np
-from jaxtyping import Int, Integer
+from jaxtyping import Float, Int, Integer
 
 from eval.coco import unique_names
 
@@ -13,10 +13,10 @@ _EXACT = 1 << 24  # counts that a float32 histogram holds exactly
 
 
 class ConfusionMatrix:
-    """Pixels of every true class by predicted class.
+    """Counts of pixels by true class and predicted class.
 
-    Its state is one array of integers: it pickles, and results do not depend on batches, their
-    order or the number of processes.
+    Its state is one array of integers. It can be pickled, and results depend neither on batches,
+    nor on their order, nor on the number of processes.
 
     >>> matrix = ConfusionMatrix(["ground", "cat"])
     >>> matrix.update(np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 1]]))
@@ -26,22 +26,24 @@ class ConfusionMatrix:
     0.5
 
     Args:
-        classes: Names; labels are positions in this list.
+        classes: Names; a label is a position in this list.
         ignore_label: True label of pixels that do not count.
 
     Attributes:
-        counts: Pixels, true by predicted.
+        counts: Number of pixels, true class by predicted class.
+        ignored: Number of pixels with the label to ignore.
     """
 
     def __init__(self, classes: Sequence[str], ignore_label: int = 255) -> None:
         self.classes = list(classes)
         self.ignore_label = ignore_label
         self.counts = np.zeros((len(classes), len(classes)), np.int64)
+        self.ignored = 0
 
     def update(
         self, targets: Integer[np.ndarray, "*b h w"], predictions: Integer[np.ndarray, "*b h w"]
     ) -> None:
-        """Adds label maps; uint8 is fastest.
+        """Adds label maps; those of uint8 are counted fastest.
 
         Raises:
             ValueError: If shapes differ, or a label that counts is not one of the classes.
@@ -53,11 +55,19 @@ class ConfusionMatrix:
             count = _count_bytes
         else:
             count = _count
-        self.counts += count(targets, predictions, k, self.ignore_label)
+        counts = count(targets, predictions, k, self.ignore_label)
+        self.counts += counts
+        self.ignored += targets.size - int(counts.sum())
 
     def merge(self, other: Self) -> None:
-        """Adds what another process counted."""
+        """Adds the counts of another process."""
         self.counts += other.counts
+        self.ignored += other.ignored
+
+    def mistake(self) -> str | None:
+        """What must be wrong with the true label maps, as in `ignored_mistake`; None if nothing."""
+        true = self.counts.sum(axis=1)
+        return ignored_mistake(self.classes, true, self.ignored, self.ignore_label)
 
     def compute(self) -> dict[str, object]:
         """Figures 0 to 1.
@@ -65,8 +75,9 @@ class ConfusionMatrix:
         ``mIoU`` (over the classes that are in targets or predictions), ``fwIoU`` (weighted by true
         pixels), ``pixel_accuracy``, ``mean_accuracy`` (mean recall of the classes in targets),
         ``dice`` (mean as for mIoU), and ``per_class``: ``iou``, ``precision``, ``recall``, ``dice``
-        and true ``pixels`` by name. -1 where a denominator is zero. A class that is the label to
-        ignore is in no mean; where it is predicted, the true class is missed.
+        and true ``pixels`` by name. -1 where a denominator is zero. A class whose label is
+        `ignore_label` is in no mean; pixels where it is predicted count as errors of the true
+        class.
         """
         right = np.diag(self.counts)
         true, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
@@ -97,24 +108,54 @@ class ConfusionMatrix:
         }
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ignored_mistake(
+    classes: Sequence[str], pixels: Int[np.ndarray, " k"], ignored: int, ignore_label: int
+) -> str | None:
+    """Tells if the label to ignore must be a class, as in masks of 0 and 255; else None.
+
+    Args:
+        classes: Names of the classes.
+        pixels: Number of true pixels of each class.
+        ignored: Number of pixels with the label to ignore.
+        ignore_label: That label.
+    """
+    if not ignored or len(classes) < 2 or np.count_nonzero(pixels) > 1:
+        return None
+    (only,) = np.flatnonzero(pixels)[:1] if pixels.any() else (None,)
+    others = "no pixel is left" if only is None else f"all others are of class {classes[only]!r}"
+    return (
+        f"{ignored / (ignored + pixels.sum()):.2%} of the pixels have the label {ignore_label},"
+        f" which is ignored, and {others}: if {ignore_label} is a class, as in masks of 0 and 255,"
+        " change it to the number of the class, or ignore another label"
+    )
+
+
+def _ratio(part: Int[np.ndarray, " k"], whole: Int[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """``part / whole``, -1 where `whole` is 0."""
     return np.where(whole > 0, part / np.maximum(whole, 1), -1.0)
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Float[np.ndarray, " k"]) -> float:
+    """The mean of the values that are not -1."""
     known = values[values >= 0]
     return float(known.mean()) if len(known) else -1.0
 
 
-def _fits(labels: np.ndarray) -> bool:
+def _fits(labels: Integer[np.ndarray, "..."]) -> bool:
     """Whether all labels are 0 to 255."""
     return labels.dtype == np.uint8 or not labels.size or 0 <= labels.min() <= labels.max() < 256
 
 
 def _count_bytes(
-    targets: np.ndarray, predictions: np.ndarray, k: int, ignore_label: int
+    targets: Integer[np.ndarray, "..."],
+    predictions: Integer[np.ndarray, "..."],
+    k: int,
+    ignore_label: int,
 ) -> Int[np.ndarray, "k k"]:
-    """OpenCV's joint histogram, four times as fast as numpy's bincount, of all 256 x 256 pairs."""
+    """Counts with OpenCV's joint histogram of all 256 x 256 pairs of labels.
+
+    This is four times as fast as numpy's bincount.
+    """
     pairs = np.zeros((256, 256), np.int64)
     flat = [
         np.ascontiguousarray(labels, np.uint8).reshape(-1, 1) for labels in (targets, predictions)
@@ -131,8 +172,12 @@ def _count_bytes(
 
 
 def _count(
-    targets: np.ndarray, predictions: np.ndarray, k: int, ignore_label: int
+    targets: Integer[np.ndarray, "..."],
+    predictions: Integer[np.ndarray, "..."],
+    k: int,
+    ignore_label: int,
 ) -> Int[np.ndarray, "k k"]:
+    """Counts labels of any size."""
     counts = targets != ignore_label
     true, predicted = (labels[counts].astype(np.int64) for labels in (targets, predictions))
     for kind, labels in (("target", true), ("prediction", predicted)):

@@ -4,59 +4,62 @@
 
     python -m eval.detection --workdir=DIR --json=out.json
 
-Files in COCO's formats (``--style=lvis`` for LVIS's; ``--style=voc`` for a folder of xml and a
-folder of the devkit's result files), or the folder of a run of `train`, whose model finds the
-objects of its evaluation split. Prints the official tool's figures and a table by category.
-What cannot be right in the files is an error of one line, exit code 2.
+The input is two files in COCO's formats (with ``--style=lvis`` in LVIS's; with ``--style=voc`` a
+folder of xml files and a folder of the devkit's result files), or the folder of a run of `train`:
+then the run's model finds the objects in its evaluation split. Prints the figures of the official
+tool and a table by category. Invalid input is an error of one line, with exit code 2.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from eval import cocojson, vocfiles
-from eval.arguments import add_run_arguments, path
-from eval.coco import THRESHOLDS, CocoEvaluator, Collected
-from eval.cocojson import FileError, GroundTruth
+from eval import files
+from eval.box_formats import better_format, box_problem, describe_problem
+from eval.coco import THRESHOLDS, CocoEvaluator
+from eval.command import add_run_arguments, figure, make_parser, path, run_command
 from eval.diagnose import Curve, mistakes, raw_curves
+from eval.files import GroundTruth
 from eval.lvis import FREQUENCIES, LvisEvaluator
 from eval.overlap import COCO_SIGMAS
-from eval.records import Detections
+from eval.records import DetectionRows, ObjectRows
 from eval.voc import VocEvaluator
-
-if TYPE_CHECKING:
-    from eval.detectors import RunDetections
+from zoo.data.annotations import xywh_to_xyxy
+from zoo.data.formats.folders import find_file
+from zoo.types import InputError
 
 Figures = dict[str, object]
+Evaluate = Callable[[ObjectRows, DetectionRows], Figures]
 Read = Callable[[int], np.ndarray | None]
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.detection",
-        description="Scores detections against ground truth, with the official tools' figures.",
-    )
+def _parser() -> argparse.ArgumentParser:
+    description = "Scores detections against ground truth, with the official tools' figures."
+    parser = make_parser("detection", description)
     add = parser.add_argument
     add_run_arguments(parser, batch_size=32, required=False)
-    add("--results", type=path, help="file for the detections of a run, in COCO's results format")
+    add("--results", type=path, help="file to write a run's detections to, as COCO results json")
     add("--annotations", type=Path, help="COCO or LVIS json; VOC: folder of xml")
     add("--predictions", type=Path, help="COCO results json; VOC: folder of txt")
-    add("--style", choices=("coco", "lvis", "voc"), default="coco", help="whose rules")
-    add("--iou_type", choices=("bbox", "segm", "keypoints"), default="bbox", help="what overlaps")
-    add("--sigmas", help="keypoints: width of each joint, a comma between; default COCO's 17")
-    add("--iou", type=float, default=0.5, help="overlap for precision, recall and plots, and VOC")
-    add("--score", type=float, default=0.5, help="least score for precision, recall, confusions")
-    add("--eleven_point", action="store_true", help="VOC: AP of 2007")
+    add("--style", choices=("coco", "lvis", "voc"), default="coco", help="format and rules")
+    add("--iou_type", choices=("bbox", "segm", "keypoints"), default="bbox", help="what to compare")
+    add("--sigmas", help="keypoints: sigma of each joint, separated by commas; default COCO's 17")
+    add("--iou", type=float, default=0.5, help="IoU threshold of precision, recall, plots, VOC")
+    add("--max_dets", type=int, help="also the figures for so many detections of an image")
+    add("--score", type=float, default=0.5, help="lowest score in precision, recall, confusions")
+    add("--eleven_point", action="store_true", help="VOC: 11-point AP of 2007")
     add("--plots", type=Path, help="folder for curves, confusion matrix and worst mistakes")
     add("--images", type=Path, help="folder of the images, to draw the worst mistakes on")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     if arguments.workdir and (arguments.annotations or arguments.predictions):
         parser.error("--workdir and files exclude each other")
     if not arguments.workdir and not (arguments.annotations and arguments.predictions):
@@ -67,38 +70,77 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--plots needs --style=coco")
     if arguments.style == "voc" and arguments.iou_type != "bbox":
         parser.error("--style=voc needs --iou_type=bbox")
+    if arguments.style != "coco" and arguments.max_dets is not None:
+        parser.error("--max_dets needs --style=coco")
     if arguments.style == "lvis" and arguments.iou_type == "keypoints":
         parser.error("--style=lvis has no keypoints")
-    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    arguments = _arguments(argv)
-    try:
-        cocojson.check_output(arguments.json)
-        if not 0 < arguments.iou <= 1:
-            raise FileError(f"--iou: {arguments.iou}, not above 0 and at most 1")
-        figures = _EVALUATE[arguments.style](arguments)
-        if arguments.json:
-            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    except (FileError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(_parser(), _evaluate, argv, _check)
 
 
-def _update(
-    evaluator: Collected,
-    truth: GroundTruth,
-    found: tuple[Detections, list[str]],
-    *more: np.ndarray,
-) -> None:
-    """Gives the evaluator everything at once; prints the warnings."""
+def _evaluate(arguments: argparse.Namespace) -> Figures:
+    if not 0 < arguments.iou <= 1:
+        raise InputError(f"--iou: {arguments.iou}, but must be above 0 and at most 1")
+    if arguments.max_dets is not None and arguments.max_dets < 1:
+        raise InputError(f"--max_dets: {arguments.max_dets}, but must be 1 or more")
+    return _EVALUATE[arguments.style](arguments)
+
+
+def _warned(truth: GroundTruth, found: tuple[DetectionRows, list[str]]) -> DetectionRows:
+    """The detections; prints the warnings."""
     detections, warnings = found
     for warning in [*truth.warnings, *warnings]:
         print(f"warning: {warning}", file=sys.stderr)
-    evaluator.update(np.arange(len(truth.images)), truth.objects, detections, *more)
+    return detections
+
+
+def _warn_of_format(
+    arguments: argparse.Namespace,
+    truth: GroundTruth,
+    found: DetectionRows,
+    evaluate: Evaluate,
+    key: str,
+    figures: Figures,
+) -> None:
+    """Prints a warning if the annotated or the predicted boxes seem to be in another format.
+
+    Args:
+        arguments: The options.
+        truth: The ground truth.
+        found: The predictions as they were read.
+        evaluate: A function of ground truth and predictions that gives the figures.
+        key: Name of the figure that formats are judged by.
+        figures: The figures of the predictions as they were read.
+    """
+    voc = arguments.style == "voc"
+    heights_widths = (
+        np.array([image.size for image in truth.images])
+        if truth.file is None
+        else truth.file.table.sizes
+    )
+    sizes = heights_widths[:, ::-1]
+    objects, around = truth.objects, sizes[truth.objects.images]
+    known = (around > 0).all(axis=1)
+    boxes, around = objects.boxes_xywh[known], around[known]
+    if not voc and (problem := box_problem(boxes, around)) in ("shares", "corners"):
+        what = describe_problem(problem, boxes, around)
+        print(f"warning: {arguments.annotations}: {what}", file=sys.stderr)
+
+    def score(objects: ObjectRows, detections: DetectionRows) -> float:
+        return cast(float, evaluate(objects, detections)[key])
+
+    given, now = xywh_to_xyxy(found.boxes_xywh) if voc else None, cast(float, figures[key])
+    better = better_format(objects, found, sizes, score, now, given)
+    if better is not None:
+        wanted = "left, top, right, bottom" if voc else "[x, y, width, height]"
+        print(
+            f"warning: {arguments.predictions}: {key} would be {better.figure:.3f} instead of"
+            f" {now:.3f} if the boxes were read as {better.format}; write {wanted} in pixels",
+            file=sys.stderr,
+        )
 
 
 def _sigmas(arguments: argparse.Namespace, truth: GroundTruth) -> np.ndarray:
@@ -107,10 +149,10 @@ def _sigmas(arguments: argparse.Namespace, truth: GroundTruth) -> np.ndarray:
         try:
             sigmas = np.array([float(part) for part in arguments.sigmas.split(",")])
         except ValueError:
-            raise FileError(f"--sigmas: not numbers: {arguments.sigmas}") from None
+            raise InputError(f"--sigmas: not numbers: {arguments.sigmas}") from None
     keypoints = truth.objects.keypoints
     if keypoints is not None and len(keypoints) and keypoints.shape[1] != len(sigmas):
-        raise FileError(
+        raise InputError(
             f"{arguments.annotations}: {keypoints.shape[1]} joints but {len(sigmas)} --sigmas"
         )
     return sigmas
@@ -120,18 +162,23 @@ def _coco(arguments: argparse.Namespace) -> Figures:
     iou_type = arguments.iou_type
     if not np.isclose(THRESHOLDS, arguments.iou).any():
         known = ", ".join(f"{threshold:.2f}" for threshold in THRESHOLDS)
-        raise FileError(f"--iou: {arguments.iou}, not one of {known}")
+        raise InputError(f"--iou: {arguments.iou}, not one of {known}")
+    truth = None
     if arguments.workdir:
-        run = _evaluate_run(arguments)
+        from eval.detectors import evaluate_run  # imports JAX, which files do not need
+
+        run = evaluate_run(arguments)
         evaluator, read, more = run.evaluator, run.image, {"step": run.step}
         if arguments.results:
             run.write_results(arguments.results)
     else:
-        truth = cocojson.read_ground_truth(arguments.annotations, iou_type)
-        sigmas = _sigmas(arguments, truth)
-        evaluator = CocoEvaluator(truth.category_names, iou_type, sigmas)
-        _update(evaluator, truth, cocojson.read_results(arguments.predictions, truth, iou_type))
+        truth = files.read_coco(arguments.annotations, iou_type)
+        evaluator = CocoEvaluator(truth.category_names, iou_type, _sigmas(arguments, truth))
+        found = _warned(truth, files.read_coco_results(arguments.predictions, truth, iou_type))
+        evaluator.update(np.arange(len(truth.images)), truth.objects, found)
         read, more = _image_reader(arguments, truth), {}
+    if arguments.max_dets:
+        evaluator.also_with(arguments.max_dets)
     matches = evaluator.match()
     figures = evaluator.compute(matches)
     print("\n".join(evaluator.summary(figures)))
@@ -142,45 +189,67 @@ def _coco(arguments: argparse.Namespace) -> Figures:
         per_category[name] |= curve.at(arguments.score)
     figures |= {"score": arguments.score, "iou": arguments.iou, **more}
     keys = ["AP", "AP50", "AP75", "AR", "AR100", "precision", "recall"]
+    keys[-2:-2] = [f"{name}@{arguments.max_dets}" for name in ("AP", "AR")]
     _table(
         f"precision, recall: score >= {arguments.score}, IoU {arguments.iou}", per_category, keys
     )
     if arguments.plots:
         _plot(arguments, evaluator, curves, read)
+    if truth is not None and iou_type == "bbox":
+
+        def evaluate(objects: ObjectRows, detections: DetectionRows) -> Figures:
+            other = CocoEvaluator(evaluator.categories)
+            other.update(np.arange(len(truth.images)), objects, detections)
+            return other.compute()
+
+        _warn_of_format(arguments, truth, matches[1], evaluate, "AP", figures)
     return figures
 
 
 def _lvis(arguments: argparse.Namespace) -> Figures:
     iou_type = arguments.iou_type
-    truth = cocojson.read_ground_truth(arguments.annotations, iou_type, federated=True)
+    truth = files.read_coco(arguments.annotations, iou_type, "lvis")
     frequencies = {category.id: category.frequency for category in truth.categories}
     for category in truth.categories:
         if category.frequency not in FREQUENCIES:
-            raise FileError(f"{arguments.annotations}: category {category.id} has no frequency")
-    evaluator = LvisEvaluator(truth.category_names, frequencies, iou_type)
-    found = cocojson.read_results(arguments.predictions, truth, iou_type)
+            raise InputError(f"{arguments.annotations}: category {category.id} has no frequency")
+    found = _warned(truth, files.read_coco_results(arguments.predictions, truth, iou_type))
     absent, incomplete = (
         np.array(
             [(i, k) for i, image in enumerate(truth.images) for k in getattr(image, field)], int
         ).reshape(-1, 2)
         for field in ("neg_category_ids", "not_exhaustive_category_ids")
     )
-    _update(evaluator, truth, found, absent, incomplete)
-    figures = evaluator.compute()
+
+    def evaluate(objects: ObjectRows, detections: DetectionRows) -> Figures:
+        evaluator = LvisEvaluator(truth.category_names, frequencies, iou_type)
+        images = np.arange(len(truth.images))
+        evaluator.update(images, objects, detections, absent, incomplete)
+        return evaluator.compute()
+
+    figures = evaluate(truth.objects, found)
     print(
         "\n".join(f" {key:<7}= {value:.3f}" for key, value in figures.items() if _is_number(value))
     )
     _table("", figures["per_category"], ["AP", "AP50"])
+    if iou_type == "bbox":
+        _warn_of_format(arguments, truth, found, evaluate, "AP", figures)
     return figures
 
 
 def _voc(arguments: argparse.Namespace) -> Figures:
-    truth = vocfiles.read_ground_truth(arguments.annotations)
-    evaluator = VocEvaluator(truth.category_names, arguments.iou, arguments.eleven_point)
-    _update(evaluator, truth, vocfiles.read_results(arguments.predictions, truth))
-    figures = evaluator.compute()
+    truth = files.read_voc(arguments.annotations)
+    found = _warned(truth, files.read_voc_results(arguments.predictions, truth))
+
+    def evaluate(objects: ObjectRows, detections: DetectionRows) -> Figures:
+        evaluator = VocEvaluator(truth.category_names, arguments.iou, arguments.eleven_point)
+        evaluator.update(np.arange(len(truth.images)), objects, detections)
+        return evaluator.compute()
+
+    figures = evaluate(truth.objects, found)
     print(f" mAP = {figures['mAP']:.4f}")
     _table("", figures["per_category"], ["AP", "precision", "recall"])
+    _warn_of_format(arguments, truth, found, evaluate, "mAP", figures)
     return figures
 
 
@@ -192,7 +261,7 @@ def _is_number(value: object) -> bool:
 
 
 def _table(title: str, per_category: object, keys: Sequence[str]) -> None:
-    """Prints figures by category; those without objects are left out."""
+    """Prints a table of figures by category; categories without objects are left out."""
     assert isinstance(per_category, dict)
     table = Table(title=title or None)
     table.add_column("category")
@@ -201,30 +270,21 @@ def _table(title: str, per_category: object, keys: Sequence[str]) -> None:
         table.add_column(key, justify="right")
     for name, row in per_category.items():
         if row["AP"] >= 0:
-            table.add_row(name, *(f"{row[key]:.3f}" for key in keys))
+            table.add_row(name, *(figure(row[key], 3) for key in keys))
     Console().print(table)
 
 
-def _evaluate_run(arguments: argparse.Namespace) -> "RunDetections":
-    # Scoring files shall not have to wait for JAX.
-    from eval.detectors import evaluate_run
-    from zoo.types import InputError
-
-    try:
-        return evaluate_run(arguments)
-    except InputError as error:
-        raise FileError(str(error)) from error
-
-
 def _image_reader(arguments: argparse.Namespace, truth: GroundTruth) -> Read | None:
-    """A function of an image's position that reads it from ``--images``."""
+    """A function that reads the image at a position from ``--images``; None without that."""
     if not arguments.images:
         return None
 
     def read(image: int) -> np.ndarray | None:
         from eval.plots import read_image
 
-        return read_image(arguments.images / (truth.images[image].file_name or ""))
+        one = truth.images[image]
+        path = Path(find_file(arguments.images, one.file_name or ""))
+        return read_image(path, (one.height, one.width))
 
     return read
 
@@ -235,7 +295,7 @@ def _plot(
     curves: Mapping[str, Curve],
     read: Read | None,
 ) -> None:
-    from eval import pictures, plots  # matplotlib only where there is something to draw
+    from eval import pictures, plots  # imports matplotlib, which only plots need
 
     folder: Path = arguments.plots
     folder.mkdir(parents=True, exist_ok=True)

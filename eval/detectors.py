@@ -1,4 +1,4 @@
-"""Detections of a trained model: found, scored, drawn; during training and for a run's folder."""
+"""Finds, scores and draws a model's detections, during training or from a run's folder."""
 
 import argparse
 import dataclasses
@@ -15,8 +15,9 @@ import numpy as np
 from flax import linen as nn
 
 from eval.coco import CocoEvaluator
+from eval.compiling import announced
 from eval.pictures import draw_boxes
-from eval.records import Objects, concatenate, detections_from_padded
+from eval.records import ObjectRows, concatenate, detections_from_padded
 from eval.runs import Put, open_run
 from zoo.data import (
     DataError,
@@ -27,36 +28,35 @@ from zoo.data import (
     normalize,
     open_detection,
     prefetch,
-    valid_pixels,
 )
 from zoo.data.decode import decode_image
-from zoo.data.detection_sources import DetectionSource
+from zoo.data.object_sources import DetectionSource
 from zoo.ops.instance_masks import full_size_masks
 from zoo.ops.palette import paint_objects
 from zoo.ops.rle import Masks, from_arrays, to_strings
-from zoo.predict import predict_detections
+from zoo.predict import detect
 from zoo.types import InputError
+from zoo.writing import write_whole
 
 Predict = Callable[[Mapping[str, Any], dict[str, Any]], Any]
 
 
 def predictor(model: nn.Module, data: DetectionData) -> Predict:
-    """A jitted function of variables and a batch: detections in pixels of the original images."""
+    """A jitted function (variables, batch) -> detections in pixels of the original images."""
 
+    @announced
     @jax.jit
     def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> Any:
         images = normalize(batch["image"], data.mean, data.std)
-        valid = valid_pixels(batch["size"], (images.shape[1], images.shape[2]))
-        output: Any = model.apply(variables, images, valid)
-        return predict_detections(output, batch["original_size"])
+        return detect(model, variables, images, batch["size"], batch["original_size"])
 
     return predict
 
 
-def ground_truth(examples: Dataset, index: int) -> Objects:
-    """The annotated objects of one image; categories are labels, the image's id is its index."""
+def ground_truth(examples: Dataset, index: int) -> ObjectRows:
+    """The annotated objects of one image; category ids are labels, the image id is `index`."""
     found = _source(examples).annotations(index)
-    return Objects(
+    return ObjectRows(
         np.full(len(found), index),
         found.labels.astype(np.int64),
         found.boxes_xywh,
@@ -64,46 +64,47 @@ def ground_truth(examples: Dataset, index: int) -> Objects:
         found.crowd,
         found.crowd | found.difficult,
         found.masks,
+        found.keypoints,
     )
 
 
 def evaluator(
     model: nn.Module, data: DetectionData, examples: Dataset, batch_size: int, put: Put
 ) -> Callable[[Mapping[str, Any]], CocoEvaluator]:
-    """A function of the variables that gathers their detections on every image.
+    """A function of the variables that collects the model's detections in every image.
 
-    It compiles one program for each bucket of shapes. Categories are labels, and an image's id is
-    its index.
+    It compiles one program for each bucket of shapes. Category ids are labels, and image ids
+    are indices.
 
     Args:
-        model: Gives what `zoo.predict.predict_detections` takes.
-        data: Says how images are normalised.
-        examples: What to evaluate on.
-        batch_size: Images at a time; no figure depends on it.
+        model: A detector.
+        data: Its `mean` and `std` normalise the images.
+        examples: The images to evaluate on.
+        batch_size: Images in a batch; the figures do not depend on it.
         put: Moves a batch to the devices.
 
     Raises:
-        InputError: While evaluating, if no image can be read.
+        InputError: If no image can be read; raised by the function that is returned.
     """
     predict = predictor(model, data)
-    return lambda variables: gather(partial(predict, variables), examples, batch_size, put)
+    return lambda variables: collect(partial(predict, variables), examples, batch_size, put)
 
 
-def gather(
+def collect(
     predict: Callable[[dict[str, Any]], Any], examples: Dataset, batch_size: int, put: Put
 ) -> CocoEvaluator:
-    """What `predict` finds in every image, beside the ground truth.
+    """Collects what `predict` finds in every image, together with the ground truth.
 
     Args:
-        predict: Batches to `zoo.predict.Detections`.
+        predict: Returns the `zoo.outputs.Detections` of a batch.
         examples: The images.
-        batch_size: Images at a time.
+        batch_size: Images in a batch.
         put: Moves a batch to the devices.
 
     Raises:
         InputError: If no image can be read.
     """
-    gathered = CocoEvaluator(dict(enumerate(examples.class_names)))
+    collected = CocoEvaluator(dict(enumerate(examples.class_names)))
     shares = eval_batches(examples, batch_size, **devices.this_process())
     batches = prefetch(shares, lambda host: (host, put(host)))
     count = 0
@@ -120,28 +121,31 @@ def gather(
                 found.boxes[valid],
                 found.labels[valid],
                 found.scores[valid],
-                np.ones(found.labels[valid].shape, bool),
+                found.valid[valid],
             )
             if found.masks is not None:
                 rows = np.flatnonzero(valid).tolist()
-                masks = [from_arrays(_masks(found.masks[row], host, row)) for row in rows]
+                masks = [
+                    from_arrays(_masks(found.masks[row][found.valid[row]], host, row))
+                    for row in rows
+                ]
                 detections = dataclasses.replace(detections, masks=Masks.concatenate(masks))
             truth = concatenate([ground_truth(examples, i) for i in images.tolist()])
-            gathered.update(images, truth, detections)
-    gathered, *others = devices.gather(gathered)
+            collected.update(images, truth, detections)
+    collected, *others = devices.gather(collected)
     for other in others:
-        gathered.merge(other)
+        collected.merge(other)
     if not sum(devices.gather(count)):
         raise InputError(f"none of the {len(examples)} images can be read")
-    return gathered
+    return collected
 
 
 @dataclasses.dataclass(frozen=True)
 class RunDetections:
-    """What a run's model found.
+    """The detections of a run's model.
 
     Attributes:
-        evaluator: The gathered ground truth and detections.
+        evaluator: Contains the ground truth and the detections.
         data: The run's data.
         examples: The images.
         step: Step of the checkpoint.
@@ -155,7 +159,7 @@ class RunDetections:
     by_masks: bool = False
 
     def image(self, index: int) -> np.ndarray | None:
-        """An image as its boxes are, BGR, for OpenCV; None if it cannot be read."""
+        """An image in the pixels of its boxes, BGR for OpenCV; None if it cannot be read."""
         try:
             return cv2.cvtColor(_image(self.examples, self.data, index), cv2.COLOR_RGB2BGR)
         except DataError:
@@ -164,10 +168,10 @@ class RunDetections:
     def write_results(self, path: Path) -> None:
         """Writes the detections as COCO's results json, with the data's own ids.
 
-        Classes that the data does not have are left out. Each has its mask or its box, whichever
-        the evaluator compares.
+        Detections of classes that the data does not have are left out. An entry has a mask if the
+        evaluator compares masks, and a box otherwise.
         """
-        _, detections = self.evaluator.gathered()
+        _, detections = self.evaluator.rows()
         source = _source(self.examples)
         found = np.unique(detections.images).tolist()
         image_ids = {index: source.annotations(index).image_id for index in found}
@@ -196,27 +200,27 @@ class RunDetections:
             )
             if source.category_ids[label] is not None
         ]
-        path.write_text(json.dumps(entries) + "\n")
+        write_whole(path, json.dumps(entries) + "\n")
 
 
 def evaluate_run(arguments: argparse.Namespace) -> RunDetections:
-    """What the model of a run's folder finds in the images of its evaluation split.
+    """Finds the objects in the images of a run's evaluation split, with the run's model.
 
     Raises:
-        InputError: If the run, its data, or what the arguments change of them is not usable.
+        InputError: If the run, its data or one of the arguments cannot be used.
     """
     run = open_run(arguments, DetectionData)
     if arguments.iou_type == "segm" and not run.data.masks:
         raise InputError(f"--iou_type=segm: {arguments.workdir} is a run without masks")
     examples = open_detection(run.data, "eval", class_names=run.class_names)
     evaluate = evaluator(run.model, run.data, examples, run.batch_size, run.put)
-    gathered = evaluate(run.variables)
+    collected = evaluate(run.variables)
     if by_masks := arguments.iou_type == "segm":
-        gathered = gathered.by_masks()
+        collected = collected.by_masks()
     path = arguments.workdir / "detections.png"
     picture(run.model, run.data, examples, run.put)(run.variables, path)
     print(f"detections: {path}")
-    return RunDetections(gathered, run.data, examples, run.step, by_masks)
+    return RunDetections(collected, run.data, examples, run.step, by_masks)
 
 
 def _masks(logits: np.ndarray, batch: Mapping[str, Any], row: int) -> np.ndarray:
@@ -231,7 +235,7 @@ def _source(examples: Dataset) -> DetectionSource:
 
 
 def _image(examples: Dataset, data: DetectionData, index: int) -> np.ndarray:
-    """An image as its boxes are, uint8 [h w 3]."""
+    """An image in the pixels of its boxes, uint8 [h w 3]."""
     example = _source(examples)[index]
     image = example["image"]
     if isinstance(image, bytes):
@@ -242,14 +246,14 @@ def _image(examples: Dataset, data: DetectionData, index: int) -> np.ndarray:
 def picture(
     model: nn.Module, data: DetectionData, examples: Dataset, put: Put, count: int = 12
 ) -> Callable[[Mapping[str, Any], Path], None]:
-    """A function of variables and a path that draws what is found in a few images.
+    """A function of variables and a path that draws the detections in a few images.
 
     Args:
-        model: Gives what `zoo.predict.predict_detections` takes.
-        data: Says how images are normalised.
-        examples: Images; those drawn are spread over all of them.
+        model: A detector.
+        data: Its `mean` and `std` normalise the images.
+        examples: The images; those to draw are taken from them at equal distances.
         put: Moves a batch to the devices.
-        count: How many.
+        count: Number of images to draw.
     """
     predict = predictor(model, data)
     rows = jax.local_device_count()
@@ -263,7 +267,7 @@ def picture(
             example.pop("error")
             batch = {name: np.stack([value] * rows) for name, value in example.items()}
             found = devices.fetch_rows(predict(variables, put(batch)))
-            shown = found.scores[0] >= 0.5
+            shown = found.valid[0] & (found.scores[0] >= 0.5)
             texts = [
                 f"{examples.class_names[label]} {score:.2f}"
                 for label, score in zip(found.labels[0][shown], found.scores[0][shown], strict=True)

@@ -1,4 +1,4 @@
-"""What a detector gets wrong: precision and recall at a score, confusions, the worst cases."""
+"""A detector's mistakes: precision and recall at a score, confusions, the worst cases."""
 
 import dataclasses
 from typing import NamedTuple
@@ -8,12 +8,12 @@ from jaxtyping import Float, Int
 
 from eval.average_precision import unpack
 from eval.coco import CocoEvaluator, unique_names
-from eval.matching import Matched, Settings, match
-from eval.records import Detections, Objects, take
+from eval.matching import Matched, Settings, match_detections
+from eval.records import DetectionRows, ObjectRows, take
 
 
 class Curve(NamedTuple):
-    """One category at one overlap, after each detection that counts, best first."""
+    """Precision and recall of one category after each detection that counts, best first."""
 
     recall: Float[np.ndarray, " d"]
     precision: Float[np.ndarray, " d"]
@@ -21,13 +21,13 @@ class Curve(NamedTuple):
     num_objects: int
 
     def at(self, score: float) -> dict[str, float]:
-        """``precision`` and ``recall`` of the detections that reach the score.
+        """``precision`` and ``recall`` of the detections with at least this score.
 
-        Precision is 1 if there is none; recall is -1 if there is no object.
+        Precision is -1 if there is no such detection, recall if there is no object.
         """
         n = int(np.count_nonzero(self.scores >= score))
         return {
-            "precision": float(self.precision[n - 1]) if n else 1.0,
+            "precision": float(self.precision[n - 1]) if n else -1.0,
             "recall": float(self.recall[n - 1]) if n else 0.0 if self.num_objects else -1.0,
         }
 
@@ -35,14 +35,14 @@ class Curve(NamedTuple):
 def raw_curves(
     evaluator: CocoEvaluator,
     iou: float = 0.5,
-    matches: tuple[Objects, Detections, Matched] | None = None,
+    matches: tuple[ObjectRows, DetectionRows, Matched] | None = None,
 ) -> dict[str, Curve]:
-    """Precision and recall of every category by name, not interpolated, all areas.
+    """Precision and recall of every category by name: not interpolated, over all areas.
 
     Args:
-        evaluator: What was gathered.
+        evaluator: An evaluator with objects and detections.
         iou: One of its overlap thresholds.
-        matches: What its `match` returned, if at hand.
+        matches: What its `match` returned; computed if None.
 
     Raises:
         ValueError: If the evaluator has no such overlap threshold.
@@ -56,6 +56,7 @@ def raw_curves(
     objects, detections, matched = matches or evaluator.match()
     bit = int(near[0])
     counts = unpack(~matched.ignored, bit + 1)[bit] == 1
+    counts &= matched.ranks < evaluator.official_max
     rows, right = matched.rows[counts], unpack(matched.matched, bit + 1)[bit][counts]
     positive = unpack(~matched.objects_ignored, bit + 1)[bit] == 1
     curves = {}
@@ -72,36 +73,36 @@ def raw_curves(
 
 @dataclasses.dataclass(frozen=True)
 class Mistakes:
-    """Detections of at least some score against objects, whatever their categories.
+    """Detections with at least some score, matched to objects of any category.
 
     Attributes:
-        matrix: Counts; true category by predicted category, in order of id. The last row is
-            detections of nothing, the last column is objects that were missed.
+        matrix: Counts of true category by predicted category, in order of id. The last row counts
+            detections without an object, the last column missed objects.
         objects: The objects that were matched, without crowds.
         detections: The detections that were matched.
-        misses: Rows of missed objects, largest first.
-        false_positives: Rows of wrong or superfluous detections, highest score first.
+        misses: Rows of the missed objects, largest first.
+        false_positives: Rows of wrong and duplicate detections, highest score first.
     """
 
     matrix: Int[np.ndarray, "k+1 k+1"]
-    objects: Objects
-    detections: Detections
+    objects: ObjectRows
+    detections: DetectionRows
     misses: Int[np.ndarray, " m"]
     false_positives: Int[np.ndarray, " f"]
 
 
 def mistakes(evaluator: CocoEvaluator, score: float = 0.5, iou: float = 0.5) -> Mistakes:
-    """Matches across categories, best score first; ignored objects and their finders are left out.
+    """Matches detections to objects of any category, best score first.
 
-    A detection whose category differs from its object's is a false positive; the object is not a
-    miss.
+    Ignored objects, and the detections that match them, are left out. A detection with another
+    category than its object is a false positive, but the object is not a miss.
     """
-    objects, detections = evaluator.gathered()
+    objects, detections = evaluator.rows()
     detections = take(detections, detections.scores >= score)
     alike = dataclasses.replace(objects, categories=np.zeros_like(objects.categories))
     found_alike = dataclasses.replace(detections, categories=np.zeros_like(detections.categories))
     settings = Settings((iou,), ((0.0, np.inf),))
-    matched = match(alike, found_alike, evaluator.overlap, settings, None)
+    matched = match_detections(alike, found_alike, evaluator.overlap, settings, None)
     ids = np.fromiter(evaluator.categories, np.int64)
     counts = matched.ignored == 0
     rows, found = matched.rows[counts], matched.found[counts]

@@ -1,9 +1,9 @@
-"""LVIS's detection metrics: federated, with many rare categories, 300 detections an image.
+"""LVIS's detection metrics: federated annotation, many rare categories, 300 detections an image.
 
-A category is checked in an image only if it was annotated there or is known to be absent; in images
-where its annotation is incomplete, unmatched detections do not count. arXiv 1908.03195; the figures
-are those of the lvis package. Like it, objects and detections of area 0 are left out. One
-deviation, as in `eval.coco`: an annotation of id 0 is an object like any other.
+A category is evaluated in an image only if it was annotated there or is known to be absent. Where
+its annotation is incomplete, unmatched detections do not count. Paper: arXiv 1908.03195. The
+figures equal those of the lvis package; as there, objects and detections of area 0 are left out.
+One deviation, as in `eval.coco`: an annotation of id 0 is an object like any other.
 """
 
 import dataclasses
@@ -11,24 +11,24 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from eval.average_precision import Curves, accumulate
 from eval.coco import AREAS, THRESHOLDS, Collected, unique_names
-from eval.matching import Settings, match
+from eval.matching import Settings, match_detections
 from eval.overlap import Overlap, box_iou, mask_iou
-from eval.records import Detections, Objects, take
+from eval.records import DetectionRows, ObjectRows, take
 
 MAX_DETECTIONS = 300
 FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
 
 
 class LvisEvaluator(Collected):
-    """AP over all, rare, common and frequent categories, and AR.
+    """AP over all categories and over rare, common and frequent ones, and AR.
 
     Args:
         categories: Names by category id.
-        frequencies: r, c or f by category id.
+        frequencies: r (rare), c (common) or f (frequent), by category id.
         iou_type: ``bbox`` or ``segm``.
     """
 
@@ -43,25 +43,25 @@ class LvisEvaluator(Collected):
         self.frequencies = [frequencies[i] for i in self.categories]
         self.settings = Settings(THRESHOLDS, tuple(AREAS.values()))
         self.overlap: Overlap = {"bbox": box_iou, "segm": mask_iou}[iou_type]
-        self._absent: list[np.ndarray] = []
-        self._incomplete: list[np.ndarray] = []
+        self._absent: list[Int[np.ndarray, "a 2"]] = []
+        self._incomplete: list[Int[np.ndarray, "c 2"]] = []
 
     def update(
         self,
         images: Int[np.ndarray, " i"] | Sequence[int],
-        objects: Objects,
-        detections: Detections,
+        objects: ObjectRows,
+        detections: DetectionRows,
         absent: Int[np.ndarray, "a 2"] | None = None,
         incomplete: Int[np.ndarray, "c 2"] | None = None,
     ) -> None:
         """Adds a batch of images, as `Collected.update`.
 
         Args:
-            images: Their ids.
+            images: Ids of the images.
             objects: Their ground truth.
             detections: Their detections.
-            absent: Image and category ids of categories known not to be in an image.
-            incomplete: Image and category ids where not every object is annotated.
+            absent: Pairs of image id and category id: the category is known not to be in the image.
+            incomplete: Pairs of image id and category id: not every object is annotated.
         """
         super().update(images, objects, detections)
         none = np.zeros((0, 2), np.int64)
@@ -69,14 +69,14 @@ class LvisEvaluator(Collected):
         self._incomplete.append(none if incomplete is None else incomplete)
 
     def merge(self, other: Self) -> None:
-        """Adds all that another process gathered."""
+        """Adds everything that another process collected."""
         super().merge(other)
         self._absent += other._absent
         self._incomplete += other._incomplete
 
     def curves(self) -> Curves:
         """Precision, recall and scores; the last axis has one entry."""
-        objects, detections = self.gathered()
+        objects, detections = self.rows()
         known = np.fromiter(self.categories, np.int64)
         detections = take(detections, _best_per_image(detections))
         objects = take(objects, np.isin(objects.categories, known) & (objects.areas > 0))
@@ -87,7 +87,7 @@ class LvisEvaluator(Collected):
         detections = take(detections, _is_in(detections, checked))
         lenient = _is_in(detections, np.concatenate(self._incomplete))
         objects = dataclasses.replace(objects, crowd=np.zeros(len(objects), bool))
-        matched = match(objects, detections, self.overlap, self.settings, None, lenient)
+        matched = match_detections(objects, detections, self.overlap, self.settings, None, lenient)
         return accumulate(objects, detections, matched, known, self.settings, (None,))
 
     def compute(self) -> dict[str, object]:
@@ -120,20 +120,21 @@ class LvisEvaluator(Collected):
         }
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Float[np.ndarray, "..."]) -> float:
+    """The mean of the values that are not -1."""
     present = values[values > -1]
     return float(np.mean(present)) if len(present) else -1.0
 
 
-def _best_per_image(detections: Detections) -> np.ndarray:
-    """Rows of the best `MAX_DETECTIONS` of each image, whatever their category."""
+def _best_per_image(detections: DetectionRows) -> Int[np.ndarray, " d"]:
+    """Rows of the best `MAX_DETECTIONS` detections of each image, over all categories."""
     order = np.lexsort((-detections.scores, detections.images))
     images = detections.images[order]
     ranks = np.arange(len(images)) - np.searchsorted(images, images, side="left")
     return np.sort(order[ranks < MAX_DETECTIONS])
 
 
-def _is_in(detections: Detections, pairs: np.ndarray) -> np.ndarray:
+def _is_in(detections: DetectionRows, pairs: Int[np.ndarray, "p 2"]) -> Bool[np.ndarray, " d"]:
     """Whether the image and category of each detection are among `pairs`."""
     span = max(detections.categories.max(initial=0), pairs[:, 1].max(initial=0)) + 1
     keys = detections.images * span + detections.categories

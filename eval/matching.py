@@ -1,10 +1,10 @@
 """COCO's greedy matching, for all images, categories, thresholds and area ranges at once.
 
-Every (IoU threshold, area range) is one bit of a 64-bit word, `Settings` says which. Whether a
-detection is matched, or an object still free, is then one word, and one step of the algorithm for
-40 settings is a handful of bitwise operations. Steps within one group, the detections and objects
-of one category in one image, depend on each other; groups do not, so step s of all groups is done
-together.
+Every setting, a pair of IoU threshold and area range, is one bit of a 64-bit word; `Settings` says
+which. So one word says in which settings a detection is matched, or an object is free, and one step
+of the algorithm takes a few bitwise operations for all 40 settings. A group is the detections and
+objects of one category in one image. Steps in one group depend on each other, but groups do not, so
+step s of all groups is done together.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
 from eval.overlap import Overlap
-from eval.ragged import blocks, lengths_to_offsets, spread
-from eval.records import Detections, Objects
+from eval.records import DetectionRows, ObjectRows
+from zoo.ops.ragged import blocks, lengths_to_offsets, spread
 
 _PAIRS_AT_ONCE = 1 << 18
-_CAP = 1 - 1e-10  # an overlap of 1 less rounding passes a threshold of 1
+_CAP = 1 - 1e-10  # with this cap, an overlap of 1 passes a threshold of 1 despite rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Settings:
     """Thresholds and area ranges; bit ``area * len(thresholds) + threshold`` is their pair.
 
     Attributes:
-        thresholds: Least overlap of a match, ascending.
-        areas: Smallest and largest area in pixels, both included, of each range.
+        thresholds: Smallest overlap of a match, ascending.
+        areas: Smallest and largest area of each range, in pixels, both included.
     """
 
     thresholds: tuple[float, ...]
@@ -46,7 +46,7 @@ class Settings:
         return len(self.thresholds) * len(self.areas)
 
     def reached(self, overlap: Float[np.ndarray, " p"]) -> UInt64[np.ndarray, " p"]:
-        """Settings whose threshold each overlap reaches."""
+        """For each overlap, the settings whose threshold it reaches."""
         least = np.minimum(self.thresholds, _CAP)
         count = len(self.thresholds)
         repeat = sum(1 << count * i for i in range(len(self.areas)))
@@ -54,7 +54,7 @@ class Settings:
         return np.array(words, np.uint64)[np.searchsorted(least, overlap, side="right")]
 
     def outside(self, areas: Float[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
-        """Settings whose area range each area is out of."""
+        """For each area, the settings whose area range it is outside of."""
         words = np.zeros(len(areas), np.uint64)
         for i, (low, high) in enumerate(self.areas):
             word = np.uint64(((1 << len(self.thresholds)) - 1) << i * len(self.thresholds))
@@ -63,24 +63,24 @@ class Settings:
 
     @property
     def all(self) -> np.uint64:
-        """Every setting."""
+        """The word of all settings."""
         return np.uint64((1 << self.bits) - 1)
 
 
 class Matched(NamedTuple):
-    """The outcome for every detection that was looked at, and every object.
+    """The result for every detection that takes part, and for every object.
 
-    Detections are sorted by category, image and falling score. Objects keep their rows.
+    Detections are sorted by category, image and falling score. Objects keep their order.
 
     Attributes:
-        rows: Row of each detection.
-        ranks: Its place among the detections of its image and category.
-        matched: Settings in which it found an object.
-        ignored: Settings in which it does not count.
+        rows: Row of each detection in the input.
+        ranks: Rank of each detection by score, in its image and category; from 0.
+        matched: Settings in which each detection is matched to an object.
+        ignored: Settings in which each detection does not count.
         objects_ignored: Settings in which each object does not count.
-        objects_matched: Settings in which each object was found; none for crowds.
-        found: Row of the object that each detection has at the lowest threshold in the first area
-            range, or -1.
+        objects_matched: Settings in which each object is matched; none for crowds.
+        found: Row of the object that each detection is matched to at the lowest threshold in the
+            first area range; -1 if there is none.
     """
 
     rows: Int[np.ndarray, " d"]
@@ -93,17 +93,17 @@ class Matched(NamedTuple):
 
 
 class _Candidates(NamedTuple):
-    """Pairs that overlap enough for some threshold, sorted by detection."""
+    """Pairs that overlap enough for at least one threshold, sorted by detection."""
 
-    detection: np.ndarray
-    object: np.ndarray
-    overlap: np.ndarray
+    detection: Int[np.ndarray, " p"]
+    object: Int[np.ndarray, " p"]
+    overlap: Float[np.ndarray, " p"]
 
 
 def group_keys(
-    objects: Objects, detections: Detections
+    objects: ObjectRows, detections: DetectionRows
 ) -> tuple[Int[np.ndarray, " g"], Int[np.ndarray, " d"]]:
-    """One integer for each pair of category and image, which orders by category, then image."""
+    """The group of each object and detection: integers that sort by category, then by image."""
     images = np.unique(np.concatenate([objects.images, detections.images]))
     categories = np.unique(np.concatenate([objects.categories, detections.categories]))
     objects_key, detections_key = (
@@ -114,9 +114,9 @@ def group_keys(
     return objects_key, detections_key
 
 
-def match(
-    objects: Objects,
-    detections: Detections,
+def match_detections(
+    objects: ObjectRows,
+    detections: DetectionRows,
     overlap: Overlap,
     settings: Settings,
     max_detections: int | None,
@@ -124,17 +124,18 @@ def match(
 ) -> Matched:
     """Matches detections, best first, to the objects of their image and category.
 
-    A detection takes the free object that it overlaps most (of equals, the last), if the overlap
-    reaches the threshold; an object that counts goes before any that is ignored. Crowds are never
-    used up. An unmatched detection whose area is out of range does not count.
+    A detection is matched to the free object with the largest overlap (of equal ones, the last), if
+    the overlap reaches the threshold; objects that count are preferred to ignored ones. A crowd can
+    be matched to any number of detections. An unmatched detection whose area is out of range does
+    not count.
 
     Args:
         objects: Ground truth.
         detections: Predictions.
         overlap: One of `eval.overlap`.
         settings: Thresholds and area ranges.
-        max_detections: Detections kept for each image and category; None for all.
-        lenient: Detections that do not count if unmatched, whatever their area.
+        max_detections: Number of detections kept for each image and category; None for all.
+        lenient: Detections that do not count if unmatched, regardless of their area.
     """
     object_keys, keys = group_keys(objects, detections)
     rows = np.lexsort((-detections.scores, keys))
@@ -160,15 +161,15 @@ def match(
 
 
 def _candidates(
-    objects: Objects,
-    object_keys: np.ndarray,
-    detections: Detections,
-    rows: np.ndarray,
-    keys: np.ndarray,
+    objects: ObjectRows,
+    object_keys: Int[np.ndarray, " g"],
+    detections: DetectionRows,
+    rows: Int[np.ndarray, " d"],
+    keys: Int[np.ndarray, " d"],
     overlap: Overlap,
     settings: Settings,
 ) -> _Candidates:
-    """Pairs in one group that reach the lowest threshold; each detection's best pair first.
+    """The pairs of equal group that reach the lowest threshold; each detection's best pair first.
 
     `rows` and `keys` are the row and the group of each detection, sorted by group.
     """
@@ -194,19 +195,24 @@ def _candidates(
 
 def _greedy(
     pairs: _Candidates,
-    keys: np.ndarray,
+    keys: Int[np.ndarray, " p"],
     num_detections: int,
-    crowd: np.ndarray,
-    objects_ignored: np.ndarray,
+    crowd: Bool[np.ndarray, " g"],
+    objects_ignored: UInt64[np.ndarray, " g"],
     settings: Settings,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The fields of `Matched` from `matched` on, without `objects_ignored`.
+) -> tuple[
+    UInt64[np.ndarray, " d"],
+    UInt64[np.ndarray, " d"],
+    UInt64[np.ndarray, " g"],
+    Int[np.ndarray, " d"],
+]:
+    """The fields `matched`, `ignored`, `objects_matched` and `found` of `Matched`.
 
-    Every pair is tried twice: where its object counts and then, after all other pairs of the
-    detection, where it is ignored. `keys` are the groups of the pairs.
+    Every pair is tried twice: first in the settings where its object counts; then, after all first
+    tries of the detection, in the settings where it is ignored. `keys` are the groups of the pairs.
     """
     n = len(keys)
-    # Tries in order of group, detection, turn: the second turn follows the detection's first.
+    # Tries are in order of group and detection; a detection's second tries follow its first ones.
     sizes = np.bincount(pairs.detection, minlength=num_detections)
     before = lengths_to_offsets(sizes)[pairs.detection]
     place = np.concatenate([np.arange(n) + before, np.arange(n) + before + sizes[pairs.detection]])

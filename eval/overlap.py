@@ -1,16 +1,17 @@
 """Overlap of detection and ground truth, pair by pair: boxes, masks, keypoints (OKS).
 
-Every function takes p pairs as two index arrays, so that one call serves all images and
-categories. Where an overlap is certain to be below `least`, 0 may be given instead. Formulas, and
-the order of their floating point operations, are COCO's.
+Every function takes p pairs as two index arrays, so that one call is enough for all images and
+categories. It may return 0 for an overlap that is certainly below `least`. The formulas, and the
+order of their floating point operations, are COCO's.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
-from eval.records import Detections, Objects
+from eval.records import DetectionRows, ObjectRows
+from zoo.ops.rle import intersections
 
 # Standard deviations of human annotators for COCO's 17 joints, nose to ankles.
 COCO_SIGMAS = (
@@ -18,18 +19,20 @@ COCO_SIGMAS = (
 )
 
 Pairs = Int[np.ndarray, " p"]
-Overlap = Callable[[Detections, Objects, Pairs, Pairs, float], Float[np.ndarray, " p"]]
+Overlap = Callable[[DetectionRows, ObjectRows, Pairs, Pairs, float], Float[np.ndarray, " p"]]
 
 
 def box_iou(
-    detections: Detections, objects: Objects, d: Pairs, g: Pairs, least: float = 0
+    detections: DetectionRows, objects: ObjectRows, d: Pairs, g: Pairs, least: float = 0
 ) -> Float[np.ndarray, " p"]:
-    """IoU of boxes; for crowds the share of the detection that is inside."""
+    """IoU of boxes; for crowds, the share of the detection's area that is inside the crowd."""
     iou, _ = _box_overlap(detections.boxes_xywh[d], objects.boxes_xywh[g], objects.crowd[g])
     return iou
 
 
-def _box_overlap(a: np.ndarray, b: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _box_overlap(
+    a: Float[np.ndarray, "p 4"], b: Float[np.ndarray, "p 4"], crowd: Bool[np.ndarray, " p"]
+) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
     """IoU and intersection of boxes xywh."""
     (ax, ay, aw, ah), (bx, by, bw, bh) = a.T, b.T
     width = np.minimum(aw + ax, bw + bx) - np.maximum(ax, bx)
@@ -42,11 +45,9 @@ def _box_overlap(a: np.ndarray, b: np.ndarray, crowd: np.ndarray) -> tuple[np.nd
 
 
 def mask_iou(
-    detections: Detections, objects: Objects, d: Pairs, g: Pairs, least: float = 0
+    detections: DetectionRows, objects: ObjectRows, d: Pairs, g: Pairs, least: float = 0
 ) -> Float[np.ndarray, " p"]:
-    """IoU of masks, as `box_iou`. Masks of differently sized images do not overlap."""
-    from zoo.ops.rle import intersections  # brings JAX, for which boxes need not wait
-
+    """IoU of masks, as in `box_iou`. Masks of images of different sizes do not overlap."""
     if detections.masks is None or objects.masks is None:
         raise ValueError("mask overlap needs masks in detections and objects")
     crowd = objects.crowd[g]
@@ -56,7 +57,7 @@ def mask_iou(
     _, most = _box_overlap(a.boxes_xywh()[d], b.boxes_xywh()[g], crowd)
     area_a, area_b = a.areas()[d], b.areas()[g]
 
-    def iou(common: np.ndarray) -> np.ndarray:
+    def iou(common: Shaped[np.ndarray, " p"]) -> Float[np.ndarray, " p"]:
         union = np.where(crowd, area_a, area_a + area_b - common)
         return common / np.maximum(union, 1)
 
@@ -68,17 +69,18 @@ def mask_iou(
 
 
 class KeypointSimilarity:
-    """OKS (COCO): mean over the labelled joints of a Gaussian of the distance.
+    """OKS (COCO): the mean over the labelled joints of a Gaussian of the distance.
 
-    Its width grows with the object's area and the joint's `sigmas`. An object without labelled
-    joints (always ignored) compares with its box, doubled around its centre, instead.
+    The width of the Gaussian grows with the object's area and with the joint's sigma. If an object
+    has no labelled joints, so that it is ignored, distances are measured to its box, enlarged to
+    three times its sides around its centre.
     """
 
     def __init__(self, sigmas: Float[np.ndarray, " k"] = COCO_SIGMAS) -> None:
         self.sigmas = sigmas
 
     def __call__(
-        self, detections: Detections, objects: Objects, d: Pairs, g: Pairs, least: float = 0
+        self, detections: DetectionRows, objects: ObjectRows, d: Pairs, g: Pairs, least: float = 0
     ) -> Float[np.ndarray, " p"]:
         """Similarity of each pair, 0 to 1."""
         if detections.keypoints is None or objects.keypoints is None:
@@ -95,14 +97,17 @@ class KeypointSimilarity:
         areas = objects.areas[g, None] + np.spacing(1)
         exponents = squares / (self.sigmas * 2) ** 2 / areas / 2
         similarity = np.empty(len(d))
-        for n in np.unique(count):  # sums of n terms each add up in COCO's order
+        for n in np.unique(count):  # together for equal n, to add in COCO's order
             rows = count == n
             terms = np.exp(-exponents[rows][labelled[rows]]).reshape(-1, n)
             similarity[rows] = terms.sum(axis=1) / n
         return similarity
 
     @staticmethod
-    def _distance_to_box(points: np.ndarray, boxes_xywh: np.ndarray) -> np.ndarray:
+    def _distance_to_box(
+        points: Float[np.ndarray, "p k 2"], boxes_xywh: Float[np.ndarray, "p 4"]
+    ) -> Float[np.ndarray, "p k 2"]:
+        """Distances in x and y of points to the enlarged boxes; 0 inside."""
         corner, size = boxes_xywh[:, None, :2], boxes_xywh[:, None, 2:]
         low, high = corner - size, corner + size * 2
         return np.maximum(0, low - points) + np.maximum(0, points - high)

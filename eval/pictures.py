@@ -1,20 +1,34 @@
-"""Pictures of evaluations."""
+"""Draws pictures of evaluations."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from zoo.writing import write_whole
 
-def draw_confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: Path) -> None:
-    """Draws how often each class (row) was taken for each other (column).
+
+def save_figure(figure: Figure, path: Any, dpi: int = 100) -> None:
+    """Writes a figure as PNG, completely or not at all (see `zoo.writing.write_whole`)."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi)
+    write_whole(path, content.getvalue())
+
+
+def draw_confusion_matrix(
+    counts: Int[np.ndarray, "k k"], class_names: Sequence[str], path: Path
+) -> None:
+    """Draws a confusion matrix: the true class is the row, the predicted class the column.
 
     Args:
-        counts: int [k k].
-        class_names: Of the k classes; written beside the axes up to 50 of them.
-        path: Where the png goes.
+        counts: Number of examples.
+        class_names: Name of each class; written beside the axes if there are at most 50.
+        path: File to write, ``.png``.
     """
     k = len(class_names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -31,55 +45,50 @@ def draw_confusion_matrix(counts: np.ndarray, class_names: Sequence[str], path: 
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
-def attention_rollout(attention: Sequence[np.ndarray]) -> np.ndarray:
-    """How much each token went into each other, through all blocks (arXiv 2005.00928).
+def attention_rollout(
+    attention: Sequence[Float[np.ndarray, "b heads n n"]],
+) -> Float[np.ndarray, "b n n"]:
+    """The share of each input token in each output token of all blocks (arXiv 2005.00928).
 
     Args:
-        attention: Maps after softmax, [b heads n n], first block first.
+        attention: Attention maps of each block, after softmax, first block first.
 
     Returns:
-        [b n n], rows sum to 1.
+        Shares of the input tokens (columns) in the output tokens (rows); rows sum to 1.
     """
     rollout = np.eye(attention[0].shape[-1])
     for weights in attention:
-        mixed = 0.5 * weights.mean(axis=1) + 0.5 * np.eye(weights.shape[-1])  # half is the residual
+        # One half is the residual.
+        mixed = 0.5 * weights.mean(axis=1) + 0.5 * np.eye(weights.shape[-1])
         rollout = mixed @ rollout
     return rollout
 
 
 def draw_attention_maps(
-    images: np.ndarray,
-    attention: Sequence[np.ndarray],
+    images: UInt8[np.ndarray, "b h w 3"],
+    attention: Sequence[Float[np.ndarray, "b heads n n"]],
     grid: tuple[int, int],
     titles: Sequence[str],
     path: Path,
 ) -> None:
-    """Draws images, and where the model looked to name them.
+    """Draws images, and under each the patches that the model attended to.
 
-    A row an image: itself, the attention of the last block, and the rollout over all blocks; both
-    from the class token, or where there is none averaged over all tokens.
+    A column has the image, the attention of the last block, and the rollout over all blocks. Both
+    are the attention of the class token, or the mean over all tokens if there is no class token.
 
     Args:
-        images: uint8 [b h w 3].
-        attention: Maps after softmax, [b heads n n], first block first.
+        images: The images.
+        attention: Attention maps of each block, after softmax, first block first.
         grid: Rows and columns of the patches, which are the last tokens.
-        titles: What to write above each image.
-        path: Where the png goes.
+        titles: Text above each image.
+        path: File to write, ``.png``.
     """
-    patches = grid[0] * grid[1]
-    has_class_token = attention[0].shape[-1] > patches
-
-    def looked_at(weights: np.ndarray) -> np.ndarray:
-        """Weights [b n n] from the class token, or from all, to the patches, [b rows columns]."""
-        weights = weights[:, 0] if has_class_token else weights.mean(axis=1)
-        return weights[:, -patches:].reshape(-1, *grid)
-
     maps = {
-        "last block": looked_at(attention[-1].mean(axis=1)),
-        "all blocks (rollout)": looked_at(attention_rollout(attention)),
+        "last block": _to_patches(attention[-1].mean(axis=1), grid),
+        "all blocks (rollout)": _to_patches(attention_rollout(attention), grid),
     }
     height, width = images.shape[1:3]
     figure = Figure(figsize=(1.8 * len(images), 6), layout="constrained")
@@ -96,18 +105,34 @@ def draw_attention_maps(
                 panel.set_ylabel(name)
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
-def draw_boxes(
-    panels: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, Sequence[str]]], path: Path
-) -> None:
-    """Draws images with the true boxes (green) and those found (red, named) on them.
+def _to_patches(
+    weights: Float[np.ndarray, "b n n"], grid: tuple[int, int]
+) -> Float[np.ndarray, "b rows columns"]:
+    """The attention to each patch, of the class token or as the mean over all tokens."""
+    patches = grid[0] * grid[1]
+    has_class_token = weights.shape[-1] > patches
+    of_tokens = weights[:, 0] if has_class_token else weights.mean(axis=1)
+    return of_tokens[:, -patches:].reshape(-1, *grid)
+
+
+# Pixels of an image, true boxes, found boxes (xyxy in pixels), and a text for each found box.
+BoxPanel = tuple[
+    UInt8[np.ndarray, "h w 3"],
+    Float[np.ndarray, "n 4"],
+    Float[np.ndarray, "m 4"],
+    Sequence[str],
+]
+
+
+def draw_boxes(panels: Sequence[BoxPanel], path: Path) -> None:
+    """Draws images with the true boxes (green) and the found ones (red, with a text).
 
     Args:
-        panels: For each image its pixels, uint8 [h w 3], the true boxes and the found ones, xyxy
-            in pixels, [n 4] each, and a text for each found box.
-        path: Where the png goes.
+        panels: For each image its pixels, the true boxes, the found boxes and their texts.
+        path: File to write, ``.png``.
     """
     columns = min(4, max(len(panels), 1))
     rows = -(-len(panels) // columns) or 1
@@ -124,16 +149,16 @@ def draw_boxes(
                 axes.add_patch(box)
         for (left, top, *_), text in zip(np.asarray(found).reshape(-1, 4), texts, strict=True):
             axes.text(left, top, text, color="white", fontsize=7, va="bottom", backgroundcolor="r")
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
-def draw_images(images: np.ndarray, titles: Sequence[str], path: Path) -> None:
-    """Draws images with a title each.
+def draw_images(images: UInt8[np.ndarray, "b h w 3"], titles: Sequence[str], path: Path) -> None:
+    """Draws images with a title above each.
 
     Args:
-        images: uint8 [b h w 3].
-        titles: One an image.
-        path: Where the png goes.
+        images: The images.
+        titles: One for each image.
+        path: File to write, ``.png``.
     """
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
@@ -144,20 +169,24 @@ def draw_images(images: np.ndarray, titles: Sequence[str], path: Path) -> None:
     for axes, image, title in zip(grid.flat, images, titles, strict=False):
         axes.imshow(image)
         axes.set_title(title, fontsize=8)
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
 def draw_reconstructions(
-    originals: np.ndarray, seen: np.ndarray, restored: np.ndarray, caption: str, path: Path
+    originals: Float[np.ndarray, "b h w 3"],
+    seen: Bool[np.ndarray, "b h w 1"],
+    restored: Float[np.ndarray, "b h w 3"],
+    caption: str,
+    path: Path,
 ) -> None:
-    """Draws what a masked autoencoder saw and what it made of it, a column an image.
+    """Draws the input and the output of a masked autoencoder, one column for each image.
 
     Args:
-        originals: The images, on a scale of 0..1, [b h w 3].
-        seen: True where a pixel was visible, [b h w 1].
-        restored: The reconstructions, visible patches included, [b h w 3].
-        caption: What to write below.
-        path: Where the png goes.
+        originals: The images, in 0..1.
+        seen: True where a pixel was visible.
+        restored: The reconstructions, visible patches included, in 0..1.
+        caption: Text below the picture.
+        path: File to write, ``.png``.
     """
     rows = {
         "original": originals,
@@ -175,18 +204,19 @@ def draw_reconstructions(
         panels[row, 0].set_ylabel(name)
     if caption:
         figure.supxlabel(caption, fontsize=8)
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
 def draw_cross_attention(
-    panels: Sequence[tuple[np.ndarray, Sequence[str], Sequence[str]]], path: Path
+    panels: Sequence[tuple[Float[np.ndarray, "t s"], Sequence[str], Sequence[str]]], path: Path
 ) -> None:
-    """Draws where a decoder looked in sources, as heat maps side by side.
+    """Draws a decoder's attention to its sources, as heat maps side by side.
 
     Args:
-        panels: For each pair the map after softmax, [t s]; what to write for the s tokens of the
-            source; and for the t tokens of the target, each beside the look that gave it.
-        path: Where the png goes.
+        panels: For each pair of texts the attention map after softmax, the texts of the s source
+            tokens, and the texts of the t target tokens; each row of the map belongs to the target
+            token that was predicted with it.
+        path: File to write, ``.png``.
     """
     widths = [weights.shape[1] for weights, *_ in panels]
     height = max(weights.shape[0] for weights, *_ in panels)
@@ -198,4 +228,4 @@ def draw_cross_attention(
         panel.set_xticks(range(len(sources)), sources, rotation=90, fontsize=8)
         panel.set_yticks(range(len(targets)), targets, fontsize=8)
         panel.set(xlabel="source", ylabel="target")
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)

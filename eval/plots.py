@@ -1,23 +1,26 @@
-"""Pictures of a detector's evaluation: precision over recall, the worst mistakes."""
+"""Draws a detector's evaluation: precision over recall, and the worst mistakes."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 from eval.diagnose import Curve, Mistakes
+from eval.pictures import save_figure
+from zoo.data.decode import decode_image, image_size
+from zoo.data.errors import DataError
+from zoo.writing import write_whole
 
-_LEGEND = 12  # categories that a legend names
+_LEGEND = 12  # number of categories in a legend
 _TRUTH, _WRONG = (80, 200, 80), (60, 60, 230)  # blue, green, red
-_PANEL = 320
-_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # as the boxes are
+_PANEL = 320  # side of a panel in pixels
 
 
 def precision_recall(path: Path, curves: Mapping[str, Curve], title: str) -> None:
-    """Draws the curves of all categories that have objects; the largest are named."""
+    """Draws the curves of all categories with objects; the legend has those with most objects."""
     shown = {name: curve for name, curve in curves.items() if curve.num_objects}
     ranked = sorted(shown, key=lambda name: -shown[name].num_objects)
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -32,27 +35,27 @@ def precision_recall(path: Path, curves: Mapping[str, Curve], title: str) -> Non
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title=title)
     if ranked:
         axes.legend(fontsize="small", loc="lower left")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path, dpi=120)
 
 
 def worst(
     path: Path,
     found: Mistakes,
-    read: Callable[[int], np.ndarray | None],
+    read: Callable[[int], UInt8[np.ndarray, "h w 3"] | None],
     names: Mapping[int, str],
     count: int = 16,
 ) -> int:
     """Draws the worst false positives (red) and misses (green) on their images.
 
     Args:
-        path: Picture to write, ``.png``.
+        path: File to write, ``.png``.
         found: What `eval.diagnose.mistakes` returned.
-        read: The image of an image id, BGR; None if it cannot be read.
-        names: Categories by id.
-        count: Of each kind.
+        read: A function of an image id that returns the image, BGR, or None if it cannot be read.
+        names: Names of the categories by id.
+        count: Number of false positives and of misses to draw.
 
     Returns:
-        Cases not drawn because their image cannot be read.
+        Number of mistakes that are not drawn because their image cannot be read.
     """
     panels, unreadable = [], 0
     kinds = (
@@ -72,19 +75,34 @@ def worst(
     if panels:
         panels += [np.zeros_like(panels[0])] * (-len(panels) % 4)
         lines = [np.concatenate(panels[i : i + 4], axis=1) for i in range(0, len(panels), 4)]
-        cv2.imwrite(str(path), np.concatenate(lines))
+        _, png = cv2.imencode(".png", np.concatenate(lines))
+        write_whole(path, png.tobytes())
     return unreadable
 
 
-def read_image(file: Path) -> np.ndarray | None:
-    """An image file as its boxes are, BGR; None if it cannot be read."""
-    return cv2.imread(str(file), _AS_STORED) if file.is_file() else None
+def read_image(file: Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"] | None:
+    """An image in BGR; None if it cannot be read.
+
+    Args:
+        file: Its path.
+        size: Height and width that its annotations are for: if only the pixels as they are stored
+            have this size, its orientation is not applied.
+    """
+    try:
+        data, name = file.read_bytes(), str(file)
+        stored = image_size(data, name, upright=False) == size != image_size(data, name)
+        return decode_image(data, name, upright=not stored)[..., ::-1]
+    except (OSError, DataError):
+        return None
 
 
 def _panel(
-    image: UInt8[np.ndarray, "h w 3"], box_xywh: np.ndarray, text: str, colour: tuple[int, int, int]
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with one box, fitted into a square."""
+    image: UInt8[np.ndarray, "h w 3"],
+    box_xywh: Float[np.ndarray, "4"],
+    text: str,
+    colour: tuple[int, int, int],
+) -> UInt8[np.ndarray, "side side 3"]:
+    """The image with one box and a text, scaled to fit into a square."""
     scale = _PANEL / max(image.shape[:2])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     left, top, width, height = (round(v) for v in (box_xywh * scale).tolist())

@@ -4,12 +4,11 @@ python -m eval.reconstruction --workdir=DIR [--checkpoint=best|last|STEP] [--jso
     [--statistics=patch|visible] [--pictures=8]
 
 Evaluates a checkpoint of a run, with one fixed random mask for each image, and draws the original,
-the masked image, the reconstruction, and the reconstruction with what was visible laid over it.
+the masked image, the reconstruction, and the reconstruction with the visible patches on top.
 """
 
 import argparse
 import itertools
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +19,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 from rich.console import Console
 
-from eval.arguments import add_run_arguments
+from eval.command import add_run_arguments, make_parser, run_command
+from eval.compiling import announced
 from eval.pictures import draw_reconstructions
 from eval.runs import Put, open_run
 from zoo.data import (
@@ -36,7 +36,7 @@ from zoo.data import (
 )
 from zoo.data.devices import fetch_rows, fetch_whole, gather, this_process
 from zoo.losses.reconstruction import patch_errors
-from zoo.models.mae import MAE
+from zoo.models.pretraining.mae.model import MAE
 from zoo.ops.masks import random_visible
 from zoo.ops.patches import patchify, unpatchify
 from zoo.predict import reconstruct
@@ -53,7 +53,7 @@ _CAPTION = {
 def fixed_masks(
     model: Any, positions: Int[Array, " b"], image_size: tuple[int, int]
 ) -> Bool[Array, "b n"]:
-    """The mask of each example, a function of its position in the data alone."""
+    """The mask of each example; it depends on the example's position in the data alone."""
     rows, columns = (side // model.patch_size for side in image_size)
     num_patches = rows * columns
     count = model.num_visible(num_patches)
@@ -65,9 +65,9 @@ def fixed_masks(
 
 
 def _with_positions(
-    batches: Iterator[dict[str, np.ndarray]], batch_size: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """This host's rows of the batches with the position of each example in the data."""
+    batches: Iterator[dict[str, Shaped[np.ndarray, "b ..."]]], batch_size: int
+) -> Iterator[dict[str, Shaped[np.ndarray, "b ..."]]]:
+    """Adds the position of each example in the data to this host's rows of the batches."""
     for number, batch in enumerate(batches):
         size = len(batch["valid"])
         first = number * batch_size + jax.process_index() * size
@@ -82,17 +82,17 @@ def evaluator(
     put: Put,
     norm_pix_loss: bool,
 ) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-    """A function of the variables that gives the figures over every example; compiles once.
+    """A function of the variables that gives the figures over all examples; compiles once.
 
-    ``loss`` is the training loss. ``psnr``, in decibels, is of the hidden pixels on a scale of
-    0..1, ``-10 log10(mean squared error)``; where the loss is of normalised patches, each patch has
-    the brightness and contrast of the original (see `zoo.predict.reconstruct`).
+    ``loss`` is the training loss. ``psnr`` is ``-10 log10(mean squared error)`` in decibels, over
+    the hidden pixels in 0..1. If the model predicts normalised patches, each predicted patch gets
+    the brightness and contrast of the original patch (see `zoo.predict.reconstruct`).
 
     Args:
         model: A masked autoencoder.
         data: Says how images are normalised.
-        examples: What to evaluate on.
-        batch_size: Examples at a time; no figure depends on it.
+        examples: The examples to evaluate on.
+        batch_size: Number of examples at a time; the figures do not depend on it.
         put: Moves a batch to the devices.
         norm_pix_loss: Whether the model predicts normalised patches.
 
@@ -100,8 +100,11 @@ def evaluator(
         InputError: While evaluating, if no image can be read.
     """
 
+    @announced
     @jax.jit
-    def score(variables: Mapping[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
+    def score(
+        variables: Mapping[str, Any], batch: dict[str, Any]
+    ) -> dict[str, Float[jax.Array, " b"]]:
         images = normalize(batch["image"], data.mean, data.std)
         visible = fixed_masks(model, batch["position"], data.image_size)
         predicted = _predict(model, variables, images, visible)
@@ -146,7 +149,7 @@ def _predict(
 
 
 def to_pixels(images: Float[Array, "b h w c"], data: ClassificationData) -> Float[Array, "b h w c"]:
-    """Normalised images on a scale of 0..1 again."""
+    """Undoes the normalisation; the result is in 0..1."""
     return jnp.clip(images * jnp.asarray(data.std) + jnp.asarray(data.mean), 0, 1)
 
 
@@ -163,16 +166,21 @@ def drawer(
     Args:
         model: A masked autoencoder.
         data: Says how images are normalised.
-        examples: Where the examples come from.
+        examples: The data to choose examples from.
         norm_pix_loss: Whether the model predicts normalised patches.
-        statistics: What such patches' brightness and contrast are taken from.
-        count: How many examples.
+        statistics: Where the brightness and contrast of normalised patches come from; see
+            `zoo.predict.reconstruct`.
+        count: Number of examples.
     """
     spread = np.linspace(0, len(examples) - 1, min(count, len(examples))).astype(np.int32)
     caption = f"{_CAPTION[statistics]} (norm_pix_loss)" if norm_pix_loss else ""
 
     @jax.jit
-    def restore(variables: Mapping[str, Any], pictures: Array, positions: Array) -> tuple:
+    def restore(
+        variables: Mapping[str, Any],
+        pictures: UInt8[Array, "b h w c"],
+        positions: Int[Array, " b"],
+    ) -> tuple[Float[Array, "b h w c"], Bool[Array, "b h w 1"]]:
         images = normalize(pictures, data.mean, data.std)
         visible = fixed_masks(model, positions, data.image_size)
         predicted = _predict(model, variables, images, visible)
@@ -196,12 +204,13 @@ def drawer(
     return draw
 
 
-def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
-    """Evaluates a checkpoint of a run, and writes what was asked for."""
+def evaluate_run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Evaluates a checkpoint of a run, and draws; returns its figures."""
+    console = Console(markup=False, highlight=False)
     if arguments.pictures < 1:
         raise InputError(f"--pictures is {arguments.pictures}, but must be at least 1")
     run = open_run(arguments, ClassificationData)
-    if (norm_pix_loss := run.task.get("norm_pix_loss")) is None:
+    if (norm_pix_loss := run.task.get("loss", run.task).get("norm_pix_loss")) is None:
         raise InputError(f"{arguments.workdir}/config.json: not of a masked autoencoder's run")
     model: Any = run.model
     data = run.data
@@ -212,21 +221,16 @@ def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
         f"{len(examples) - examples.skipped} examples, step {run.step}:"
         f" loss {figures['loss']:.4f}  psnr {figures['psnr']:.2f} dB"
     )
-    if arguments.json:
-        figures |= {"step": run.step, "skipped": examples.skipped}
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-        console.print(f"figures: {arguments.json}", soft_wrap=True)
     path = arguments.workdir / "reconstructions.png"
     draw = drawer(model, data, examples, norm_pix_loss, arguments.statistics, arguments.pictures)
     draw(run.variables, path)
     console.print(f"reconstructions: {path}", soft_wrap=True)
+    return {**figures, "step": run.step, "skipped": examples.skipped}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code, 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.reconstruction", description=(__doc__ or "").splitlines()[0]
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code, 2 for bad input."""
+    parser = make_parser("reconstruction", (__doc__ or "").splitlines()[0])
     add_run_arguments(parser, batch_size=256)
     parser.add_argument(
         "--statistics",
@@ -235,12 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="whence a normalised patch has brightness and contrast: its original, or what is seen",
     )
     parser.add_argument("--pictures", type=int, default=8, help="images to draw")
-    try:
-        evaluate_run(parser.parse_args(arguments), Console(markup=False, highlight=False))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(parser, evaluate_run, argv)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
-"""Ground truth and detections as columns: what the detection evaluators take."""
+"""Ground truth and detections as columns: the input of the detection evaluators."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-if TYPE_CHECKING:  # zoo imports JAX, for which boxes need not wait
-    from zoo.ops.rle import Masks
+from zoo.ops.rle import Masks
 
 
 @dataclasses.dataclass(frozen=True)
-class Objects:
-    """Annotated objects, one a row.
+class ObjectRows:
+    """Annotated objects, one in each row.
 
     Attributes:
         images: Image ids.
         categories: Category ids.
         boxes_xywh: Left, top, width, height in absolute pixels.
-        areas: Pixels; decides whether an object is small, medium or large.
-        crowd: The region holds many objects: it absorbs any number of detections.
-        ignored: Finding or missing it counts for nothing (COCO crowds, VOC's ``difficult``).
-        masks: For mask overlap.
+        areas: In square pixels; decides whether an object is small, medium or large.
+        crowd: True for a region of many objects, which matches any number of detections.
+        ignored: True for objects that do not change the score, found or missed (COCO's crowds,
+            VOC's ``difficult``).
+        masks: Needed to compare masks.
         keypoints: x, y and visibility (0 unlabelled, 1 hidden, 2 visible) of k joints.
     """
 
@@ -32,7 +32,7 @@ class Objects:
     areas: Float[np.ndarray, " n"]
     crowd: Bool[np.ndarray, " n"]
     ignored: Bool[np.ndarray, " n"]
-    masks: "Masks | None" = None
+    masks: Masks | None = None
     keypoints: Float[np.ndarray, "n k 3"] | None = None
 
     def __len__(self) -> int:
@@ -40,16 +40,17 @@ class Objects:
 
 
 @dataclasses.dataclass(frozen=True)
-class Detections:
-    """Predicted objects, one a row; equal scores keep their order.
+class DetectionRows:
+    """Predicted objects, one in each row; rows of equal score keep their order.
 
     Attributes:
         images: Image ids.
         categories: Category ids.
         scores: Confidence; higher is better, any scale.
         boxes_xywh: Left, top, width, height in absolute pixels.
-        areas: Pixels; an unmatched detection outside an area range is not counted there.
-        masks: For mask overlap.
+        areas: In square pixels; an unmatched detection outside an area range does not count in that
+            range.
+        masks: Needed to compare masks.
         keypoints: x, y and confidence (unused) of k joints.
     """
 
@@ -58,14 +59,14 @@ class Detections:
     scores: Float[np.ndarray, " n"]
     boxes_xywh: Float[np.ndarray, "n 4"]
     areas: Float[np.ndarray, " n"]
-    masks: "Masks | None" = None
+    masks: Masks | None = None
     keypoints: Float[np.ndarray, "n k 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
 
-Records = TypeVar("Records", Objects, Detections)
+Records = TypeVar("Records", ObjectRows, DetectionRows)
 
 
 def take(records: Records, rows: np.ndarray) -> Records:
@@ -107,21 +108,21 @@ def objects_from_padded(
     valid: Bool[np.ndarray, "b m"],
     crowd: Bool[np.ndarray, "b m"] | None = None,
     areas: Float[np.ndarray, "b m"] | None = None,
-) -> Objects:
-    """A padded batch of targets, in numpy or on a device, as rows.
+) -> ObjectRows:
+    """Converts a padded batch of targets, in numpy or on a device, to rows.
 
     Args:
-        image_ids: One id an image.
-        boxes: xyxy in pixels of the image that the area ranges are meant for: the original.
+        image_ids: Id of each image.
+        boxes: ``xyxy`` in pixels of the original image, to which the area ranges apply.
         categories: Category ids.
         valid: True where there is an object.
-        crowd: True for crowd regions; none by default.
-        areas: Pixels; the box's by default.
+        crowd: True for crowd regions; None if no object is one.
+        areas: In square pixels; None takes the areas of the boxes.
     """
     images, labels, boxes_xywh = _rows(image_ids, boxes, categories, valid)
     crowds = np.zeros(len(images), bool) if crowd is None else _flat(crowd, valid)
     area = boxes_xywh[:, 2:].prod(axis=1) if areas is None else _flat(areas, valid).astype(float)
-    return Objects(images, labels, boxes_xywh, area, crowds, crowds)
+    return ObjectRows(images, labels, boxes_xywh, area, crowds, crowds)
 
 
 def detections_from_padded(
@@ -130,19 +131,19 @@ def detections_from_padded(
     categories: Int[np.ndarray, "b q"],
     scores: Float[np.ndarray, "b q"],
     valid: Bool[np.ndarray, "b q"],
-) -> Detections:
-    """A padded batch of predictions, in numpy or on a device, as rows.
+) -> DetectionRows:
+    """Converts a padded batch of predictions, in numpy or on a device, to rows.
 
     Args:
-        image_ids: One id an image.
-        boxes: xyxy in pixels of the same image as the targets' boxes.
+        image_ids: Id of each image.
+        boxes: ``xyxy`` in pixels of the same image as the boxes of the targets.
         categories: Category ids.
         scores: Confidences.
         valid: True for predictions to keep.
     """
     images, labels, boxes_xywh = _rows(image_ids, boxes, categories, valid)
     area = boxes_xywh[:, 2:].prod(axis=1)
-    return Detections(images, labels, _flat(scores, valid).astype(float), boxes_xywh, area)
+    return DetectionRows(images, labels, _flat(scores, valid).astype(float), boxes_xywh, area)
 
 
 def _flat(values: np.ndarray, valid: np.ndarray) -> np.ndarray:

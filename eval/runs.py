@@ -1,4 +1,4 @@
-"""A run of `train`, opened again for evaluation from its folder alone."""
+"""Opens a run of `train` for evaluation, from its folder alone."""
 
 import argparse
 import dataclasses
@@ -10,6 +10,7 @@ import jax
 import msgspec
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Shaped
 
 import zoo
 from zoo.data.devices import data_mesh, put_batch, replicate
@@ -17,21 +18,21 @@ from zoo.types import InputError
 from zoo.weights.run import choose_step
 
 Data = TypeVar("Data")
-Put = Callable[[dict[str, np.ndarray]], dict[str, Any]]
+Put = Callable[[dict[str, Shaped[np.ndarray, "b ..."]]], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Run(Generic[Data]):
-    """What an evaluation needs of a run.
+    """A run that is open for evaluation.
 
     Attributes:
         model: The trained model.
         variables: Its variables after `step`, on every device.
-        data: The run's data, with what the command line changes of it.
-        task: The fields of the run's task, as JSON has them.
-        class_names: Name of each class that the model knows, by label.
+        data: The run's data settings, with the changes of the command line.
+        task: The fields of the run's task, as in its config.json.
+        class_names: Name of each class of the model, by label.
         step: Step of the checkpoint.
-        batch_size: Examples at a time, a multiple of the number of devices.
+        batch_size: Number of examples at a time; a multiple of the number of devices.
         put: Moves a batch to the devices.
     """
 
@@ -46,20 +47,18 @@ class Run(Generic[Data]):
 
 
 def open_run(arguments: argparse.Namespace, data_type: type[Data]) -> Run[Data]:
-    """Opens the run, at the step, that the options of `eval.arguments` choose.
+    """Opens the run and the checkpoint that the options of `eval.command` name.
 
     Args:
-        arguments: The parsed options of `eval.arguments.add_run_arguments`.
-        data_type: The dataclass of the data of such runs.
+        arguments: The parsed options of `eval.command.add_run_arguments`.
+        data_type: The dataclass of the run's data settings.
 
     Raises:
-        InputError: If an option is unusable, or the folder is not a run with data of that type.
+        InputError: If an option is unusable, or the folder is no run with data of that type.
     """
     workdir = arguments.workdir
     if arguments.batch_size < 1:
         raise InputError(f"--batch_size is {arguments.batch_size}, but must be at least 1")
-    if arguments.json and not arguments.json.parent.is_dir():
-        raise InputError(f"--json: there is no folder {arguments.json.parent}")
     step = choose_step(workdir, arguments.checkpoint)
     model, variables = zoo.load(workdir / "checkpoints" / str(step))
     run = json.loads((workdir / "config.json").read_text())

@@ -4,54 +4,53 @@
 
     python -m eval.segmentation --workdir=DIR --json=out.json
 
-Folders of label images (one channel or a palette; a pixel's value is its class, the same file names
-in both), or the folder of a run of `train`, whose model segments the images of its evaluation split
-at their own size. ``--panoptic`` takes COCO's panoptic json files instead, each beside its folder
-of png of the same name. What cannot be right in the files is an error of one line, exit code 2.
+The input is two folders of label images with the same file names (one channel or a palette; the
+value of a pixel is its class), or the folder of a run of `train`: then the run's model segments the
+images of its evaluation split at their own size. With ``--panoptic``, the input is two json files
+in COCO's panoptic format; beside each is a folder of the same name with its png files. Invalid
+input is an error of one line, with exit code 2.
 """
 
 import argparse
 import copy
-import json
 import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Integer, UInt32
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from eval import panopticjson
-from eval.arguments import add_run_arguments
 from eval.boundary import BoundaryF1
-from eval.cocojson import FileError, check_output, repeated
+from eval.command import add_run_arguments, figure, make_parser, run_command
 from eval.confusion import ConfusionMatrix
 from eval.panoptic import PanopticQuality, Segment
+from zoo.data.decode import decode_label_map
+from zoo.data.errors import DataError, some
+from zoo.data.formats.folders import MASK_SUFFIXES, files_by_name, read_bytes, read_class_names
+from zoo.data.formats.panoptic import read_panoptic_pair, read_segment_ids
+from zoo.types import InputError
 
-_MOST_CLASSES = 4096  # whose matrix of pairs is 128 MiB
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
+_MOST_CLASSES = 4096  # the confusion matrix then takes 128 MiB
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.segmentation",
-        description="Scores label maps (mIoU, ...) or panoptic segmentations (PQ).",
-    )
+def _parser() -> argparse.ArgumentParser:
+    description = "Scores label maps (mIoU, ...) or panoptic segmentations (PQ)."
+    parser = make_parser("segmentation", description)
     add = parser.add_argument
     add_run_arguments(parser, batch_size=16, required=False)
     add("--annotations", type=Path, help="folder of masks; panoptic: json")
     add("--predictions", type=Path, help="folder of masks; panoptic: json")
-    add("--panoptic", action="store_true", help="COCO panoptic json, png beside them")
-    add("--classes", help="number of classes, or a text file with a name a line")
-    add("--ignore_label", type=int, default=255, help="true label of pixels not to count")
-    add("--boundary", action="store_true", help="boundary F1 too; slow")
-    add("--plots", type=Path, help="folder for the pictures; of a run, its own if absent")
-    arguments = parser.parse_args(argv)
+    add("--panoptic", action="store_true", help="the files are COCO panoptic json")
+    add("--classes", help="number of classes, or a text file with one name in each line")
+    add("--ignore_label", type=int, default=255, help="annotated label of pixels to ignore")
+    add("--boundary", action="store_true", help="also compute boundary F1; slow")
+    add("--plots", type=Path, help="folder for the pictures; default for a run: its own")
+    return parser
+
+
+def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     if arguments.workdir and (arguments.annotations or arguments.predictions):
         parser.error("--workdir and files exclude each other")
     if arguments.workdir and (arguments.panoptic or arguments.classes):
@@ -60,82 +59,35 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--annotations and --predictions are needed, or --workdir")
     if not arguments.workdir and not arguments.panoptic and not arguments.classes:
         parser.error("--classes is needed: their number, or a text file of their names")
-    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    arguments = _arguments(argv)
-    try:
-        check_output(arguments.json)
-        if arguments.workdir:
-            figures = _run(arguments)
-        else:
-            figures = _panoptic(arguments) if arguments.panoptic else _semantic(arguments)
-        if arguments.json:
-            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    except (FileError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(_parser(), _evaluate, argv, _check)
 
 
-def _classes(given: str) -> list[str]:
-    """Names of the classes: numbers, or the lines of a file."""
-    if given.isdecimal():
-        if not 0 < int(given[:9]) <= _MOST_CLASSES or len(given) > 9:
-            raise FileError(f"--classes: {given[:9]}, not 1 to {_MOST_CLASSES}")
-        return [str(i) for i in range(int(given))]
-    try:
-        names = [line.strip() for line in Path(given).read_text("utf-8").rstrip().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"--classes: {given}: {error}") from None
-    if not 0 < len(names) <= _MOST_CLASSES:
-        raise FileError(f"--classes: {given}: {len(names)} names, not 1 to {_MOST_CLASSES}")
-    if "" in names:
-        raise FileError(f"--classes: {given}: line {names.index('') + 1} is blank")
-    for i in repeated(names)[:1]:
-        raise FileError(f"--classes: {given}: line {i + 1}: {names[i]!r} given twice")
-    return names
+def _evaluate(arguments: argparse.Namespace) -> dict[str, object]:
+    if arguments.workdir:
+        return _run(arguments)
+    return _panoptic(arguments) if arguments.panoptic else _semantic(arguments)
 
 
-def read_labels(path: Path) -> Integer[np.ndarray, "h w"]:
-    """A label image; of a palette image the indices.
-
-    Raises:
-        FileError: If the file is not an image of one channel of whole numbers.
-    """
-    try:
-        with Image.open(path) as image:
-            labels = np.asarray(image)
-    except _UNREADABLE as error:
-        raise FileError(f"{path}: {error}") from None
-    if labels.ndim != 2:
-        raise FileError(f"{path}: a label image has one channel, this one {image.mode}")
-    if labels.dtype.kind not in "biu":
-        raise FileError(f"{path}: labels are whole numbers, these are {labels.dtype}")
-    return labels.astype(np.uint8) if labels.dtype == bool else labels
+def _classes(given: str) -> Sequence[str]:
+    """Names of the classes: the numbers from 0 on, or the lines of a file."""
+    if not given.isdecimal():
+        return read_class_names(given, _MOST_CLASSES)
+    if not 0 < int(given[:9]) <= _MOST_CLASSES or len(given) > 9:
+        raise InputError(f"--classes: {given[:9]}, not 1 to {_MOST_CLASSES}")
+    return [str(i) for i in range(int(given))]
 
 
-def _pairs(annotations: Path, predictions: Path) -> list[tuple[Path, Path]]:
-    """Files of the same name; the suffix may differ."""
-    folders = []
-    for folder in (annotations, predictions):
-        if not folder.is_dir():
-            raise FileError(f"{folder}: not a folder")
-        files = {}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in _SUFFIXES:
-                other = files.setdefault(path.relative_to(folder).with_suffix(""), path)
-                if other != path:
-                    raise FileError(f"{path}: {other.name} beside it is of the same name")
-        folders.append(files)
-    if not folders[0]:
-        raise FileError(f"{annotations}: no label images")
-    for here, there, folder in ((*folders, predictions), (*folders[::-1], annotations)):
+def _pairs(annotations: Path, predictions: Path) -> list[tuple[str, str]]:
+    """Pairs of an annotated and a predicted file of the same name; the suffix may differ."""
+    true, found = (files_by_name(folder, MASK_SUFFIXES) for folder in (annotations, predictions))
+    for here, there, folder in ((true, found, predictions), (found, true, annotations)):
         if lost := sorted(set(here) - set(there)):
-            raise FileError(f"{folder}: lacks {len(lost)} of {len(here)} images, first {lost[0]}")
-    return [(folders[0][name], folders[1][name]) for name in sorted(folders[0])]
+            raise InputError(f"{folder}: lacks {len(lost)} of {len(here)} images, first {lost[0]}")
+    return [(true[name], found[name]) for name in true]
 
 
 def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
@@ -146,15 +98,15 @@ def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
     pairs = _pairs(arguments.annotations, arguments.predictions)
     empty = copy.deepcopy((matrix, boundary))
 
-    def score(pair: tuple[Path, Path]) -> tuple[ConfusionMatrix, BoundaryF1 | None]:
-        labels = [read_labels(path) for path in pair]
+    def score(pair: tuple[str, str]) -> tuple[ConfusionMatrix, BoundaryF1 | None]:
+        labels = [decode_label_map(read_bytes(path), path) for path in pair]
         own = copy.deepcopy(empty)
         try:
             for metric in own:
                 if metric:
                     metric.update(*labels)
         except ValueError as error:
-            raise FileError(f"{pair[0]}, {pair[1]}: {error}") from None
+            raise DataError(f"{pair[0]}, {pair[1]}: {error}") from None
         return own
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -167,13 +119,9 @@ def _semantic(arguments: argparse.Namespace) -> dict[str, object]:
 
 def _run(arguments: argparse.Namespace) -> dict[str, object]:
     """Segments the images of a run's evaluation split."""
-    from eval import semantic  # JAX and the zoo only where there is a model
-    from zoo.types import InputError
+    from eval import semantic  # imports JAX, which files do not need
 
-    try:
-        run = semantic.evaluate_run(arguments)
-    except InputError as error:
-        raise FileError(str(error)) from error
+    run = semantic.evaluate_run(arguments)
     folder = arguments.plots or arguments.workdir
     figures = _report(run.matrix, run.boundary, folder)
     run.draw(folder / "predictions.png")
@@ -184,7 +132,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, object]:
 def _report(
     matrix: ConfusionMatrix, boundary: BoundaryF1 | None, plots: Path | None
 ) -> dict[str, object]:
-    """All figures, printed; and the confusion matrix drawn."""
+    """Prints and returns all figures; draws the confusion matrix if `plots` is given."""
     figures = matrix.compute()
     rows = figures["per_class"]
     assert isinstance(rows, dict)
@@ -196,8 +144,15 @@ def _report(
         for name, score in per_class.items():
             rows[name]["boundary_F1"] = score
     _print(figures, "per_class", "class")
+    figures["ignored"] = matrix.ignored / max(matrix.ignored + int(matrix.counts.sum()), 1)
+    if matrix.ignored:
+        print(f"ignored: {figures['ignored']:.2%} of the pixels, with label {matrix.ignore_label}")
+    if absent := [name for name, row in rows.items() if not row["pixels"]]:
+        print(f"classes without a true pixel: {some(absent)}")
+    if mistake := matrix.mistake():
+        print(f"warning: {mistake}", file=sys.stderr)
     if plots:
-        from eval import pictures  # matplotlib only where there is something to draw
+        from eval import pictures  # imports matplotlib, which only plots need
 
         plots.mkdir(parents=True, exist_ok=True)
         pictures.draw_confusion_matrix(matrix.counts, matrix.classes, plots / "confusion.png")
@@ -205,7 +160,7 @@ def _report(
 
 
 def _panoptic(arguments: argparse.Namespace) -> dict[str, object]:
-    truth, found = panopticjson.read(arguments.annotations, arguments.predictions)
+    truth, found = read_panoptic_pair(arguments.annotations, arguments.predictions)
     quality = PanopticQuality(
         {category.id: category.name for category in truth.categories},
         [category.id for category in truth.categories if category.isthing],
@@ -215,36 +170,22 @@ def _panoptic(arguments: argparse.Namespace) -> dict[str, object]:
         predicted = predictions[image.image_id]
         true = [Segment(s.id, s.category_id, s.iscrowd != 0, s.area) for s in image.segments_info]
         segments = [Segment(s.id, s.category_id) for s in predicted.segments_info]
-        target = read_ids(arguments.annotations.with_suffix("") / image.file_name)
-        prediction = read_ids(arguments.predictions.with_suffix("") / predicted.file_name)
+        target = read_segment_ids(arguments.annotations.with_suffix(""), image.file_name)
+        prediction = read_segment_ids(arguments.predictions.with_suffix(""), predicted.file_name)
         try:
             quality.update(target, true, prediction, segments)
         except ValueError as error:
-            raise FileError(f"{predicted.file_name}, image {image.image_id}: {error}") from None
+            raise DataError(f"{predicted.file_name}, image {image.image_id}: {error}") from None
     figures = quality.compute()
     _print(figures, "per_category", "category")
     return figures
 
 
-def read_ids(path: Path) -> UInt32[np.ndarray, "h w"]:
-    """Segment ids of a panoptic png: red + 256 green + 65,536 blue.
-
-    Raises:
-        FileError: If the file is not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            red, green, blue = np.asarray(image.convert("RGB")).astype(np.uint32).transpose(2, 0, 1)
-    except _UNREADABLE as error:
-        raise FileError(f"{path}: {error}") from None
-    return red + 256 * green + 65536 * blue
-
-
 def _print(figures: dict[str, object], rows_key: str, label: str) -> None:
-    """The overall figures, and a table of those of each class."""
+    """Prints the overall figures, and a table with the figures of each class."""
     for key, value in figures.items():
         if isinstance(value, float):
-            print(f" {key:<15} = {value:.4f}")
+            print(f" {key:<15} = {figure(value, 4)}")
     rows = figures[rows_key]
     assert isinstance(rows, dict)
     table = Table()
@@ -254,7 +195,7 @@ def _print(figures: dict[str, object], rows_key: str, label: str) -> None:
         table.add_column(key, justify="right")
     for name, row in rows.items():
         values = (row[key] for key in keys)
-        table.add_row(name, *(str(v) if isinstance(v, int) else f"{v:.4f}" for v in values))
+        table.add_row(name, *(str(v) if isinstance(v, int) else figure(v, 4) for v in values))
     Console().print(table)
 
 

@@ -1,8 +1,9 @@
-"""Semantic segmentation by a model: whole images, at their own resolution, by sliding windows."""
+"""Semantic segmentation of whole images at their own resolution, with sliding windows."""
 
 import argparse
 import dataclasses
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -13,11 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Integer, UInt8
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from eval.boundary import BoundaryF1
+from eval.compiling import announced
 from eval.confusion import ConfusionMatrix
+from eval.pictures import save_figure
 from eval.runs import Put, open_run
 from zoo.data import (
     Dataset,
@@ -29,46 +33,49 @@ from zoo.data import (
 )
 from zoo.data.devices import fetch_rows
 from zoo.ops.palette import overlay, palette
-from zoo.predict import PixelPredictions, make_tiling, predict_pixels, predict_tiled
+from zoo.outputs import Segments
+from zoo.predict import make_tiling, predict_pixels, predict_tiled
 from zoo.types import IGNORE_LABEL, InputError
 
-Example = tuple[np.ndarray, np.ndarray, np.ndarray]
+# An image, its true label map, and its predicted label map.
+Example = tuple[UInt8[np.ndarray, "h w 3"], Integer[np.ndarray, "h w"], Integer[np.ndarray, "h w"]]
 Segmenter = Callable[[Mapping[str, Any], Dataset], Generator[Example, None, None]]
 
 
 def segmenter(model: nn.Module, data: SegmentationData, batch_size: int, put: Put) -> Segmenter:
-    """A function of the variables and examples that segments each; compiles once.
+    """A function of the variables and examples that segments the examples; compiles once.
 
-    It gives the image ``[h w 3]``, the true and the predicted label map ``[h w]`` of every example
-    that can be read, in order.
+    It yields the image, the true and the predicted label map of every example that can be read, in
+    order.
 
     Args:
-        model: Gives logits of pixels.
+        model: A model that gives logits for each pixel.
         data: Says how large windows are, and how images are normalised.
-        batch_size: Windows at a time; no figure depends on it.
+        batch_size: Number of windows at a time; the figures do not depend on it.
         put: Moves a batch to the devices.
     """
     tiling = make_tiling(model, data.image_size, data.overlap)
 
+    @announced
     @jax.jit
-    def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> PixelPredictions:
+    def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> Segments:
         logits = model.apply(variables, normalize(batch["image"], data.mean, data.std))
         return predict_pixels(jax.numpy.asarray(logits))
 
     def segment(variables: Mapping[str, Any], examples: Dataset) -> Generator[Example, None, None]:
-        waiting: deque[tuple[np.ndarray, np.ndarray]] = deque()
+        waiting: deque[tuple[Any, Any]] = deque()  # image and true label map
 
-        def images() -> Iterator[np.ndarray]:
+        def images() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
             with closing(prefetch(eval_batches(examples, 1), lambda batch: batch)) as batches:
                 for batch in batches:
                     if batch["valid"][0]:
                         waiting.append((batch["image"][0], batch["label_map"][0]))
                         yield batch["image"][0]
 
-        def of_windows(windows: np.ndarray) -> PixelPredictions:
+        def of_windows(windows: UInt8[np.ndarray, "n th tw 3"]) -> Segments:
             return fetch_rows(predict(variables, put({"image": windows})))
 
-        # Images have different numbers of windows: every host goes through all of them, in step.
+        # Images have different numbers of windows, so every host segments all images.
         windows = batch_size // jax.process_count()
         for found in predict_tiled(of_windows, images(), tiling, windows):
             yield *waiting.popleft(), np.asarray(found.labels)
@@ -79,7 +86,7 @@ def segmenter(model: nn.Module, data: SegmentationData, batch_size: int, put: Pu
 def evaluator(
     model: nn.Module, data: SegmentationData, examples: Dataset, batch_size: int, put: Put
 ) -> Callable[[Mapping[str, Any]], ConfusionMatrix]:
-    """A function of the variables that evaluates them on every example; for the rest `segmenter`.
+    """A function of the variables that evaluates them on all examples; arguments as in `segmenter`.
 
     Raises:
         InputError: While evaluating, if no image can be read.
@@ -92,6 +99,8 @@ def evaluator(
             matrix.update(truth, found)
         if not matrix.counts.any():
             raise InputError(f"none of the {len(examples)} images can be read, or has a label")
+        if mistake := matrix.mistake():
+            logging.getLogger(__name__).warning("evaluation: %s", mistake)
         return matrix
 
     return evaluate
@@ -100,7 +109,7 @@ def evaluator(
 def draw_examples(
     segment: Segmenter, variables: Mapping[str, Any], examples: Dataset, path: Path, count: int = 6
 ) -> None:
-    """Draws the first images, what is true of them and what the model says."""
+    """Draws the first images with their true and their predicted labels."""
     with closing(segment(variables, examples)) as segmented:
         shown = list(itertools.islice(segmented, count))
     draw_label_maps(shown, examples.class_names, path)
@@ -111,12 +120,12 @@ def draw_label_maps(
     class_names: Sequence[str],
     path: Path,
 ) -> None:
-    """Draws images, a column each, above them with their true and with their predicted labels.
+    """Draws images, and under each the same with its true and with its predicted labels.
 
     Args:
-        examples: Images uint8 [h w 3], and true and predicted label maps [h w].
-        class_names: Of the labels; up to 30 of them are listed beside their colours.
-        path: Where the png goes.
+        examples: Images, and their true and predicted label maps.
+        class_names: Names of the labels; the legend shows them if there are at most 30.
+        path: File to write, ``.png``.
     """
     figure = Figure(figsize=(2.2 * len(examples) + 2, 6.6), layout="constrained")
     panels = figure.subplots(3, len(examples), squeeze=False)
@@ -132,20 +141,20 @@ def draw_label_maps(
         colours = palette(len(class_names)) / 255
         handles = [Patch(color=c, label=n) for c, n in zip(colours, class_names, strict=True)]
         figure.legend(handles=handles, loc="outside right center", fontsize=8)
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What became of a run.
+    """The results of an evaluation.
 
     Attributes:
-        matrix: Of all pixels that count.
-        boundary: The figures of outlines, if they were asked for.
-        examples: Images that were segmented.
-        skipped: Images that could not be read.
+        matrix: The confusion matrix of all pixels that count.
+        boundary: The boundary F1, if asked for.
+        examples: Number of images that were segmented.
+        skipped: Number of images that could not be read.
         step: Step of the checkpoint.
-        draw: Draws the first examples into a png.
+        draw: Draws the first examples into a ``.png`` file.
     """
 
     matrix: ConfusionMatrix
@@ -160,7 +169,7 @@ def evaluate_run(arguments: argparse.Namespace) -> Evaluation:
     """Evaluates a run on whole images; for the arguments see `eval.segmentation`.
 
     Raises:
-        InputError: If the run, its data, or what the arguments change of them is not usable.
+        InputError: If the run, its data or the arguments are unusable.
     """
     run = open_run(arguments, SegmentationData)
     examples = open_segmentation(run.data, "eval", class_names=run.class_names)

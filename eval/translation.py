@@ -3,13 +3,13 @@
 python -m eval.translation --workdir=DIR [--checkpoint=best|last|STEP] [--average=N] [--json=FILE]
                            [--num_beams=4] [--length_penalty=0.6] [--translate=TEXT ...]
 
-Translates the run's evaluation split with a checkpoint of it, or with the mean of its last ones,
-and draws where the decoder looked in a few sources. With --translate, translates those texts alone.
+Translates the evaluation split of a run with one of its checkpoints, or with the mean of the last
+ones, and draws the decoder's attention to a few sources. With --translate, translates only the
+given texts.
 """
 
 import argparse
 import dataclasses
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 import sacrebleu
 from flax import linen as nn
+from jaxtyping import Float, Int, Shaped
 from rich.console import Console
 from rich.table import Column, Table
 
-from eval.arguments import add_run_arguments
+from eval.command import add_run_arguments, make_parser, run_command
+from eval.compiling import announced
 from eval.pictures import draw_cross_attention
 from eval.runs import Put, Run, open_run
 from zoo.data import (
@@ -38,34 +40,35 @@ from zoo.data import (
     unbundle,
 )
 from zoo.data.devices import data_mesh, fetch_rows, gather, replicate, this_process
-from zoo.data.text import open_tokenizer
 from zoo.data.translation import BundleSource
-from zoo.decoding import generate
 from zoo.losses.translation import token_cross_entropy
-from zoo.translator import Translator, search_rules
+from zoo.text.decoding import Search, generate
+from zoo.text.tokenizers import open_tokenizer
+from zoo.text.translator import Translator, search_rules
 from zoo.types import InputError
 from zoo.weights.run import average_run
+from zoo.writing import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
 class TranslationResult:
-    """Translations, and how well the right targets were foreseen.
+    """Translations, and how well the model predicts the reference translations.
 
     Attributes:
         sources: Texts that were translated.
-        references: Their right translations.
-        hypotheses: The model's.
-        losses: Cross-entropy of each right target, summed over its tokens, float [n].
-        hits: Tokens of it that were the likeliest, int [n].
-        lengths: Its tokens, int [n].
+        references: Their correct translations.
+        hypotheses: The model's translations.
+        losses: Cross-entropy of each reference, summed over its tokens.
+        hits: Number of tokens of each reference that the model finds most likely.
+        lengths: Number of tokens of each reference.
     """
 
     sources: Sequence[str]
     references: Sequence[str]
     hypotheses: Sequence[str]
-    losses: np.ndarray
-    hits: np.ndarray
-    lengths: np.ndarray
+    losses: Float[np.ndarray, " n"]
+    hits: Int[np.ndarray, " n"]
+    lengths: Int[np.ndarray, " n"]
 
     def figures(self) -> dict[str, float]:
         """BLEU and chrF in 0..100, exact_match and token_accuracy in 0..1, and perplexity."""
@@ -82,10 +85,10 @@ class TranslationResult:
 
 
 def signatures() -> dict[str, str]:
-    """How sacrebleu computes BLEU and chrF, as it writes that down."""
+    """The signatures of BLEU and chrF by sacrebleu, which say how they are computed."""
     metrics = {"BLEU": sacrebleu.BLEU(), "chrF": sacrebleu.CHRF()}
     for metric in metrics.values():
-        metric.corpus_score(["a"], [["a"]])  # it knows the number of references only then
+        metric.corpus_score(["a"], [["a"]])  # needed before get_signature
     return {name: str(metric.get_signature()) for name, metric in metrics.items()}
 
 
@@ -97,33 +100,22 @@ def evaluator(
     num_beams: int = 1,
     length_penalty: float = 1.0,
 ) -> Callable[[Mapping[str, Any]], TranslationResult]:
-    """A function of the variables that translates every source; compiles once for each bucket.
+    """A function of the variables that translates all sources; compiles once for each bucket.
 
     Args:
         model: A `Transformer`.
-        examples: What `open_translation` opened.
-        batch_size: Bundles at a time; no figure depends on it.
+        examples: Data from `open_translation`.
+        batch_size: Number of bundles at a time; the figures do not depend on it.
         put: Moves a batch to the devices.
         num_beams: Sequences kept in the search at a time; 1 is greedy.
-        length_penalty: See `zoo.decoding.Search`.
+        length_penalty: See `zoo.text.decoding.Search`.
     """
     source = cast(BundleSource, examples.source)
+    rules = partial(
+        search_rules, source.tokenizer, num_beams=num_beams, length_penalty=length_penalty
+    )
 
-    @jax.jit
-    def translate(variables: Mapping[str, Any], batch: Mapping[str, Any]) -> dict[str, jax.Array]:
-        rows = unbundle(batch)
-        logits: Any = model.apply(variables, rows["sources"], rows["inputs"], rows["sources_valid"])
-        losses = token_cross_entropy(logits, rows["targets"])
-        hits = logits.argmax(axis=-1) == rows["targets"]
-        search = search_rules(source.tokenizer, rows["sources"].shape[1], num_beams, length_penalty)
-        found = generate(model, variables, rows["sources"], rows["sources_valid"], search)
-        return {
-            "index": rows["index"],
-            "tokens": found.tokens,
-            "losses": jnp.where(rows["targets_valid"], losses, 0).sum(axis=-1),
-            "hits": jnp.sum(hits & rows["targets_valid"], axis=-1),
-            "lengths": rows["targets_valid"].sum(axis=-1),
-        }
+    translate = announced(jax.jit(partial(_translate_batch, model, rules)))
 
     def evaluate(variables: Mapping[str, Any]) -> TranslationResult:
         found: dict[int, tuple] = {}
@@ -146,10 +138,32 @@ def evaluator(
     return evaluate
 
 
+def _translate_batch(
+    model: nn.Module,
+    rules: Callable[[int], Search],
+    variables: Mapping[str, Any],
+    batch: Mapping[str, Any],
+) -> dict[str, Shaped[jax.Array, "p ..."]]:
+    """The translations of a batch's pairs, and how well the model predicts their references."""
+    rows = unbundle(batch)
+    logits: Any = model.apply(variables, rows["sources"], rows["inputs"], rows["sources_valid"])
+    losses = token_cross_entropy(logits, rows["targets"])
+    hits = logits.argmax(axis=-1) == rows["targets"]
+    search = rules(rows["sources"].shape[1])
+    found = generate(model, variables, rows["sources"], rows["sources_valid"], search)
+    return {
+        "index": rows["index"],
+        "tokens": found.tokens,
+        "losses": jnp.where(rows["targets_valid"], losses, 0).sum(axis=-1),
+        "hits": jnp.sum(hits & rows["targets_valid"], axis=-1),
+        "lengths": rows["targets_valid"].sum(axis=-1),
+    }
+
+
 def print_table(
     result: TranslationResult, figures: Mapping[str, Any], console: Console, most: int = 10
 ) -> None:
-    """A table of the first translations that differ from the right ones, and the figures."""
+    """Prints the first translations that differ from their references, and the figures."""
     rows = zip(result.sources, result.references, result.hypotheses, strict=True)
     wrong = [row for row in rows if row[1] != row[2]][:most]
     if wrong:
@@ -166,7 +180,7 @@ def print_table(
 
 
 def draw_attention(run: Run, examples: Dataset, path: Path) -> None:
-    """Draws where the decoder's last block looked in the sources of the first bundle's pairs."""
+    """Draws the attention of the decoder's last block to the sources of the first bundle."""
     source = cast(BundleSource, examples.source)
     example = examples.transform(source[0], np.random.default_rng(0))
     rows = jax.device_get(unbundle({name: jnp.asarray(x)[None] for name, x in example.items()}))
@@ -186,13 +200,14 @@ def draw_attention(run: Run, examples: Dataset, path: Path) -> None:
 
 
 def averaged(run: Run, workdir: Path, count: int) -> Run:
-    """The run with the mean of the variables of its last checkpoints."""
+    """The run, with the mean of the variables of its last `count` checkpoints."""
     variables, steps = average_run(workdir, count)
     return dataclasses.replace(run, variables=replicate(variables, data_mesh()), step=steps[-1])
 
 
-def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
-    """Evaluates a checkpoint of a run, and writes what was asked for."""
+def evaluate_run(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Evaluates a checkpoint of a run, and draws; returns its figures, if texts are not all."""
+    console = Console(markup=False, highlight=False)
     workdir = arguments.workdir
     for name in ("num_beams", "average"):
         if (value := getattr(arguments, name)) is not None and value < 1:
@@ -205,7 +220,7 @@ def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.translate:
         for text in Translator(run.model, run.variables, tokenizer)(arguments.translate, **search):
             console.print(text, soft_wrap=True)
-        return
+        return None
     examples = open_translation(run.data, "eval", tokenizer)
     result = evaluator(run.model, examples, run.batch_size, run.put, **search)(run.variables)
 
@@ -218,34 +233,25 @@ def evaluate_run(arguments: argparse.Namespace, console: Console) -> None:
         "signatures": signatures(),
     }
     print_table(result, figures, console)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-        console.print(f"figures: {arguments.json}", soft_wrap=True)
     path = workdir / "translations.tsv"
     rows = zip(result.sources, result.references, result.hypotheses, strict=True)
-    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    write_whole(path, "".join("\t".join(row) + "\n" for row in rows))
     console.print(f"source, reference, translation: {path}", soft_wrap=True)
     path = workdir / "attention_maps.png"
     draw_attention(run, examples, path)
     console.print(f"attention maps: {path}", soft_wrap=True)
+    return figures
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code, 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.translation", description=(__doc__ or "").splitlines()[0]
-    )
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code, 2 for bad input."""
+    parser = make_parser("translation", (__doc__ or "").splitlines()[0])
     add_run_arguments(parser, batch_size=32)
     parser.add_argument("--average", type=int, help="mean of so many last checkpoints")
     parser.add_argument("--num_beams", type=int, default=4, help="of the search; 1 is greedy")
     parser.add_argument("--length_penalty", type=float, default=0.6, help="of the search")
     parser.add_argument("--translate", action="append", metavar="TEXT", help="translate this alone")
-    try:
-        evaluate_run(parser.parse_args(arguments), Console(markup=False, highlight=False))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(parser, evaluate_run, argv)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What README, CONTRIBUTING and docs tell readers to type, taken from the Markdown.
+"""Reads the commands and code blocks in the Markdown of README, CONTRIBUTING and docs.
 
-Indented blocks are commands of a shell. Fenced ones name their language: ``python``, ``diff`` (of a
+Indented blocks are shell commands. Fenced blocks name their language: ``python``, ``diff`` (of a
 file of this repository), ``bash`` (a script) or ``text`` (anything else).
 """
 
@@ -51,13 +51,13 @@ def read_blocks(page: str) -> Iterator[Block]:
 
 
 def all_blocks() -> list[Block]:
-    """The blocks of all pages but one, which has a test of its own: `tests.test_add_a_model`."""
+    """The blocks of all pages, except docs/add_a_model.md: see `tests.test_add_a_model`."""
     pages = (page for page in PAGES if page != "docs/add_a_model.md")
     return [block for page in pages for block in read_blocks(page)]
 
 
 def read_commands(block: Block) -> Iterator[tuple[str, list[str]]]:
-    """Place and words of each command of a block; lines that go on are joined, comments dropped."""
+    """Place and words of each command of a block; joins continued lines and drops comments."""
     text, start = "", block.line
     for number, line in enumerate(block.text.splitlines(), start=block.line):
         start = start if text else number
@@ -66,7 +66,7 @@ def read_commands(block: Block) -> Iterator[tuple[str, list[str]]]:
             continue
         try:
             words = shlex.split(text, comments=True)
-        except ValueError:  # a quotation that goes on
+        except ValueError:  # a quotation that ends on a later line
             continue
         text = ""
         for part in split(words, "&&"):

@@ -1,4 +1,4 @@
-"""The files that README and docs name in their commands, made when a command first needs them."""
+"""The files that commands in README and docs use, made when a command first needs them."""
 
 import json
 import re
@@ -16,7 +16,7 @@ import zoo
 from tests.eval.generate import awkward, federated
 from zoo.data.digit_scenes import draw_scene
 
-TINY_DETR = {  # what is changed of detr_resnet50
+TINY_DETR = {  # fields that differ from detr_resnet50
     "num_queries": 20,
     "hidden_dim": 16,
     "num_heads": 2,
@@ -44,7 +44,7 @@ def photo(path: Path) -> None:
 
 
 def photos(folder: Path) -> None:
-    """Class folders."""
+    """Photos in one folder for each class."""
     for split, count in (("train", 4), ("val", 2)):
         for name in ("cat", "dog"):
             for i in range(count):
@@ -52,7 +52,7 @@ def photos(folder: Path) -> None:
 
 
 def boxes(folder: Path) -> None:
-    """Digit scenes of one category, as one's own COCO json."""
+    """Digit scenes of one category, in a folder with a COCO json."""
     for split, count in (("train", 6), ("val", 3)):
         images, annotations = [], []
         for i in range(count):
@@ -71,7 +71,7 @@ def boxes(folder: Path) -> None:
 
 
 def voc(folder: Path) -> None:
-    """The same scenes as PASCAL VOC's devkit would have them."""
+    """The same scenes in the layout of PASCAL VOC's devkit."""
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
     for split, numbers in (("train", range(6)), ("val", range(6, 9))):
@@ -90,7 +90,7 @@ def voc(folder: Path) -> None:
 
 
 def voc_results(folder: Path) -> None:
-    """The devkit's results of one class."""
+    """Results for one class in the format of the devkit."""
     folder.mkdir()
     (folder / "comp4_det_val_digit.txt").write_text("6 0.9 10 10 30 30\n7 0.5 1 1 20 20\n")
 
@@ -137,7 +137,7 @@ def val2017(folder: Path) -> None:
 
 
 def panoptic(path: Path) -> None:
-    """A panoptic json beside its folder of one png, of two segments."""
+    """A panoptic json, and beside it a folder with one png of two segments."""
     folder = path.with_suffix("")
     folder.mkdir()
     ids = np.zeros((20, 30, 3), np.uint8)
@@ -151,12 +151,12 @@ def panoptic(path: Path) -> None:
 
 
 def drawn(model: nn.Module, *inputs: jax.Array) -> dict:
-    """The variables of a model, from a seed."""
+    """The variables of a model, drawn from a fixed seed."""
     return jax.jit(model.init)(jax.random.key(0), *inputs)
 
 
 def checkpoint(name: str, source: str, side: int = 32, **fields: object) -> Callable[[Path], None]:
-    """A checkpoint of drawn weights in a source's names."""
+    """A checkpoint of random weights in the names of a source."""
 
     def write(path: Path) -> None:
         model = zoo.create(name, **fields)
@@ -167,7 +167,7 @@ def checkpoint(name: str, source: str, side: int = 32, **fields: object) -> Call
 
 
 def marian(folder: Path) -> None:
-    """A translator as Helsinki-NLP's are, of drawn weights."""
+    """A translator in the files of Helsinki-NLP, with random weights."""
     folder.mkdir()
     (folder / "text").write_text("\n".join(TEXTS))
     for side in ("source", "target"):
@@ -224,12 +224,12 @@ FILES: dict[str, Callable[[Path], None]] = {
 
 
 def named_files(text: str) -> list[str]:
-    """The files of `FILES` that a text names as paths."""
+    """The files in `FILES` whose paths are in a text."""
     return [n for n in FILES if re.search(rf"(?<![\w./-]){re.escape(n)}(?![\w.-])", text)]
 
 
 def provide(text: str, folder: Path) -> None:
-    """Makes the files that a text names, unless they are there."""
+    """Makes the files that a text names, unless they exist."""
     for name in named_files(text):
         if not (folder / name).exists():
             FILES[name](folder / name)

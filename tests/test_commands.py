@@ -1,9 +1,9 @@
 """Every command and every piece of Python in README and docs is executed, on tiny data.
 
-Commands run in one folder in which the files that they name are made (`tests.samples`), by calling
-the module's `main`, with overrides that make them small. What a command needs of a run is made by
-the page's own command for it. What cannot run here is listed with the reason, and checked as far
-as it can be; anything else is a failure.
+Commands run in one folder, by a call of the module's `main`, with overrides that make them small.
+The files that they name are made in this folder by `tests.samples`. If a command needs a run, the
+run is made by the command for it on the same pages. Commands that cannot run here are listed with
+the reason, and only their arguments are checked; a command of any other program is a failure.
 """
 
 import contextlib
@@ -59,8 +59,8 @@ TEXTS = (
     " --data.bundle_tokens=32"
 )
 
-# What makes a command small, by the words that it begins with after `python -m train[.doctor]`:
-# of several keys the longest whose words are all in the command counts.
+# Arguments that make a command small, by words of the command after `python -m train[.doctor]`.
+# If the words of several keys are all in the command, the longest key is used.
 SMALL = {
     "detr_finetune": DETR,
     "detr_resnet50_coco --model.backbone=resnet18": (
@@ -87,7 +87,8 @@ SMALL = {
     ),
 }
 
-# Names of places and data that are not here: the recipe and its fields are looked at, no more.
+# Commands with these words need data or machines that a test does not have: only the recipe and its
+# fields are checked.
 NOT_HERE = ("BUCKET", "HOST:PORT", "oxford_flowers102", "vit_s16_imagenet --workdir=runs/s16")
 
 # Programs that do not run in a test, and why.
@@ -100,7 +101,7 @@ NOT_RUN = {
     "xpk": "needs a cluster",
 }
 
-# What makes a command take more than a few seconds: a word of it, or a run that it needs.
+# A command with one of these words, or that needs a run with one, takes more than a few seconds.
 SLOW = (
     *("detr", "XLA_FLAGS", "marian", "opus-mt", "resnet18", "resnet34", "fsdp"),
     *("runs/boxes", "runs/mae", "runs/numbers", "runs/pairs", "runs/voc", "runs/photos"),
@@ -120,7 +121,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 def as_params(items: list) -> list:
-    """Parameters of a test, those that take long marked so."""
+    """Parameters of a test; those that take long are marked as slow."""
     return [
         pytest.param(
             *item,
@@ -134,7 +135,7 @@ def as_params(items: list) -> list:
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory):
-    """The folder in which a reader works."""
+    """The folder in which all commands run."""
     return tmp_path_factory.mktemp("desk")
 
 
@@ -146,7 +147,7 @@ def module_of(words: list[str]) -> tuple[str, list[str]]:
 
 
 def check_training(arguments: list[str]) -> None:
-    """The recipe is there, and takes the fields."""
+    """Checks that the recipe exists and takes the fields."""
     if not arguments or arguments[0] == "RECIPE":
         return
     own = ("--workdir=", "--overfit_steps=", "--help")
@@ -158,7 +159,7 @@ def check_training(arguments: list[str]) -> None:
 
 
 def check_speed(arguments: list[str]) -> None:
-    """The models, or the recipe, are there, and take the fields; test_speed.py measures."""
+    """Checks that the models, or the recipe, exist and take the fields; test_speed.py measures."""
     options, fields = train.speed._parse(arguments)
     for pattern in options.models:
         assert zoo.list_models(pattern)
@@ -169,14 +170,14 @@ def check_speed(arguments: list[str]) -> None:
 
 
 def small(arguments: list[str]) -> list[str]:
-    """The arguments with what makes them small."""
+    """The arguments, with those added that make the command small."""
     fits = [key for key in SMALL if set(key.split()) <= set(arguments)]
     assert fits, f"add {arguments[0]} to SMALL or NOT_HERE"
     return [*arguments, *shlex.split(SMALL[max(fits, key=len)].replace('"', '\\"'))]
 
 
 def run(words: list[str], folder: Path) -> None:
-    """Runs a command in a folder, or checks what can be checked of it."""
+    """Runs a command in a folder, or checks its arguments if it cannot run here."""
     words = list(words)
     environment = {}
     while re.fullmatch(r"[A-Z_]+=.*", words[0]):
@@ -210,7 +211,7 @@ def run(words: list[str], folder: Path) -> None:
 
 
 def call(module: str, arguments: list[str], environment: dict[str, str], folder: Path) -> int:
-    """The exit code of a module's command line; a process of its own for other surroundings."""
+    """The exit code of a module's command; with environment variables it runs in a new process."""
     if environment:
         surroundings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
         command = [sys.executable, "-m", module, *arguments]
@@ -221,7 +222,7 @@ def call(module: str, arguments: list[str], environment: dict[str, str], folder:
 
 
 def provide_run(name: str, folder: Path) -> None:
-    """Trains the run of a folder's name, by the first command of the pages that does."""
+    """Trains the run in the folder `name`, by the first command of the pages that makes it."""
     if (folder / name / "checkpoints").is_dir():
         return
     for _, words in commands():
@@ -253,7 +254,7 @@ PYTHON = [(block.place, block.text) for block in all_blocks() if block.language 
 
 @pytest.mark.parametrize(("place", "code"), as_params(PYTHON))
 def test_python(place, code, desk, capsys):
-    """It runs; what a comment says of a printed line, and of an array's shape, is so."""
+    """The code runs, and its comments on printed lines and shapes of arrays are true."""
     code = re.sub(r'"hf://[^"]*"', '"vit_tiny.safetensors"', code)  # no network
     for name in re.findall(r'"(runs/\w+)["/]', code):
         provide_run(name, desk)

@@ -1,7 +1,6 @@
-"""What a newcomer gets wrong ends in one clear line, and what only looks wrong works."""
+"""Mistakes of a new user end in one clear line, and input that only looks wrong works."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -175,7 +174,7 @@ EVALUATIONS = {
     "no such masks": (
         eval.segmentation,
         ("--annotations=nowhere", "--predictions=scans", "--classes=3"),
-        "nowhere: not a folder",
+        "nowhere: no such folder",
     ),
     "annotations in the place of results": (
         eval.detection,
@@ -220,7 +219,7 @@ def test_images_of_other_modes_are_read(mode, desk):
 
 
 def read_huge(path: str, size: tuple[int, int]) -> dict:
-    """What becomes of an evenly gray image among the others."""
+    """Writes an evenly gray image to a path among the photos, and reads it for training."""
     Image.new("L", size, 200).save(path)
     data = ClassificationData("folder:photos", train_split="train", eval_split="val", threads=1)
     dataset = open_classification(data, "train")
@@ -233,9 +232,8 @@ def test_a_huge_jpeg_is_read(desk):
     assert example["valid"] and abs(int(example["image"].max()) - 200) < 3
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # Pillow's, of its size
-def test_a_huge_png_is_read_and_an_enormous_one_refused(desk):
+def test_a_huge_png_is_read_beyond_the_limits_of_pillow(desk):
+    """The first size gives a warning of Pillow's own reader, the second an error."""
     path = "photos/train/cat/huge.png"
-    assert (read_huge(path, (12_000, 8_000))["image"] == 200).all()
-    error = read_huge(path, (20_000, 10_000))["error"]
-    assert re.search(r"huge\.png: .* exceeds limit of .* pixels", error) and "\n" not in error
+    for size in ((12_000, 8_000), (20_000, 10_000)):
+        assert (read_huge(path, size)["image"] == 200).all()

@@ -65,7 +65,7 @@ def test_its_code_parses_and_its_commands_fail_loudly(code):
     for cell in (setup, *others):
         if not cell.startswith("%%"):
             ast.parse(re.sub(r"^(\s*)[!%].*$", r"\1pass", cell, flags=re.MULTILINE))
-    for cell in others:  # "!" goes on after a failure, and has progress bars; %%bash does not
+    for cell in others:  # "!" ignores failures and shows progress bars, %%bash does not
         assert not re.search(r"^\s*!", cell, flags=re.MULTILINE)
 
 

@@ -19,17 +19,17 @@ def test_the_model_table_has_every_model_with_its_parameters():
 def test_the_table_of_families_counts_every_model():
     text = (ROOT / "README.md").read_text()
     section = text[text.index("## Models") : text.index("## Results")]
-    counts = re.findall(r"^\| [\w-]+ \| (\d+): ", section, flags=re.MULTILINE)
+    counts = re.findall(r"^\| [\w -]+ \| (\d+): ", section, flags=re.MULTILINE)
     assert sum(map(int, counts)) == len(zoo.list_models())
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
 def test_nothing_is_left_to_be_filled_in_and_what_is_named_exists(page):
     text = (ROOT / page).read_text()
-    # Brackets, so that a search of the repository for these words finds none here.
+    # With brackets, so that a search of the repository for these words does not find this line.
     assert not re.findall(r"\b(?:TO[D]O|TB[D]|FIX[M]E|X[X]X|PARIT[Y])\b", text)
     for path in re.findall(r"`((?:tests|zoo|train|eval|docs)/[\w/.]+\.\w+)`", text):
-        assert (ROOT / path).exists() or "conv_mixer" in path, path  # the one that is to be added
+        assert (ROOT / path).exists() or "convmixer" in path, path  # the example adds it
     for target in re.findall(r"\]\(([^)#]+)", text):
         if not target.startswith(("http", "notebooks/")):
             assert (ROOT / page).parent.joinpath(target).exists(), target

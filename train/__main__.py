@@ -1,7 +1,7 @@
 """python -m train RECIPE --workdir=DIR --field.sub=value ...
 
-Trains a recipe, or goes on with the run that is in DIR. Without a recipe, lists them; with --help
-after one, lists its fields.
+Trains a recipe, or continues the run in DIR. Without a recipe, lists all recipes; with --help after
+the recipe, lists its fields with their values, meaning and choices.
 """
 
 import sys
@@ -13,11 +13,12 @@ from etils import epath
 from rich.console import Console
 from rich.table import Table
 
-from train.config import Config, ConfigError, override, to_json
+from train.config import ConfigError, override
+from train.disk import DiskError
+from train.fields import show_fields
 from train.hosts import join, leave
 from train.loop import DivergedError, train
 from train.recipes import RECIPES
-from train.workdir import flatten
 from zoo.registry import unknown
 from zoo.types import InputError
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return leave(2)
-    except DivergedError as error:
+    except (DivergedError, DiskError) as error:
         print(f"error: {error}", file=sys.stderr)
         return leave(1)
     except jax.errors.JaxRuntimeError as error:
@@ -45,8 +46,8 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(
             f"error: {str(error).splitlines()[0]}\n"
-            "If another process of this run has ended, that is why: start all of them again, and"
-            " the run goes on from its last checkpoint.",
+            "If another process of this run has ended, this is the cause: start all processes"
+            " again, and the run continues from its last checkpoint.",
             file=sys.stderr,
         )
         return leave(1)
@@ -65,7 +66,8 @@ def _train(recipe: str, arguments: list[str], console: Console) -> int:
     if "--workdir=" in workdirs:
         raise ConfigError("--workdir is empty")
     if "--help" in overrides or "-h" in overrides:
-        _show_fields(console, RECIPES[recipe]())
+        overrides = [text for text in overrides if text not in ("--help", "-h")]
+        show_fields(console, override(RECIPES[recipe](), overrides))
         return 0
     config = override(RECIPES[recipe](), overrides)
     workdir = workdirs[-1].partition("=")[2] if workdirs else f"runs/{recipe}"
@@ -77,12 +79,12 @@ def _train(recipe: str, arguments: list[str], console: Console) -> int:
     if result.signal is not None:
         console.print(
             f"{result.signal.name}: saved {workdir} after step {result.step}; the same command"
-            " goes on from there",
+            " continues from there",
             soft_wrap=True,
         )
         return 0 if result.signal.name == "SIGTERM" else 130
     if result.skipped:
-        console.print(f"{result.skipped} images that cannot be read were left out")
+        console.print(f"{result.skipped} images could not be read and were skipped")
     figures = "  ".join(f"{name} {value:.4f}" for name, value in result.figures.items())
     console.print(f"done after {result.step} steps: {figures}")
     curve = workdir / "learning_curve.png"
@@ -91,7 +93,7 @@ def _train(recipe: str, arguments: list[str], console: Console) -> int:
 
 
 def _list_recipes(console: Console) -> None:
-    """A line a recipe: its name and what it says of itself."""
+    """Prints one line for each recipe: its name and the first line of its docstring."""
     console.print((__doc__ or "").strip())
     table = Table(box=None)
     table.add_column("recipe")
@@ -99,13 +101,6 @@ def _list_recipes(console: Console) -> None:
     for name, recipe in sorted(RECIPES.items()):
         table.add_row(name, (recipe.__doc__ or "").splitlines()[0])
     console.print(table)
-
-
-def _show_fields(console: Console, config: Config) -> None:
-    """A line a field: how it is set, to its value in the recipe."""
-    for name, value in flatten(to_json(config)).items():
-        if name != "recipe":
-            console.print(f"--{name.replace('model.fields.', 'model.')}={value}", soft_wrap=True)
 
 
 if __name__ == "__main__":

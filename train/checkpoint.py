@@ -1,7 +1,8 @@
-"""Checkpoints of a run: asynchronous, atomic, checked, the best one and the last few kept."""
+"""Checkpoints of a run: asynchronous, atomic, checked; the best and the last few are kept."""
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jaxtyping import UInt32
 from orbax.checkpoint import checkpoint_managers
 
 from train.step import Metrics, TrainState
@@ -23,28 +25,29 @@ from zoo.weights.checksums import (
     holds,
     write_manifest,
 )
+from zoo.weights.run import complete_steps
 
 SCORE = "score"
-"""Name of the figure, larger is better, that an evaluated checkpoint carries."""
+"""Name of the figure by which evaluated checkpoints are compared; larger is better."""
 
 
 class Checkpointer:
     """Writes and reads ``DIR/checkpoints/STEP``, a folder that all hosts see.
 
-    A step's folder has the items ``variables``, all that evaluation reads, averaged if the run has
-    averages; ``training``, the rest of the state; ``data``, the position of the data iterator; and
-    ``metrics``, the score if the step was evaluated. Beside them are checksums of all that. A
-    folder gets its name only when it is whole, so one that a killed process left half-written is
-    ignored. One that was damaged later is moved to ``DIR/damaged``.
+    A step's folder has the items ``variables``, all that an evaluation reads, which are moving
+    averages if the run has them; ``training``, the rest of the state; ``data``, the position of the
+    data iterator; and ``metrics``, the score if the step was evaluated; and beside them checksums
+    of all of these. A folder is renamed to its final name only when it is complete, so a folder
+    that a killed process left incomplete is ignored. A folder that was damaged later is moved to
+    ``DIR/damaged``.
     """
 
     def __init__(self, directory: epath.Path, keep: int, warn: Callable[[str], None]) -> None:
         self._directory, self._keep, self._warn = epath.Path(directory.absolute()), keep, warn
         self._aside = self._directory.parent / "damaged"
         self._local = "://" not in str(directory)
-        self._writing: tuple[int, Any, list[jax.Array]] | None = (
-            None  # step, arrays' shapes, checksums
-        )
+        # The checkpoint that is being written: its step, the shapes of its arrays, their checksums.
+        self._writing: tuple[int, Any, list[UInt32[jax.Array, " n"]]] | None = None
         everywhere(self._set_damaged_aside, InputError)
         self._manager = self._open()
 
@@ -63,7 +66,7 @@ class Checkpointer:
                 best_fn=score_of,
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
-                # Despite its name called before the folder gets its own, by the first host.
+                # Despite its name, this runs before the final rename; only on the first host.
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
             ),
         )
@@ -77,9 +80,9 @@ class Checkpointer:
         step: int,
         score: float | None = None,
     ) -> None:
-        """Starts writing, after the checkpoint before; returns when the arrays are copied."""
+        """Waits for the previous checkpoint and starts this one; returns when arrays are copied."""
         items = {"training": _training(state, metrics), "variables": state.evaluated()}
-        self._manager.wait_until_finished()  # its manifest is still to be written
+        self._manager.wait_until_finished()  # since its manifest uses self._writing
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), items)
         self._writing = step, shapes, [array_sums(item) for item in items.values()]
         self._manager.save(
@@ -90,11 +93,11 @@ class Checkpointer:
                 data=ocp.args.JsonSave(data_state),
             ),
             metrics={} if score is None else {SCORE: score},
-            force=True,  # else Orbax leaves this one out while the one before is being written
+            force=True,  # else Orbax skips a step while the previous one is being written
         )
 
     def _write_manifest(self) -> None:
-        """Adds the checksums to the checkpoint that is being written, all of whose files are."""
+        """Adds the checksums to the checkpoint that is being written, after its other files."""
         assert self._writing is not None
         step, shapes, sums = self._writing
         (folder,) = (
@@ -102,20 +105,20 @@ class Checkpointer:
             for path in self._directory.iterdir()
             if path.name == str(step) or path.name.startswith(f"{step}.orbax-checkpoint-tmp")
         )
-        # In the order of the leaves: of a dict by name.
+        # In the order of the tree's leaves, in which the items are sorted by name.
         arrays = describe(shapes, np.concatenate(jax.tree.leaves(jax.device_get(sums))))
         write_manifest(folder, arrays, with_files=self._local)
 
     def restore_latest(
         self, state: TrainState, metrics: Metrics
     ) -> tuple[TrainState, Metrics, Any, int] | None:
-        """What `save` was given last, with the shapes and shardings of the arguments, and the step.
+        """The arguments of the last `save`, and its step; None if nothing was saved.
 
-        None if nothing was saved. A damaged checkpoint is set aside, with a warning, and the one
-        before restored.
+        Arrays get the shapes and shardings of `state` and `metrics`. A damaged checkpoint is moved
+        away, with a warning, and the previous one restored.
 
         Raises:
-            InputError: If the checkpoint is of another model; or if none is left that is whole.
+            InputError: If the checkpoint is of another model, or all checkpoints are damaged.
         """
         while (step := self.latest) is not None:
             try:
@@ -141,7 +144,7 @@ class Checkpointer:
             read: Any = self._manager.restore(
                 step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore())
             )
-        except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
+        except Exception as error:  # for a damaged file Orbax and TensorStore raise many kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             if holds(folder, items):
                 raise DamagedError(f"{folder} cannot be read ({reason})") from error
@@ -161,27 +164,34 @@ class Checkpointer:
 
     @property
     def latest(self) -> int | None:
-        """The newest whole checkpoint's step; None if there is none."""
+        """The step of the newest complete checkpoint; None if there is none."""
         return self._manager.latest_step()
 
     def wait(self) -> None:
-        """Returns when everything is written."""
+        """Waits until everything is written."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits until everything is written."""
+        """Waits until everything is written, and closes Orbax's manager."""
         self.wait()
         self._manager.close()
 
     def _set_damaged_aside(self) -> None:
-        """Looks at the files before Orbax does: of the newest all, else those with the scores.
+        """Moves damaged checkpoints away before Orbax reads any.
+
+        So are folders that were copied only in part. All files of the newest checkpoint are
+        checked, until a good one is found; of the older ones those with the scores, which Orbax
+        reads.
 
         Raises:
-            InputError: If no whole checkpoint is left of a run that had some.
+            InputError: If the run has checkpoints and all of them are damaged.
         """
         if jax.process_index():
             return
         steps = self._steps()
+        for step in set(steps) - set(complete_steps(self._directory)):
+            self._set_aside(step, DamagedError(f"{self._directory / str(step)} is incomplete"))
+            steps.remove(step)
         while steps:
             step = steps.pop()
             try:
@@ -191,13 +201,13 @@ class Checkpointer:
                 self._set_aside(step, error)
         for step in steps:
             try:
-                check_files(self._directory / str(step), _is_about_the_score)
+                check_files(self._directory / str(step), _has_the_score)
             except DamagedError as error:
                 self._set_aside(step, error)
         self._check_left()
 
     def _set_aside(self, step: int, error: Exception) -> None:
-        """Moves a damaged checkpoint away, for the first host."""
+        """Moves a damaged checkpoint away, on the first host."""
         if jax.process_index():
             return
         self._aside.mkdir(exist_ok=True)
@@ -209,7 +219,7 @@ class Checkpointer:
         self._warn(f"{error}; moved to {aside}{goes_on}")
 
     def _check_left(self) -> None:
-        """Raises InputError if all checkpoints were damaged: only the user may begin anew."""
+        """Raises InputError if all checkpoints are damaged: only the user may start again."""
         if jax.process_index() or not self._aside.exists() or self._steps():
             return
         if names := sorted(path.name for path in self._aside.iterdir()):
@@ -220,17 +230,29 @@ class Checkpointer:
             )
 
     def _steps(self) -> list[int]:
-        """The steps of the checkpoints that there are, ascending."""
+        """The steps of the checkpoints in the folder, ascending."""
         there = self._directory.exists()
         return sorted(ocp.utils.checkpoint_steps(self._directory)) if there else []
 
 
-def _is_about_the_score(file: str) -> bool:
+def remove_unfinished(directory: epath.Path) -> epath.Path | None:
+    """Removes what Orbax could not finish in a folder; returns the newest checkpoint, if any."""
+    if not directory.exists():
+        return None
+    for path in directory.iterdir():
+        if ".orbax-checkpoint-tmp" in path.name:
+            with suppress(OSError):
+                path.rmtree()
+    steps = complete_steps(directory)
+    return directory / str(steps[-1]) if steps else None
+
+
+def _has_the_score(file: str) -> bool:
     return file.startswith(("metrics/", "_CHECKPOINT_METADATA"))
 
 
 def _training(state: TrainState, metrics: Metrics) -> dict[str, Any]:
-    """What only a resumed run needs; the variables too, if those evaluated are averages."""
+    """What only resuming needs: also the current variables, if the evaluated ones are averages."""
     training = {"step": state.step, "key": state.key, "opt_state": state.opt_state}
     if state.ema is not None:
         training["params"] = state.params

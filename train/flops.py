@@ -1,7 +1,8 @@
 """How many floating-point operations a function's matrix products and convolutions need.
 
-Counted in the function as traced: XLA's own count of a compiled program sees the body of a loop, so
-of scanned layers, only once, and nothing of what libraries such as cuDNN compute.
+They are counted in the traced function. XLA's own count of a compiled program is too low: it counts
+the body of a loop, and so scanned layers, only once, and leaves out the operations of libraries
+such as cuDNN.
 """
 
 import math
@@ -13,10 +14,10 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> int:
-    """Twice the multiplications of all products in ``function(*args)``; shapes are enough.
+    """Twice the number of multiplications in ``function(*args)``; the arguments may be shapes.
 
-    Of the branches of a condition the one with most counts; the body of a loop whose length is not
-    known counts once. What a convolution multiplies with its padding counts, too.
+    Of a condition, the branch with the most operations counts. The body of a loop of unknown length
+    counts once. A convolution's multiplications with its padding are included.
 
     >>> x = jax.ShapeDtypeStruct((2, 3), "float32")
     >>> count_flops(lambda x: x @ x.T, x)
@@ -39,7 +40,7 @@ def _of_equation(equation: Any) -> int:
     if name == "conv_general_dilated":
         kernel, (out,) = equation.invars[1].aval.shape, equation.outvars
         products = math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]]
-        # A dilated input is mostly zeros, with which nothing needs to be multiplied.
+        # The zeros of a dilated input need no multiplication.
         return 2 * math.prod(out.aval.shape) * products // math.prod(params["lhs_dilation"])
     inner = [_count(jaxpr) for jaxpr in _inner(params)]
     if name == "cond":
@@ -48,7 +49,7 @@ def _of_equation(equation: Any) -> int:
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Jaxpr]:
-    """The programs that an equation runs."""
+    """The programs inside an equation, such as the body of a loop."""
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if isinstance(item, ClosedJaxpr):

@@ -1,4 +1,4 @@
-"""Several processes that train together: how they find each other, and how they stop together."""
+"""Several processes that train together: how they connect, and how they stop together."""
 
 import importlib.util
 import os
@@ -15,9 +15,9 @@ from train.config import ConfigError, DistributedConfig
 from zoo.data.devices import gather
 
 HEARTBEAT_TIMEOUT_SECONDS = 30
-"""After so long without a sign of life from one process the others end."""
+"""If one process gives no heartbeat for this long, the others end."""
 
-# What srun, mpirun, an indexed Job of Kubernetes and JAX's own convention put in the environment.
+# Environment variables set by srun, by mpirun, by an indexed Job of Kubernetes, and for JAX itself.
 _OF_CLUSTERS = (
     "SLURM_STEP_NODELIST",
     "OMPI_MCA_orte_hnp_uri",
@@ -27,13 +27,13 @@ _OF_CLUSTERS = (
 
 
 def join(config: DistributedConfig) -> None:
-    """Joins the other processes, if there are any; before anything else is asked of JAX.
+    """Connects to the other processes, if there are any; to be called before any use of JAX.
 
-    Where the settings do not say who they are, JAX finds them from the environment: TPU pods on GCE
-    and GKE, SLURM, Open MPI, Kubernetes. A process of its own stays alone.
+    Processes that are not in the settings are found by JAX from the environment: TPU pods on GCE
+    and GKE, SLURM, Open MPI, Kubernetes. A single process stays alone.
 
     Raises:
-        ConfigError: If the others cannot be found, or do not come.
+        ConfigError: If the others cannot be found, or do not connect in time.
     """
     asked = (config.coordinator, config.processes, config.process)
     on_tpu = importlib.util.find_spec("libtpu") is not None
@@ -57,9 +57,9 @@ def join(config: DistributedConfig) -> None:
 
 
 def leave(code: int) -> int:
-    """The exit code of a process that fails alone; among several it ends here and now.
+    """Returns the exit code of a failed process; if there are several processes, exits at once.
 
-    An orderly end would wait for the others, and they for this one.
+    A normal exit would wait for the other processes, which wait for this one.
     """
     if jax.distributed.is_initialized():
         sys.stdout.flush()
@@ -70,11 +70,12 @@ def leave(code: int) -> int:
 
 @contextmanager
 def caught_signals() -> Iterator[Callable[[int], signal.Signals | None]]:
-    """A function of the step just taken: the signal that the run is to stop for after it, if any.
+    """A function that is called after each step and returns the signal to stop for, or None.
 
-    One process stops for SIGTERM and SIGINT; a second one ends it as ever. Of several processes any
-    may get them, as preemption notices do; JAX chooses a step, the same for all of them, and they
-    agree on the signal: SIGINT, if any of them got it.
+    A single process stops after SIGTERM or SIGINT; a second signal ends it at once, as usual. If
+    there are several processes, any of them may get a signal, such as a preemption notice. JAX then
+    chooses the step after which all of them stop, and all return the same signal: SIGINT if any of
+    them got it, else SIGTERM.
     """
     received: list[signal.Signals] = []
     several = jax.process_count() > 1
@@ -84,7 +85,7 @@ def caught_signals() -> Iterator[Callable[[int], signal.Signals | None]]:
             signal.signal(number, old[signal.Signals(number)])
             signal.raise_signal(number)
         received.append(signal.Signals(number))
-        if several:  # JAX passes on a SIGTERM, which it catches itself
+        if several:  # JAX catches SIGTERM and tells the other processes
             os.kill(os.getpid(), signal.SIGTERM)
 
     def stops(step: int) -> signal.Signals | None:

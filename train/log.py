@@ -1,46 +1,63 @@
-"""What a run leaves to read: metrics.jsonl, TensorBoard events, the learning curve."""
+"""The files that show how a run went: metrics.jsonl, TensorBoard events, the learning curve."""
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 from etils import epath
 from matplotlib.figure import Figure
-from tensorboardX import SummaryWriter
 
-from train.workdir import is_remote, replace_text
+from eval.pictures import save_figure
+from train.events import EventLog
+from train.workdir import is_remote
+from zoo.writing import write_whole
 
 
 class MetricsLog:
-    """``DIR/metrics.jsonl``, one object a step, and the same figures for TensorBoard.
+    """Writes ``DIR/metrics.jsonl``, one object for each logged step, and TensorBoard events.
 
-    The file is a function of the run's settings alone: entries after the checkpoint that a run
-    resumes from are dropped, and speeds go to TensorBoard only.
+    The content of metrics.jsonl depends on the run's settings alone: when a run resumes, entries
+    after its checkpoint are dropped, and speeds are written to TensorBoard only.
     """
 
     def __init__(self, workdir: epath.Path, resumed_at: int) -> None:
         self.path = workdir / "metrics.jsonl"
         kept = [entry for entry in read_metrics(self.path) if entry["step"] <= resumed_at]
-        replace_text(self.path, "".join(json.dumps(entry) + "\n" for entry in kept))
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=resumed_at + 1)
+        write_whole(self.path, "".join(json.dumps(entry) + "\n" for entry in kept))
+        self._events = EventLog(workdir / "tensorboard", kept, resumed_at)
 
     def write(self, step: int, figures: dict[str, float], speeds: dict[str, float]) -> None:
-        """Adds an entry at once."""
+        """Adds an entry, which is in both files when this returns.
+
+        Raises:
+            OSError: If the disk is full; metrics.jsonl then ends with the entry before.
+        """
         line = json.dumps({"step": step, **figures}) + "\n"
-        if is_remote(self.path):  # nothing can be added to an object
-            replace_text(self.path, self.path.read_text() + line)
+        if is_remote(self.path):  # an object in a bucket cannot be appended to
+            write_whole(self.path, self.path.read_text() + line)
         else:
-            with self.path.open("a") as file:
-                file.write(line)
-        for name, value in {**figures, **speeds}.items():
-            self._events.add_scalar(name, value, step)
+            _append(Path(self.path), line)
+        self._events.write(step, {**figures, **speeds})
 
     def close(self) -> None:
-        """Writes out the events."""
+        """Closes the events."""
         self._events.close()
 
 
+def _append(path: Path, line: str) -> None:
+    """Appends a line completely or not at all."""
+    size = path.stat().st_size
+    try:
+        with path.open("ab") as file:
+            file.write(line.encode())
+    except OSError:
+        os.truncate(path, size)
+        raise
+
+
 def read_metrics(path: epath.Path) -> list[dict[str, Any]]:
-    """The entries of a metrics.jsonl; none of a missing file, nor a last line cut short."""
+    """The entries of a metrics.jsonl, without a last line that is cut off; none without a file."""
     entries = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -56,7 +73,7 @@ def draw_learning_curve(workdir: epath.Path) -> epath.Path:
     path = workdir / "learning_curve.png"
     if not entries:
         return path
-    groups: dict[str, list[str]] = {}  # what one panel shows: train/loss with eval/loss
+    groups: dict[str, list[str]] = {}  # figures of one panel, such as train/loss and eval/loss
     for name in dict.fromkeys(name for entry in entries for name in entry if "/" in name):
         groups.setdefault(name.split("/", 1)[1], []).append(name)
     columns = 2
@@ -72,6 +89,5 @@ def draw_learning_curve(workdir: epath.Path) -> epath.Path:
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
         axes.legend()
-    with path.open("wb") as file:
-        figure.savefig(file, format="png", dpi=100)
+    save_figure(figure, path)
     return path

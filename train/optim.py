@@ -1,7 +1,8 @@
-"""Optimisers and schedules, put together from optax."""
+"""Optimisers and learning-rate schedules, built from optax."""
 
 import dataclasses
-import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
+from jaxtyping import PyTree
 
 from zoo.types import InputError
 
@@ -18,32 +20,39 @@ class OptimConfig:
     """An optimiser and its schedule.
 
     Attributes:
-        name: adamw (arXiv 1711.05101), sgd with Nesterov momentum, lamb (1904.00962), lars
-            (1708.03888, as in MoCo v3 and MAE: trust coefficient 0.001, plain momentum; of both,
-            what does not decay is not scaled by the trust ratio either), adafactor (1804.04235) or
-            muon (kellerjordan.github.io/posts/muon) for the kernels, a convolution's taken as a
-            matrix of its outputs, and adamw for all else; its updates have adamw's size
-            (2502.16982), so that adamw's rates serve it too.
+        name: adamw (arXiv 1711.05101); sgd with Nesterov momentum; lamb (1904.00962); lars
+            (1708.03888, with the trust coefficient 0.001 and plain momentum, as MoCo v3 and MAE use
+            it); adafactor (1804.04235); or muon (kellerjordan.github.io/posts/muon). lamb and lars
+            scale only the parameters that decay by the trust ratio. muon updates the kernels, a
+            convolution's as a matrix whose columns are its outputs, and adamw updates all other
+            parameters; muon's updates are scaled to the size of adamw's (2502.16982), so the same
+            learning rates suit both.
         learning_rate: At the end of the warm-up. Never scaled by the batch size.
-        schedule: Way from there to the end: a half cosine, a line, constant, rsqrt: the inverse
-            square root of the step over the warm-up (arXiv 1706.03762), or step: constant, and a
-            tenth of that from `drop_at` on.
+        schedule: How the rate changes after the warm-up: cosine (half a period), linear, constant,
+            rsqrt (proportional to the inverse square root of the step, arXiv 1706.03762), or step
+            (constant, then a tenth of that from `drop_at` on).
         warmup_steps: Steps in which the rate rises linearly from 0.
-        final_fraction: Where cosine and linear end, as a share of `learning_rate`.
+        final_fraction: Last rate of cosine and linear, as a share of `learning_rate`.
         drop_at: Share of all steps after which the step schedule drops.
         weight_decay: Decoupled and multiplied by the learning rate, as in torch's AdamW; for sgd
             and lars added to the gradient. Kernels and embeddings decay; norms, biases, positions
             and tokens do not.
-        b1: Decay of the first moment; sgd's, lars' and adafactor's momentum, 0 for none.
-        b2: Decay of the second moment; adafactor has a schedule of its own.
+        b1: Decay of the first moment; for sgd, lars and adafactor the momentum, 0 for none.
+        b2: Decay of the second moment; adafactor has its own schedule for it.
         eps: Added to the root of the second moment, by adamw and lamb.
-        clip_norm: Largest global norm of the gradient; None for any.
-        layer_decay: The rate's factor from one block to the one below (arXiv 2106.08254); 1 for
-            the same everywhere.
-        multipliers: Factors of the rate, and so of the decay, by the beginning of a parameter's
-            path, ``{"body/stem": 0.0, "body": 0.1}``: the first that fits counts. 0 freezes:
-            no gradient is computed; ``{"head": 1.0, "": 0.0}`` trains the head alone.
-        moment_dtype: Of the first moment, the momentum; None for the parameters' own.
+        clip_norm: Largest global norm of the gradient; None does not clip.
+        layer_decay: Factor between the rates of a layer and of the layer below it (arXiv
+            2106.08254), in the order that the model's family declares; 1 gives all layers the same
+            rate.
+        multipliers: Factor of the learning rate, and so of the weight decay, for each pattern:
+            ``{"body/stem_*": 0.0, "body": 0.1}``. A pattern is compared with the beginning of a
+            parameter's path, component by component (components are separated by ``/``), and in
+            each component ``*``, ``?`` and ``[...]`` have the meaning that they have in file names.
+            So ``blocks_1`` is the whole block 1 and not block 10, ``blocks_1*`` is both, and the
+            empty pattern matches every parameter. The first pattern that matches counts; the
+            factor is 1 where none does. 0 freezes: no gradient is computed. ``{"head": 1.0, "":
+            0.0}`` trains the head alone.
+        moment_dtype: Dtype of the first moment, or momentum; None is the parameters' dtype.
     """
 
     name: Literal["adamw", "sgd", "lamb", "lars", "adafactor", "muon"] = "adamw"
@@ -94,56 +103,60 @@ def make_schedule(config: OptimConfig, steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
 
-def decay_mask(params: Any) -> Any:
+def decay_mask(params: PyTree) -> PyTree:
     """True for the parameters that weight decay applies to: kernels and embedding tables."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: path[-1].key in ("kernel", "embedding"), params
     )
 
 
-def _matrices(params: Any) -> Any:
-    """How muon is to see each kernel as a matrix: all axes but the last are inputs.
+def _matrices(params: PyTree) -> PyTree:
+    """For muon: the axes of each kernel that are inputs (all but the last) and outputs (the last).
 
-    Those with three axes are of scanned dense layers: a matrix each.
+    A kernel with three axes belongs to scanned dense layers: its first axis counts the layers, and
+    each layer's kernel is a matrix of its own.
     """
 
-    def numbers(path: tuple[Any, ...], x: Any) -> optax.contrib.MuonDimensionNumbers | None:
+    def axes(path: tuple[Any, ...], x: Any) -> optax.contrib.MuonDimensionNumbers | None:
         if path[-1].key != "kernel":
             return None
         inputs = range(int(x.ndim == 3), x.ndim - 1)
         return optax.contrib.MuonDimensionNumbers(tuple(inputs), x.ndim - 1)
 
-    return jax.tree_util.tree_map_with_path(numbers, params)
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
-def layer_multipliers(params: Any, decay: float) -> Any:
-    """Each parameter's share of the learning rate: decay ** (blocks above it).
+Layers = Sequence[Sequence[str]]
+"""Beginnings of the parameters' paths in groups, from the input to the output: see
+`zoo.family.Family.layers`."""
 
-    The head and the last norm have 1, the last block `decay`, the embeddings the least; as in
-    BEiT (arXiv 2106.08254) and MAE.
+
+def layer_multipliers(params: PyTree, decay: float, layers: Layers) -> PyTree:
+    """Each parameter's share of the learning rate: decay ** (number of layers above it).
+
+    Parameters of no layer, such as the head and the last norm, have 1, the last layer `decay`, and
+    the embeddings the smallest share, as in BEiT (arXiv 2106.08254) and MAE.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    scanned = [leaf.shape[0] for path, leaf in leaves if path[0].key == "blocks"]
+    positions = {name: i for i, names in enumerate(layers) for name in names}
 
-    def depth(path: tuple[Any, ...]) -> Any:
-        """Number of the block, from 1; 0 for what comes before the blocks, None after them.
+    def position(path: tuple[Any, ...], leaf: Any) -> Any:
+        """Number of the layer, from 0; None of no layer.
 
-        Of scanned blocks the numbers of all of them.
+        For scanned layers, which are one leaf, an array of the numbers of all of them.
         """
-        if path[0].key == "blocks":
-            return np.arange(1, scanned[0] + 1)
-        if match := re.fullmatch(r"blocks_(\d+)", path[0].key):
-            return int(match[1]) + 1
-        before = ("patch_embed", "pos_embed", "cls_token", "cls_pos_embed")
-        return 0 if path[0].key in before else None
-
-    last = max((np.max(d) for path, _ in leaves if (d := depth(path)) is not None), default=0) + 1
+        names = [key.key for key in path]
+        for count in range(1, len(names) + 1):
+            start = "/".join(names[:count])
+            if start in positions:
+                return positions[start]
+            if f"{start}_0" in positions:
+                return np.array([positions[f"{start}_{i}"] for i in range(leaf.shape[0])])
+        return None
 
     def multiplier(path: tuple[Any, ...], leaf: Any) -> Any:
-        position = depth(path)
-        if position is None:
+        if (found := position(path, leaf)) is None:
             return 1.0
-        share = decay ** (last - position)
+        share = decay ** (len(layers) - found)
         if np.ndim(share):
             return np.float32(share).reshape(-1, *[1] * (leaf.ndim - 1))
         return float(share)
@@ -151,31 +164,38 @@ def layer_multipliers(params: Any, decay: float) -> Any:
     return jax.tree_util.tree_map_with_path(multiplier, params)
 
 
-def path_multipliers(params: Any, multipliers: dict[str, float]) -> Any:
-    """Each parameter's factor of the rate: that of the first beginning that its path has, else 1.
+def path_multipliers(params: PyTree, multipliers: dict[str, float]) -> PyTree:
+    """Each parameter's factor of the learning rate, by `OptimConfig.multipliers`.
 
     Raises:
-        InputError: If no parameter's path begins so.
+        InputError: If a pattern is the first match of no parameter.
     """
-    seen = set()
+    used = set()
 
     def multiplier(path: tuple[Any, ...], _: Any) -> float:
-        text = "/".join(key.key for key in path)
-        found = next((start for start in multipliers if text.startswith(start)), None)
-        seen.add(found)
+        names = [key.key for key in path]
+        found = next((pattern for pattern in multipliers if _matches(pattern, names)), None)
+        used.add(found)
         return 1.0 if found is None else multipliers[found]
 
     tree = jax.tree_util.tree_map_with_path(multiplier, params)
-    if unseen := [start for start in multipliers if start not in seen]:
+    if unused := [pattern for pattern in multipliers if pattern not in used]:
         raise InputError(
-            f"optim.multipliers: no parameter of its own begins with {unseen[0]!r}; they begin with"
+            f"optim.multipliers: {unused[0]!r} applies to no parameter: patterns match whole names,"
+            f" as body or blocks_1*, and the first that matches counts; the model's names are"
             f" {', '.join(sorted(params))}"
         )
     return tree
 
 
-def freeze(params: Any, multipliers: dict[str, float]) -> Any:
-    """The parameters, with no gradient through those whose factor of the rate is 0."""
+def _matches(pattern: str, names: Sequence[str]) -> bool:
+    """Whether each component of a pattern matches the name at the same place of a path."""
+    parts = pattern.split("/") if pattern else []
+    return len(parts) <= len(names) and all(map(fnmatchcase, names, parts))
+
+
+def freeze(params: PyTree, multipliers: dict[str, float]) -> PyTree:
+    """The parameters, without a gradient through those whose factor of the rate is 0."""
     return jax.tree.map(
         lambda x, factor: x if factor else jax.lax.stop_gradient(x),
         params,
@@ -183,8 +203,26 @@ def freeze(params: Any, multipliers: dict[str, float]) -> Any:
     )
 
 
-def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.GradientTransformation:
-    """The optimiser for parameters of the shape of `params`."""
+def make_optimizer(
+    config: OptimConfig, steps: int, params: PyTree, layers: Layers = ()
+) -> optax.GradientTransformation:
+    """The optimiser for parameters with the names and shapes of `params`.
+
+    Args:
+        config: Its settings.
+        steps: Of the schedule.
+        params: The parameters, or their shapes.
+        layers: The order of the model's layers, for `config.layer_decay`.
+
+    Raises:
+        InputError: If there is a layer decay, but no order of layers; or if a pattern of
+            `config.multipliers` is the first match of no parameter.
+    """
+    if config.layer_decay != 1 and not layers:
+        raise InputError(
+            f"optim.layer_decay is {config.layer_decay}, but this model has no order of layers;"
+            " leave it at 1"
+        )
     optimizer = _make_rule(config, make_schedule(config, steps))
     clip = scale = optax.identity()
     if config.clip_norm is not None:
@@ -192,7 +230,7 @@ def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.Gradie
     if config.layer_decay != 1 or config.multipliers:
         multipliers = jax.tree.map(
             lambda a, b: a * b,
-            layer_multipliers(params, config.layer_decay),
+            layer_multipliers(params, config.layer_decay, layers),
             path_multipliers(params, config.multipliers),
         )
         scale = optax.stateless(
@@ -202,42 +240,72 @@ def make_optimizer(config: OptimConfig, steps: int, params: Any) -> optax.Gradie
 
 
 def _make_rule(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
-    """The optimiser of that name, weight decay and learning rate included."""
-    moments: dict[str, Any] = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
-    decay = {"weight_decay": config.weight_decay, "mask": decay_mask}
-    if config.name == "adamw":
-        return optax.adamw(rate, **moments, **decay, mu_dtype=config.moment_dtype)
-    if config.name == "muon":
-        return optax.contrib.muon(
-            rate,
-            weight_decay=config.weight_decay,
-            weight_decay_mask=decay_mask,
-            mu_dtype=config.moment_dtype,
-            adam_b1=config.b1,
-            adam_b2=config.b2,
-            muon_weight_dimension_numbers=_matrices,
-            consistent_rms=0.2,
-        )
-    if config.name == "lamb":
-        return optax.chain(
-            optax.scale_by_adam(**moments, mu_dtype=config.moment_dtype),
-            optax.add_decayed_weights(**decay),
-            optax.masked(optax.scale_by_trust_ratio(), decay_mask),
-            optax.scale_by_learning_rate(rate),
-        )
-    if config.name == "lars":
-        return optax.chain(
-            optax.add_decayed_weights(**decay),
-            optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.001), decay_mask),
-            optax.trace(config.b1, accumulator_dtype=config.moment_dtype),
-            optax.scale_by_learning_rate(rate),
-        )
-    if config.name == "sgd":
-        return optax.chain(
-            optax.add_decayed_weights(config.weight_decay, decay_mask),
-            optax.sgd(rate, config.b1, nesterov=True, accumulator_dtype=config.moment_dtype),
-        )
-    # optax adds Adafactor's decay after the learning rate; every other one multiplies by it.
+    """The optimiser of `config.name`, with weight decay and learning rate."""
+    return {
+        "adamw": _adamw,
+        "sgd": _sgd,
+        "lamb": _lamb,
+        "lars": _lars,
+        "adafactor": _adafactor,
+        "muon": _muon,
+    }[config.name](config, rate)
+
+
+def _adamw(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    return optax.adamw(
+        rate,
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        mask=decay_mask,
+        mu_dtype=config.moment_dtype,
+    )
+
+
+def _muon(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    return optax.contrib.muon(
+        rate,
+        weight_decay=config.weight_decay,
+        weight_decay_mask=decay_mask,
+        mu_dtype=config.moment_dtype,
+        adam_b1=config.b1,
+        adam_b2=config.b2,
+        muon_weight_dimension_numbers=_matrices,
+        consistent_rms=0.2,
+    )
+
+
+def _lamb(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.scale_by_adam(config.b1, config.b2, config.eps, mu_dtype=config.moment_dtype),
+        optax.add_decayed_weights(config.weight_decay, decay_mask),
+        optax.masked(optax.scale_by_trust_ratio(), decay_mask),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def _lars(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay, decay_mask),
+        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.001), decay_mask),
+        optax.trace(config.b1, accumulator_dtype=config.moment_dtype),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def _sgd(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay, decay_mask),
+        optax.sgd(rate, config.b1, nesterov=True, accumulator_dtype=config.moment_dtype),
+    )
+
+
+def _adafactor(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
+    """Adafactor whose weight decay is multiplied by the rate, as in the other optimisers.
+
+    `optax.adafactor` itself would add the decay after the rate, so it gets neither of them.
+    """
     return optax.chain(
         optax.adafactor(
             learning_rate=None,

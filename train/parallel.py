@@ -1,21 +1,24 @@
-"""How a step is spread over devices: one jitted program over a mesh of global arrays.
+"""How a training step is spread over devices: one jitted program over a mesh of global arrays.
 
-``data``: every device holds the state, and computes its rows of the batch. ``fsdp``: each array of
-the state is cut along its largest axis that divides over the mesh's second axis, and gathered where
-it is used (ZeRO, arXiv 1910.02054, stage 3). ``pmap``: the state is everywhere, and the gradients
-are computed by one replica a device, which see each other only where a sum over the whole batch is
-asked for; see `train.step`. The gradients, and so the losses, are those of the same global batch in
-all three. What a task draws in `prepare` is the same in all of them, too; what the model draws,
-dropout and the like, is in ``pmap`` drawn by each replica for itself, and so of other values.
+``data``: every device holds the whole state and computes its rows of the batch. ``fsdp``: each
+array of the state is split along the largest of its axes whose length divides over the mesh's
+second axis, and gathered where it is used (ZeRO, arXiv 1910.02054, stage 3). ``pmap``: every device
+holds the whole state, and one replica a device computes the gradients; replicas communicate only
+where a sum over the whole batch is needed (see `train.step`). All three compute the gradients, and
+so the losses, of the same global batch. The random numbers that a task draws in `prepare` are the
+same in all three; those that the model draws, such as dropout, differ in ``pmap``, where each
+replica draws its own.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree, Shaped
 
 from train.config import Config, ConfigError
 from train.step import LoggedStep, Metrics, TrainState
@@ -24,7 +27,7 @@ from zoo.data.devices import batch_sharding, place, put_batch
 
 
 def check_divides(batch_size: int, devices: int, accumulate: int) -> None:
-    """Raises ConfigError, naming the nearest sizes that do, if a batch has no equal shares."""
+    """Raises ConfigError, with the nearest sizes that fit, if a batch has no equal shares."""
     shares = devices * accumulate
     if batch_size % shares:
         below = batch_size // shares * shares
@@ -36,10 +39,10 @@ def check_divides(batch_size: int, devices: int, accumulate: int) -> None:
 
 
 def make_mesh(config: Config) -> Mesh:
-    """The devices of a run along the axes ``data`` and ``fsdp``.
+    """A mesh of all devices with the axes ``data`` and ``fsdp``.
 
     Raises:
-        ConfigError: If the two lengths asked for do not make up all devices.
+        ConfigError: If the product of the two lengths asked for is not the number of devices.
     """
     count, data, fsdp = jax.device_count(), config.mesh.data, config.mesh.fsdp
     if config.parallel != "fsdp":
@@ -55,10 +58,11 @@ def make_mesh(config: Config) -> Mesh:
     return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
-def shard(mesh: Mesh, tree: Any) -> Any:
-    """For each array of a tree its largest axis that divides, the first of equals, over ``fsdp``.
+def shard(mesh: Mesh, tree: PyTree) -> PyTree:
+    """The sharding of each array of a tree over the mesh's axis ``fsdp``.
 
-    An array without such an axis is on every device.
+    An array is split along its largest axis whose length divides over ``fsdp``, the first one of
+    equal length. An array without such an axis is copied to every device.
     """
     parts = mesh.shape["fsdp"]
 
@@ -71,8 +75,71 @@ def shard(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(spec, tree)
 
 
+def keep_rows(step: LoggedStep, rows: NamedSharding, part: int) -> LoggedStep:
+    """The step, in which the examples that modules return stay on the devices that hold them.
+
+    XLA can multiply examples by a split kernel in two ways: gather the kernel, or move the
+    examples. A constraint on the outputs of modules makes it gather the kernel. Which outputs are
+    examples is found by tracing the step with twice the batch: their first axis is twice as long.
+    An array whose first axis only happens to equal the batch, such as a table, is left alone.
+
+    Args:
+        step: A step that applies a Linen module to the batch.
+        rows: The sharding of the batch.
+        part: Examples that the module is applied to at a time.
+    """
+
+    def keeping(state: TrainState, metrics: Metrics, batch: Batch) -> tuple[TrainState, Metrics]:
+        longer: set[_Output] = set()  # outputs that grow with the batch
+        constant: set[_Output] = set()  # outputs with `part` rows whatever the batch
+
+        def record(output: _Output, x: Shaped[jax.Array, "n ..."]) -> None:
+            if x.shape[0] == 2 * part:
+                longer.add(output)
+            if x.shape[0] == part:
+                constant.add(output)
+
+        def keep(output: _Output, x: Shaped[jax.Array, "n ..."]) -> Shaped[jax.Array, "n ..."]:
+            if x.shape[0] != part or output not in longer - constant:
+                return x
+            return jax.lax.with_sharding_constraint(x, rows)
+
+        doubled = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((2 * x.shape[0], *x.shape[1:]), x.dtype), batch
+        )
+        with nn.intercept_methods(partial(_for_each_output, record)):
+            # As a new function: JAX does not trace a function twice for the same shapes.
+            jax.eval_shape(lambda *args: step(*args), state, metrics, doubled)
+        with nn.intercept_methods(partial(_for_each_output, keep)):
+            return step(state, metrics, batch)
+
+    return keeping
+
+
+_Output = tuple[tuple[str, ...], str, int]  # path of a module, its method, number of the array
+
+
+def _for_each_output(
+    action: Callable[[_Output, Shaped[jax.Array, "n ..."]], Shaped[jax.Array, "n ..."] | None],
+    run: Callable[..., Any],
+    args: tuple,
+    kwargs: dict,
+    context: nn.module.InterceptorContext,
+) -> Any:
+    """Calls a module's method, and replaces each array it returns by `action`'s, unless None."""
+    returned = run(*args, **kwargs)
+    if context.module.scope is None:
+        return returned
+    leaves, tree = jax.tree.flatten(returned)
+    for i, x in enumerate(leaves):
+        if isinstance(x, jax.Array) and x.ndim:
+            changed = action((context.module.scope.path, context.method_name, i), x)
+            leaves[i] = x if changed is None else changed
+    return jax.tree.unflatten(tree, leaves)
+
+
 class Parallel:
-    """The mesh of a run, and what goes where on it."""
+    """The mesh of a run, and where on it each array belongs."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -81,43 +148,30 @@ class Parallel:
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
         self.replicas = self.mesh if config.parallel == "pmap" else None
 
-    def put(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    def put(self, batch: dict[str, Shaped[np.ndarray, "..."]]) -> dict[str, Any]:
         """This host's rows of a batch, as global arrays split over the devices."""
         return put_batch(batch, self.mesh)
 
-    def place(self, tree: Any) -> Any:
-        """Arrays that every host holds in full, where a state has them."""
+    def place(self, tree: PyTree) -> PyTree:
+        """Global arrays from arrays that every host holds in full, split as a state's are."""
         return place(tree, shard(self.mesh, tree))
 
-    def replicate(self, tree: Any) -> Any:
+    def replicate(self, tree: PyTree) -> PyTree:
         """The same arrays on every device."""
         return place(tree, self.replicated)
 
     def init(self, init: Callable[[Batch], TrainState], batch: Batch) -> TrainState:
-        """The first state, made where it is to be."""
+        """The first state, computed on the devices that will hold it."""
         self.shardings = shard(self.mesh, jax.eval_shape(init, batch))
         return jax.jit(init, out_shardings=self.shardings)(batch)
 
     def compile(self, step: LoggedStep) -> LoggedStep:
         """The step as one program: the batch is split, the state stays where it is."""
         rows = batch_sharding(self.mesh)
-        part = self.config.batch_size // self.config.accumulate
-
-        def keep_rows(run: Callable, args: tuple, kwargs: dict, _: Any) -> Any:
-            """Of the ways to multiply by a part of a kernel: gather it, leave examples alone."""
-
-            def keep(x: Any) -> Any:
-                is_rows = isinstance(x, jax.Array) and x.ndim and x.shape[0] == part
-                return jax.lax.with_sharding_constraint(x, rows) if is_rows else x
-
-            return jax.tree.map(keep, run(*args, **kwargs))
-
-        def spread(state: TrainState, metrics: Metrics, batch: Batch) -> tuple:
-            with nn.intercept_methods(keep_rows):
-                return step(state, metrics, batch)
-
+        if self.config.parallel == "fsdp":
+            step = keep_rows(step, rows, self.config.batch_size // self.config.accumulate)
         return jax.jit(
-            spread if self.config.parallel == "fsdp" else step,
+            step,
             donate_argnums=0,
             in_shardings=(self.shardings, self.replicated, rows),
             out_shardings=(self.shardings, self.replicated),

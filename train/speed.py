@@ -1,16 +1,19 @@
 """python -m train.speed --models=NAME,... or --loader=RECIPE, --field.sub=value ...
 
-Measures registered models (patterns such as 'vit_*' are allowed) on one device, with drawn data:
-examples/s of inference and of whole training steps, the time to compile, the memory of the compiled
-program, the FLOPs that an example needs and their share of what the device reaches when it only
-multiplies matrices. Or a recipe's loader alone: examples/s that it delivers.
+With --models, measures registered models (patterns such as 'vit_*' are allowed) on one device, with
+random data: examples/s of inference and of whole training steps, the time to compile, the memory
+of the compiled program, the FLOPs for one example, and the FLOPs per second as a share of what
+large matrix products reach on the device. With --loader, measures only the examples/s that the
+loader of a recipe delivers.
 
   --batch_size=N  --image_size=N or H,W  --dtype=NAME  --repeats=N (5)  --json=FILE
 
 All other fields are those of python -m train: --model.remat=true, --accumulate=4, --data.threads=8.
-The defaults are the size a model is for; bfloat16, on a CPU float32; as many pixels in a batch as
-256 images of 224 x 224 have, on a CPU as 8. Inference includes the normalisation; a translator is
-given the target, as in training. The exit code is 0, or 2 for bad input.
+Defaults: the image size is the one that the model is made for; the dtype is bfloat16, on a CPU
+float32; a batch has about as many pixels as 256 images of 224 x 224, on a CPU as 8 such images.
+Inference includes the normalisation; a translator is given the target, as in training. The exit
+code is 0, or 2 for bad input; a model that cannot be measured is an error line, the others are
+measured all the same, and the exit code is 2.
 """
 
 import dataclasses
@@ -37,15 +40,16 @@ from train.recipes import RECIPES
 from train.step import make_init, make_step
 from train.synthetic import TOKENS, draw_batch, synthetic_config
 from train.tasks import Batch
-from train.workdir import build
+from train.workdir import build, with_preprocessing
 from zoo.data import train_batches
 from zoo.layers.stack import with_fields
-from zoo.registry import unknown
+from zoo.registry import layers_of, unknown
 from zoo.types import InputError
+from zoo.writing import write_whole
 
-_REPEAT_SECONDS = 0.25  # a repeat is as many calls as take so long, but no more than
-_REPEAT_CALLS = 100
-_CPU_PIXELS, _PIXELS = 8 * 224**2, 256 * 224**2  # of a batch, if its size is not given
+_REPEAT_SECONDS = 0.25  # one repeat makes as many calls as fit into this time,
+_REPEAT_CALLS = 100  # but not more than this number of calls
+_CPU_PIXELS, _PIXELS = 8 * 224**2, 256 * 224**2  # pixels of a batch if no batch size is given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +58,12 @@ class Options:
 
     Attributes:
         models: Names, or patterns of names.
-        loader: A recipe's name.
-        batch_size: Examples of a batch.
+        loader: Name of the recipe whose loader is measured.
+        batch_size: Examples in a batch.
         image_size: Side, or height and width, in pixels.
-        dtype: Of the models' computation.
-        repeats: Measurements, of which the median is taken.
-        json: File for every figure.
+        dtype: Dtype in which the models compute.
+        repeats: Number of measurements; their median is reported.
+        json: File to which all figures are written.
     """
 
     models: tuple[str, ...] = ()
@@ -89,21 +93,22 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """What was measured of a model at work.
+    """The measurements of one model, in inference or in training.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         work: ``inference`` or ``training``.
-        input: What an example is: pixels, or tokens of a source and as many of a target.
-        dtype: Of the computation.
-        batch_size: Examples of a call.
-        examples_per_second: Of the median of the repeats.
-        compile_seconds: From the function to the program, tracing included.
-        memory_bytes: Arguments, results and temporaries of the program; the first include the
-            parameters and, in training, the optimiser's state.
-        flops_per_example: Of the products that the model needs, see `train.flops`; what `remat`
-            computes again does not count.
-        share_of_peak: FLOPs a second, as a share of what one large matrix product reaches.
+        input: Size of an example: height x width in pixels, or the number of tokens of the source,
+            which is also the number of tokens of the target.
+        dtype: Dtype of the computation.
+        batch_size: Examples in one call.
+        examples_per_second: Computed from the median of the repeats.
+        compile_seconds: Time to trace and compile the function.
+        memory_bytes: Memory for arguments, results and temporary arrays of the program; the
+            arguments include the parameters and, in training, the state of the optimiser.
+        flops_per_example: FLOPs of the matrix products and convolutions that the model needs, see
+            `train.flops`; what `remat` computes a second time is not counted.
+        share_of_peak: FLOPs per second, divided by those that one large matrix product reaches.
     """
 
     model: str
@@ -121,7 +126,7 @@ class Speed:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     console = Console(markup=False, highlight=False)
-    console.width = max(console.width, 110)  # a terminal breaks long lines better than a table
+    console.width = max(console.width, 110)  # a narrower console would cut the table's cells
     if not arguments or arguments[0] in ("-h", "--help"):
         console.print((__doc__ or "").strip())
         return 0
@@ -130,7 +135,10 @@ def main(arguments: Sequence[str]) -> int:
         measure = _measure_models if options.models else _measure_loader
         figures = measure(options, overrides, console)
         if options.json is not None:
-            _write(Path(options.json).expanduser(), figures)
+            path = Path(options.json).expanduser()
+            write_whole(path, json.dumps(figures, indent=2) + "\n")
+        if figures.get("errors"):
+            return 2
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -138,14 +146,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> tuple[Options, list[str]]:
-    """The options, and the arguments that are a run's fields."""
+    """The options, and the remaining arguments, which are fields of a run."""
     names = {field.name for field in dataclasses.fields(Options)}
     own = [text for text in arguments if text[2:].partition("=")[0] in names]
     options = override(Options(), own)
     if bool(options.models) == bool(options.loader):
         raise ConfigError("give either --models=NAME,... or --loader=RECIPE")
     if options.loader and (options.image_size or options.dtype):
-        raise ConfigError("--image_size and --dtype are of --models; a loader has --data.FIELD")
+        raise ConfigError("--image_size and --dtype are of --models; for a loader set --data.FIELD")
     return options, [text for text in arguments if text not in own]
 
 
@@ -158,26 +166,31 @@ def _measure_models(options: Options, overrides: list[str], console: Console) ->
     device = jax.devices()[0]
     peaks: dict[str, float] = {}
     rows: list[Speed] = []
+    errors: dict[str, str] = {}
     try:
         for name in names:
-            with console.status(name):
-                config = _config(name, options, overrides)
-                dtype = config.model.fields["dtype"]
-                if dtype not in peaks:
-                    peaks[dtype] = measured_peak(dtype, options.repeats)
-                rows += measure_model(config, options.repeats, peaks[dtype])
-    except jax.errors.JaxRuntimeError as error:  # most of all: out of memory
-        raise InputError(f"{name}: {str(error).splitlines()[0]}") from error
+            try:
+                with console.status(name):
+                    config = _config(name, options, overrides)
+                    dtype = config.model.fields["dtype"]
+                    if dtype not in peaks:
+                        peaks[dtype] = measured_peak(dtype, options.repeats)
+                    rows += measure_model(config, options.repeats, peaks[dtype])
+            except (InputError, jax.errors.JaxRuntimeError) as error:  # the latter: out of memory
+                text = str(error).splitlines()[0]
+                errors[name] = text if text.startswith(name) else f"{name}: {text}"
+                print(f"error: {errors[name]}", file=sys.stderr)
     finally:
         if rows:
             console.print(_table(rows), soft_wrap=True)
-    for dtype, peak in peaks.items():
+    for dtype, peak in peaks.items() if rows else ():
         console.print(f"peak of {dtype} on {device.device_kind}: {peak / 1e12:.3g} TFLOP/s")
     return {
         "device": device.device_kind,
         "jax": jax.__version__,
         "peak_flops_per_second": peaks,
         "models": [dataclasses.asdict(row) for row in rows],
+        "errors": errors,
     }
 
 
@@ -186,41 +199,43 @@ def _config(name: str, options: Options, overrides: list[str]) -> Config:
     pixels = _CPU_PIXELS if on_cpu else _PIXELS
     config = synthetic_config(name, options.size, options.batch_size, pixels)
     dtype = options.dtype or ("float32" if on_cpu else "bfloat16")
+    for text in overrides:
+        if text.startswith("--model.name="):
+            raise ConfigError(f"{text}: give it to --models")
     config = override(config, [f"--model.dtype={dtype}", *overrides])
-    if config.model.name != name:
-        raise ConfigError(f"--model.name={config.model.name}: give it to --models")
     return config
 
 
 def measured_peak(dtype: str, repeats: int) -> float:
-    """FLOPs a second of the fastest of some large matrix products."""
+    """FLOPs per second of the fastest of several large matrix products."""
     multiply, peak = jax.jit(jnp.matmul), 0.0
     for n in (1_024, 2_048, 4_096, 8_192):
         x = jax.random.normal(jax.random.key(0), (n, n), dtype)
         seconds = _median_seconds(lambda x=x: multiply(x, x), repeats)
         peak = max(peak, 2 * n**3 / seconds)
-        if seconds > 0.02:  # long enough: larger ones are not faster
+        if seconds > 0.02:  # long enough: larger products are not faster
             break
     return peak
 
 
 def measure_model(config: Config, repeats: int, peak: float) -> list[Speed]:
-    """A row of inference and one of training.
+    """Measures inference and training of one model; gives one row for each.
 
     Args:
-        config: Of `synthetic_config`.
-        repeats: Measurements, of which the median is taken.
-        peak: FLOPs a second of which the share is given.
+        config: A configuration from `synthetic_config`.
+        repeats: Number of measurements; their median is reported.
+        peak: FLOPs per second by which those of the model are divided for `share_of_peak`.
 
     Raises:
         ConfigError: If the model refuses its fields, or the size of the images.
     """
+    config = with_preprocessing(config)
     batch = draw_batch(config, zoo.create(config.model.name, **config.model.fields))
     model, shapes = build(config, batch)
-    # Counted: without kernels of libraries, and what is computed twice or left out.
+    # Only for the count of FLOPs: no library kernels in float32, nothing computed twice.
     plain = with_fields(model, dtype=jnp.float32, remat=False)
     at_once = dataclasses.replace(config, accumulate=1)
-    optimizer = make_optimizer(config.optim, config.steps, shapes["params"])
+    optimizer = make_optimizer(config.optim, config.steps, shapes["params"], layers_of(model))
     on_device = jax.device_put(batch)
     state = jax.jit(make_init(config, model, optimizer))(on_device)
 
@@ -262,12 +277,11 @@ def measure_model(config: Config, repeats: int, peak: float) -> list[Speed]:
 
 
 def _make_inference(config: Config, model: Any, optimizer: Any) -> Callable[[Any, Batch], Any]:
-    """A function of a run's state and a batch, as `make_step` gives one: the model's output."""
+    """A function of a state and a batch that gives the model's output; called like `make_step`."""
 
     def infer(state: Any, batch: Batch) -> Any:
         batch = config.task.prepare(config.data, model, jax.random.key(0), batch)
-        names = ("images", "image_valid") if "images" in batch else ("sources", "inputs")
-        inputs = [batch[name] for name in names if name in batch]
+        inputs = config.task.inputs(batch)
         return model.apply(state.evaluated(), *inputs, rngs={"mask": jax.random.key(0)})
 
     return infer
@@ -280,7 +294,7 @@ def _memory(compiled: Any) -> int:
 
 
 def _median_seconds(call: Callable[[], Any], repeats: int) -> float:
-    """The median of the seconds that a call takes when many follow each other."""
+    """The median of the seconds that one call takes, when many calls follow each other."""
 
     def seconds(count: int) -> float:
         begin = time.perf_counter()
@@ -289,7 +303,7 @@ def _median_seconds(call: Callable[[], Any], repeats: int) -> float:
         jax.block_until_ready(result)
         return (time.perf_counter() - begin) / count
 
-    seconds(1)  # the first one is slower
+    seconds(1)  # the first call is slower
     count = min(max(math.ceil(_REPEAT_SECONDS / seconds(1)), 1), _REPEAT_CALLS)
     return statistics.median(seconds(count) for _ in range(repeats))
 
@@ -303,7 +317,7 @@ def _describe_input(batch: dict[str, Any]) -> str:
 def _measure_loader(options: Options, overrides: list[str], console: Console) -> dict[str, Any]:
     if options.loader not in RECIPES:
         raise ConfigError(unknown("recipe", str(options.loader), RECIPES))
-    config = override(RECIPES[options.loader](), overrides)
+    config = with_preprocessing(override(RECIPES[options.loader](), overrides))
     batch_size = options.batch_size or config.batch_size
     dataset = config.task.open(config.data, "train")
     with closing(train_batches(dataset, batch_size, seed=config.seed)) as batches:
@@ -336,13 +350,6 @@ def _table(rows: list[Speed]) -> Table:
             f"{row.memory_bytes / 2**20:,.0f} MiB",
         )
     return table
-
-
-def _write(path: Path, figures: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
-    except OSError as error:
-        raise InputError(f"--json={path}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One pure training step, of a whole batch or of one replica a device."""
+"""One pure training step, on the whole batch at once or with one replica on each device."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax import struct
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int, PyTree, UInt32
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt32
 
 from train.config import Config
 from train.optim import freeze
@@ -19,15 +19,15 @@ from train.tasks import Batch, Mean
 
 
 class TrainState(struct.PyTreeNode):
-    """What a step changes, and donates.
+    """The state of a run that a step changes; its arrays are donated to the step.
 
     Attributes:
-        step: Steps done.
-        key: Data of the random key that every step's randomness is folded from.
+        step: Number of steps done.
+        key: Data of the random key from which the key of every step is derived.
         params: Parameters.
         model_state: The model's other collections, such as batch statistics.
-        opt_state: The optimiser's.
-        ema: Moving average of all variables, by collection; None without one.
+        opt_state: State of the optimiser.
+        ema: Moving averages of all variables, by collection; None if the run has none.
     """
 
     step: Int[Array, ""]
@@ -38,17 +38,18 @@ class TrainState(struct.PyTreeNode):
     ema: PyTree
 
     def evaluated(self) -> dict[str, Any]:
-        """The variables that evaluations and checkpoints show: averaged ones, if there are."""
+        """The variables to evaluate: the moving averages if there are any, else the latest."""
         return {"params": self.params, **self.model_state} if self.ema is None else self.ema
 
 
 class Metrics(struct.PyTreeNode):
-    """What a step reports; not donated, so that it can be fetched while the next steps run.
+    """The figures of a step; not donated, so that they can be fetched while the next steps run.
 
     Attributes:
         means: Means since the last logged step, by name.
-        learning_rate: Of the last step.
-        bad_step: Number of the first step whose loss or gradient is not finite; -1 for none.
+        learning_rate: Learning rate of the last step.
+        bad_step: Number of the first step whose loss or gradient is not finite; -1 if there is
+            none.
     """
 
     means: dict[str, Mean]
@@ -63,7 +64,7 @@ LoggedStep = Callable[[TrainState, Metrics, Batch], tuple[TrainState, Metrics]]
 def make_init(
     config: Config, model: nn.Module, optimizer: optax.GradientTransformation
 ) -> Callable[[Batch], TrainState]:
-    """A function of a batch, of which it sees the shapes alone, that gives the first state."""
+    """A function that gives the first state; of the batch it uses the shapes alone."""
 
     def init(batch: Batch) -> TrainState:
         key = jax.random.key(config.seed)
@@ -86,12 +87,12 @@ def make_init(
 def with_initial(
     state: TrainState, initial: Mapping[str, Any], place: Callable[[PyTree], PyTree]
 ) -> TrainState:
-    """The state with given variables, of all or a part of the model, for those drawn at random.
+    """The first state with given variables in place of random ones, for all or part of the model.
 
     Args:
         state: The first state.
         initial: Variables by collection.
-        place: Puts a tree on the devices, as the state is.
+        place: Moves a tree to the devices, split as the state is.
     """
     variables = {"params": state.params, **state.model_state}
     flat = {**flatten_dict(variables), **flatten_dict(place(initial))}
@@ -107,14 +108,15 @@ def make_step(
     optimizer: optax.GradientTransformation,
     replicas: Mesh | None = None,
 ) -> Step:
-    """The step of a run: a pure function of the state and a batch as the loader gives it.
+    """The step of a run: a pure function of the state and of a batch from the loader.
 
     Args:
-        config: The run's settings.
-        model: Its model.
-        optimizer: Its optimiser.
-        replicas: Devices each of which computes the gradients of its rows of the batch, with sums
-            over all of them; None computes them for the batch as one.
+        config: Settings of the run.
+        model: Model of the run.
+        optimizer: Optimiser of the run.
+        replicas: Devices on which replicas compute the gradients, each of its own rows of the
+            batch, and sum them over all replicas. With None, the gradients of the whole batch are
+            computed at once.
     """
     if replicas is None:
         gradients = _make_gradients(config, model, _alone)
@@ -139,16 +141,17 @@ def make_step(
 
 
 def _average(state: TrainState, variables: PyTree, decay: float) -> PyTree:
-    """The moving average with new variables; its decay warms up, so that short runs have one too.
+    """Updates the moving average with new variables.
 
-    After t steps the decay is at most (1 + t) / (10 + t), as in TensorFlow's and timm's averages.
+    After t steps the decay is at most (1 + t) / (10 + t), as in TensorFlow and timm, so that the
+    average of a short run is useful too.
     """
     new = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
     return optax.incremental_update(variables, state.ema, new)
 
 
 def make_logged(step: Step, schedule: optax.Schedule, log_every: int) -> LoggedStep:
-    """The step with its means summed up from one logged step to the next, on the device."""
+    """The step with means that are summed on the device from one logged step to the next."""
 
     def logged(state: TrainState, metrics: Metrics, batch: Batch) -> tuple[TrainState, Metrics]:
         fresh = state.step % log_every == 0
@@ -163,37 +166,39 @@ def make_logged(step: Step, schedule: optax.Schedule, log_every: int) -> LoggedS
 
 
 def first_metrics(step: Step, state: TrainState, batch: Batch) -> Metrics:
-    """The metrics before the first step: zeros under the names that the step reports."""
+    """The metrics before the first step: zeros, with the names of the step's means."""
     _, means = jax.eval_shape(step, state, batch)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), means)
     return Metrics(zeros, jnp.zeros(()), jnp.int32(-1))
 
 
 def _alone(tree: PyTree) -> PyTree:
-    """The sum over one replica."""
+    """The sum over the replicas, where there is only one."""
     return tree
 
 
 def _on_replicas(config: Config, model: nn.Module, mesh: Mesh) -> Callable[..., tuple]:
-    """The gradients as sums over one replica a device, each with its rows of the batch."""
+    """The function of `_make_gradients`, run by one replica on each device for its rows."""
     axis = mesh.axis_names[0]
     total = partial(jax.lax.psum, axis_name=axis)
     gradients = _make_gradients(config, model, total)
 
     def with_axis(run: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
-        """Batch statistics over the rows of all replicas, wherever in a model they are."""
+        """Makes every `nn.BatchNorm` of the model use the statistics of all replicas' rows."""
         if isinstance(context.module, nn.BatchNorm):
             object.__setattr__(context.module, "axis_name", axis)
         return run(*args, **kwargs)
 
-    def replica(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+    def replica(
+        params: PyTree, model_state: PyTree, key: Key[Array, ""], batch: Batch
+    ) -> tuple[PyTree, dict[str, Mean], PyTree]:
         key = jax.random.fold_in(key, jax.lax.axis_index(axis))
         with nn.intercept_methods(with_axis):
             grads, means, model_state = gradients(params, model_state, key, batch)
         return grads, means, jax.lax.pmean(model_state, axis)
 
     everywhere, rows = PartitionSpec(), PartitionSpec(axis)
-    # Without varying types: a task's loops may mix what is and what is not the same everywhere.
+    # Without the check, since in a task's loops equal values may become unequal between replicas.
     return jax.shard_map(
         replica,
         mesh=mesh,
@@ -206,44 +211,73 @@ def _on_replicas(config: Config, model: nn.Module, mesh: Mesh) -> Callable[..., 
 def _make_gradients(
     config: Config, model: nn.Module, total: Callable[[PyTree], PyTree]
 ) -> Callable[..., tuple]:
-    """A function to gradients, means by name, and the new collections, of a prepared batch.
+    """A function that gives gradients, means by name and new collections for a prepared batch.
 
-    `total` is the sum over the replicas, each of which sees its rows of the batch.
+    `total` sums over the replicas, each of which sees its rows of the batch.
     """
+    objective = _make_objective(config, model, total)
+    gradient = jax.value_and_grad(objective, has_aux=True)
+    if config.accumulate > 1:
+        return _in_parts(config.accumulate, objective, gradient, total)
+
+    def whole(
+        params: PyTree, model_state: PyTree, key: Key[Array, ""], batch: Batch
+    ) -> tuple[PyTree, dict[str, Mean], PyTree]:
+        (loss, (means, model_state, _)), grads = gradient(params, model_state, key, batch)
+        loss, means, grads = total((loss, means, grads))
+        return grads, {"loss": Mean(loss, jnp.ones(())), **means}, model_state
+
+    return whole
+
+
+def _make_objective(
+    config: Config, model: nn.Module, total: Callable[[PyTree], PyTree]
+) -> Callable[..., tuple]:
+    """A function that gives the loss of a batch, or of a part of it; see `_make_gradients`."""
 
     def objective(
         params: PyTree,
         model_state: Mapping[str, Any],
-        key: jax.Array,
+        key: Key[Array, ""],
         batch: Batch,
-        weights: dict[str, Array] | None = None,
-    ) -> tuple[Array, tuple]:
-        """The sum of the losses, each divided by `weights`, or by its own weight if absent."""
+        weights: dict[str, Float[Array, ""]] | None = None,
+    ) -> tuple[Float[Array, ""], tuple]:
+        """The sum of the losses, each divided by its entry in `weights`, or by its own weight."""
         variables = {"params": freeze(params, config.optim.multipliers), **model_state}
-        losses, means, model_state = config.task.loss(model, variables, key, batch)
+        losses, means, model_state = config.task.compute_loss(model, variables, key, batch)
         over = weights or total({name: loss.weight for name, loss in losses.items()})
         shares = [Mean(loss.total, over[name]).value() for name, loss in losses.items()]
         if len(losses) > 1:
             means = {**losses, **means}
         return jnp.sum(jnp.stack(shares)), (means, model_state, losses)
 
-    gradient = jax.value_and_grad(objective, has_aux=True)
+    return objective
 
-    def whole(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
-        (loss, (means, model_state, _)), grads = gradient(params, model_state, key, batch)
-        loss, means, grads = total((loss, means, grads))
-        return grads, {"loss": Mean(loss, jnp.ones(())), **means}, model_state
 
-    def in_parts(params: PyTree, model_state: PyTree, key: jax.Array, batch: Batch) -> tuple:
+def _in_parts(
+    count: int,
+    objective: Callable[..., tuple],
+    gradient: Callable[..., tuple],
+    total: Callable[[PyTree], PyTree],
+) -> Callable[..., tuple]:
+    """The function of `_make_gradients`, which computes a batch in `count` parts, one by one.
+
+    The losses of all parts are divided by the weights of the whole batch, so that the gradients are
+    those of the whole batch.
+    """
+
+    def in_parts(
+        params: PyTree, model_state: PyTree, key: Key[Array, ""], batch: Batch
+    ) -> tuple[PyTree, dict[str, Mean], PyTree]:
         parts = jax.tree.map(
-            # Strided, so that a part takes its share of every device's rows.
-            lambda x: x.reshape(-1, config.accumulate, *x.shape[1:]).swapaxes(0, 1),
+            # Every `count`-th row, so that a part has an equal share of each device's rows.
+            lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1),
             batch,
         )
-        keys = jax.random.split(key, config.accumulate)
+        keys = jax.random.split(key, count)
 
-        def weigh(key_and_part: tuple) -> dict[str, Array]:
-            # Only the weights leave, so XLA drops what does not lead to them.
+        def weigh(key_and_part: tuple) -> dict[str, Float[Array, ""]]:
+            # Only the losses' weights are returned; XLA drops the computation of everything else.
             _, (_, _, losses) = objective(params, model_state, *key_and_part)
             return {name: loss.weight for name, loss in losses.items()}
 
@@ -264,4 +298,4 @@ def _make_gradients(
         loss, means, grads = total((losses.sum(), means, grads))
         return grads, {"loss": Mean(loss, jnp.ones(())), **means}, model_state
 
-    return whole if config.accumulate == 1 else in_parts
+    return in_parts

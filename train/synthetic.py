@@ -1,103 +1,73 @@
-"""Drawn data for any registered model: a run's settings, and a batch as its loader gives it."""
+"""Random data for any registered model: the settings of a run, and a batch like its loader's."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int32, UInt8
 
 import zoo
 from train.config import Config, ConfigError, ModelConfig, model_field_names
 from train.optim import OptimConfig
-from train.tasks.classification import Classification
-from train.tasks.detection import Detection
-from train.tasks.mae import MaskedAutoencoding
-from train.tasks.segmentation import Segmentation
-from train.tasks.translation import Translation
+from train.tasks.registry import TASKS
 from zoo.data import ClassificationData, DetectionData, SegmentationData, TranslationData
-from zoo.models.detr import Detr
-from zoo.models.mae import MAE
-from zoo.models.mlp_mixer import MlpMixer
-from zoo.models.resnet import ResNet
-from zoo.models.transformer import Transformer
-from zoo.models.unet import BackboneUNet, UNet
-from zoo.models.vit import ViT
-from zoo.registry import MODELS
+from zoo.registry import family_named, variant_named
 
 Size = tuple[int, int]
 
-TOKENS = 64  # of a source, and of a target
-_TEXT = (TOKENS * 16, 16)  # an image that is about as much work as a text: a patch a token
-_OBJECTS = (100, 7)  # targets that an image of detection has room for, and has: as COCO's
+TOKENS = 64  # length of each source and of each target
+_TEXT = (TOKENS * 16, 16)  # size of an image with one 16 x 16 patch per token: similar cost
+_OBJECTS = (100, 7)  # targets of an image for detection: with padding, and real ones; as in COCO
 
 
-def _classification(size: Size, model: Any) -> tuple[Any, Any]:
-    return ClassificationData(image_size=size), Classification()
-
-
-def _reconstruction(size: Size, model: Any) -> tuple[Any, Any]:
-    return ClassificationData(image_size=size), MaskedAutoencoding()
-
-
-def _detection(size: Size, model: Any) -> tuple[Any, Any]:
-    data = DetectionData(buckets=(size,), max_objects=_OBJECTS[0], masks=model.masks)
-    return data, Detection()
-
-
-def _segmentation(size: Size, model: Any) -> tuple[Any, Any]:
-    return SegmentationData(image_size=size), Segmentation()
-
-
-def _translation(size: Size, model: Any) -> tuple[Any, Any]:
-    return TranslationData(), Translation()
-
-
-# The data and the task, for images of a size, that the models of a class are trained with.
-FAMILIES: dict[type, Callable[[Size, Any], tuple[Any, Any]]] = {
-    ViT: _classification,
-    MlpMixer: _classification,
-    ResNet: _classification,
-    MAE: _reconstruction,
-    Detr: _detection,
-    UNet: _segmentation,
-    BackboneUNet: _segmentation,
-    Transformer: _translation,
-}
+def _data(task: str, size: Size, model: Any) -> Any:
+    """The data settings of a task, for a model and images of the given height and width."""
+    match task:
+        case "detection":
+            room = min(_OBJECTS[0], getattr(model, "num_queries", _OBJECTS[0]))
+            masks = getattr(model, "masks", False)
+            return DetectionData(buckets=(size,), max_objects=room, masks=masks)
+        case "segmentation":
+            return SegmentationData(image_size=size)
+        case "text":
+            return TranslationData()
+    return ClassificationData(image_size=size)
 
 
 def synthetic_config(
     name: str, image_size: Size | None, batch_size: int | None, pixels: int
 ) -> Config:
-    """Settings of a run of a model on drawn data.
+    """The settings of a run of a model on random data.
 
     Args:
-        name: A registered model's.
-        image_size: Height and width; None is what the model is for.
-        batch_size: Examples of a batch; None is about as many, a power of two, as have `pixels`.
-        pixels: Of a batch.
+        name: Name of a registered model.
+        image_size: Height and width; None is the size that the model is made for.
+        batch_size: Examples in a batch; None is the largest power of two whose images have at most
+            `pixels` pixels together, and at least 1.
+        pixels: Pixels of a batch, used if `batch_size` is None.
 
     Raises:
-        ConfigError: If the model takes no images, but a size of them is given.
+        ConfigError: If an image size is given, but the model takes no images.
     """
-    model, preprocessing = zoo.create(name), MODELS[name].preprocessing
+    family, preprocessing = family_named(name), variant_named(name).preprocessing
     if preprocessing is None and image_size is not None:
         raise ConfigError(f"--image_size: {name} takes no images")
     size = image_size or (preprocessing.size if preprocessing else _TEXT)
-    data, task = FAMILIES[type(model)](size, model)
+    task = TASKS[family.task]
     fields = {"image_size": size} if "image_size" in model_field_names(name) else {}
     return Config(
         recipe="speed",
         model=ModelConfig(name, fields),
-        data=data,
-        task=task,
-        optim=OptimConfig(learning_rate=1e-6, schedule="constant"),  # stays where it is
+        data=_data(family.task, size, zoo.create(name)),
+        task=task(loss=family.loss()) if family.loss else task(),
+        optim=OptimConfig(learning_rate=1e-6, schedule="constant"),  # barely changes the parameters
         steps=1,
         batch_size=batch_size or 2 ** max(math.floor(math.log2(pixels / math.prod(size))), 0),
     )
 
 
 def draw_batch(config: Config, model: Any) -> dict[str, np.ndarray]:
-    """A batch of examples as the settings' loader would give it, without its bookkeeping."""
+    """A batch with the arrays that the loader of `config` gives and that a step needs."""
     rng, b, data = np.random.default_rng(0), config.batch_size, config.data
     if isinstance(data, TranslationData):
         return _draw_pairs(rng, b, model.vocab_size)
@@ -111,14 +81,14 @@ def draw_batch(config: Config, model: Any) -> dict[str, np.ndarray]:
     return {**batch, "label": rng.integers(classes, size=b).astype(np.int32)}
 
 
-def _draw_images(rng: np.random.Generator, b: int, size: Size) -> np.ndarray:
+def _draw_images(rng: np.random.Generator, b: int, size: Size) -> UInt8[np.ndarray, "b h w 3"]:
     return rng.integers(256, size=(b, *size, 3)).astype(np.uint8)
 
 
 def _draw_pairs(rng: np.random.Generator, b: int, vocab_size: int) -> dict[str, np.ndarray]:
-    """Bundles of one pair each, as long as there is room."""
+    """Bundles of one pair each; every source and target has the full `TOKENS` tokens."""
 
-    def draw() -> np.ndarray:
+    def draw() -> Int32[np.ndarray, "b 1 t"]:
         return rng.integers(vocab_size, size=(b, 1, TOKENS)).astype(np.int32)
 
     lengths = np.full((b, 1), TOKENS, np.int32)
@@ -136,7 +106,7 @@ def _draw_pairs(rng: np.random.Generator, b: int, vocab_size: int) -> dict[str, 
 def _draw_scenes(
     rng: np.random.Generator, b: int, data: DetectionData, num_classes: int
 ) -> dict[str, np.ndarray]:
-    """Images that fill their bucket, each with a few boxes, and masks that fill the boxes."""
+    """Images as large as their bucket, each with a few boxes, and masks that fill the boxes."""
     (size,), (m, count) = data.buckets, (data.max_objects, min(_OBJECTS[1], data.max_objects))
     height, width = size
     corners = np.sort(rng.uniform(0, (width, height), size=(b, m, 2, 2)), axis=2)

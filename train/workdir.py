@@ -1,4 +1,4 @@
-"""A run's folder: its ``config.json`` and its lock; and the model that settings and data make."""
+"""The folder of a run, with its ``config.json`` and lock, and the model that a run trains."""
 
 import dataclasses
 import fcntl
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 from etils import epath
@@ -15,8 +15,13 @@ from rich.console import Console
 
 import zoo
 from train.config import Config, ConfigError, model_field_names, to_json
+from train.data_checksum import COMPARED, data_checksum
 from train.tasks import Batch
-from zoo.data import Dataset
+from zoo.data import Dataset, DetectionData
+from zoo.data.object_sources import DetectionSource
+from zoo.data.own import fill_in, left_to_the_model
+from zoo.weights.run import complete_steps
+from zoo.writing import write_whole
 
 # Settings that a resumed run may change, since they do not change what it computes.
 _FREE = (
@@ -27,11 +32,44 @@ _FREE = (
 )
 
 
-def complete(config: Config, examples: Dataset) -> Config:
-    """The configuration with the fields of the model that the data decide filled in.
+def with_preprocessing(config: Config, workdir: epath.Path | None = None) -> Config:
+    """Fills in the settings of the data that the model decides, such as ``data.mean``.
+
+    If `workdir` holds checkpoints, the values are those of its ``config.json``, because the file of
+    ``init`` may not exist any more. Otherwise they come from the checkpoint of ``init``, and
+    without ``init`` from the preprocessing that belongs to the model's name.
 
     Raises:
-        ConfigError: If such a field was set to something that the data do not have.
+        ConfigError: If the model refuses its fields.
+        InputError: If the checkpoint cannot be read.
+    """
+    data = config.data
+    if not (names := left_to_the_model(data)):
+        return config
+    if workdir is not None and complete_steps(workdir / "checkpoints"):
+        there = _read_config(workdir)
+        found = {name: there[f"data.{name}"] for name in names if f"data.{name}" in there}
+        tuples = {k: tuple(x) if isinstance(x, list) else x for k, x in found.items()}
+        data = dataclasses.replace(data, **tuples)
+    if not left_to_the_model(data):
+        return dataclasses.replace(config, data=data)
+    if config.init is None:
+        how = zoo.preprocessing(config.model.name)
+    else:
+        try:
+            model = zoo.create(config.model.name, **config.model.fields)
+        except TypeError as error:
+            raise ConfigError(str(error)) from error
+        how = zoo.preprocessing(config.init, model=model)
+    return dataclasses.replace(config, data=fill_in(data, how))
+
+
+def complete(config: Config, examples: Dataset) -> Config:
+    """Fills in the fields of the model that the data decide, such as ``num_classes``.
+
+    Raises:
+        ConfigError: If such a field was set to a value that differs from the data's, the model
+            refuses its fields, or an image has more objects than the model has queries.
     """
     name, fields = config.model.name, config.model.fields
     known = model_field_names(name)
@@ -40,19 +78,43 @@ def complete(config: Config, examples: Dataset) -> Config:
     for field, value in decided.items():
         if fields.get(field, value) != value:
             raise ConfigError(f"model.{field} is {fields[field]}, but the data have {value}")
-    return dataclasses.replace(
-        config, model=dataclasses.replace(config.model, fields={**decided, **fields})
-    )
+    model = dataclasses.replace(config.model, fields={**decided, **fields})
+    completed = dataclasses.replace(config, model=model)
+    _check_queries(completed, examples)
+    return completed
+
+
+def _check_queries(config: Config, examples: Dataset) -> None:
+    """Raises ConfigError if an image can have more targets than a detector has queries for them."""
+    queries = getattr(_create(config), "num_queries", None)
+    if queries is None or not isinstance(config.data, DetectionData):
+        return
+    counts = cast(DetectionSource, examples.source).target_counts
+    most = min(int(counts.max(initial=0)), config.data.max_objects)
+    if most > queries:
+        raise ConfigError(
+            f"an image of {config.data.source} has {most} objects, but {config.model.name} has only"
+            f" {queries} queries: set --model.num_queries={most}, or --data.max_objects={queries}"
+            " --data.too_many=drop_smallest"
+        )
+
+
+def _create(config: Config) -> Any:
+    """The model; raises ConfigError if it refuses its fields."""
+    try:
+        return zoo.create(config.model.name, **config.model.fields)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{config.model.name}: {str(error).splitlines()[0]}") from error
 
 
 def build(config: Config, batch: Batch) -> tuple[nn.Module, Any]:
     """The model of a completed configuration, and the shapes of its variables.
 
     Raises:
-        ConfigError: If the model refuses its fields, or batches like this one.
+        ConfigError: If the model refuses its fields, or a batch of these shapes.
     """
+    model = _create(config)
     try:
-        model = zoo.create(config.model.name, **config.model.fields)
         init = partial(config.task.init, model)
         return model, jax.eval_shape(init, jax.random.key(0), batch)
     except (TypeError, ValueError) as error:
@@ -60,10 +122,10 @@ def build(config: Config, batch: Batch) -> tuple[nn.Module, Any]:
 
 
 def initial_variables(config: Config, model: Any, console: Console) -> dict[str, Any] | None:
-    """The variables of the checkpoint to start from, whole or a backbone's; None without one.
+    """The variables of ``init``, or of ``init_backbone`` for the backbone only; else None.
 
     Raises:
-        InputError: If the checkpoint cannot be read, or does not fit.
+        InputError: If the checkpoint cannot be read, or does not fit the model.
     """
     if config.init is not None:
         name, fields = config.model.name, config.model.fields
@@ -73,9 +135,7 @@ def initial_variables(config: Config, model: Any, console: Console) -> dict[str,
     if config.init_backbone is None:
         return None
     if not hasattr(model, "backbone"):
-        raise ConfigError(
-            f"init_backbone: {config.model.name} has no backbone of its own; use init"
-        )
+        raise ConfigError(f"init_backbone: {config.model.name} has no separate backbone; use init")
     fields = {**model.backbone_fields, "num_classes": 0}
     _, variables, report = zoo.load_with_report(model.backbone, config.init_backbone, **fields)
     console.print(str(report), soft_wrap=True)
@@ -84,9 +144,10 @@ def initial_variables(config: Config, model: Any, console: Console) -> dict[str,
 
 @contextmanager
 def locked(workdir: epath.Path) -> Iterator[None]:
-    """Makes a run's folder, and keeps other processes out of it until this one ends, however.
+    """Makes the folder of a run, and locks it against other processes until this process ends.
 
-    A bucket has no locks: there, two runs in one folder are the user's own doing.
+    The lock is also released if the process is killed. A folder in a bucket cannot be locked: there
+    the user must not start two runs in the same folder.
 
     Raises:
         ConfigError: If the folder cannot be made, or another process trains in it.
@@ -107,55 +168,160 @@ def locked(workdir: epath.Path) -> Iterator[None]:
         yield
 
 
-def check_same(workdir: epath.Path, config: Config, examples: Dataset) -> None:
-    """Raises ConfigError, naming the first difference, if a run there is of something else."""
-    path = workdir / "config.json"
-    try:
-        there = flatten(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error}); restore it, or take another --workdir"
-        ) from error
-    asked = flatten(json.loads(json.dumps(to_json(config))))  # tuples become lists, as in the file
+def check_same(
+    workdir: epath.Path, config: Config, examples: Dataset, held_out: Dataset, step: int | None
+) -> list[str]:
+    """Checks that the run in `workdir` can go on with these settings.
+
+    Two settings may change, besides those that do not affect what a run computes: `steps` of a
+    finished run may be larger, and `data.source` may be another place of the same data, which
+    `train.data_checksum` decides.
+
+    Args:
+        workdir: The folder of the run.
+        config: The settings that are asked for.
+        examples: The training data.
+        held_out: The data for evaluation.
+        step: The step of the newest checkpoint.
+
+    Returns:
+        A text for each of these two settings that changes.
+
+    Raises:
+        ConfigError: If the run has other settings, naming the first, or the data have changed.
+    """
+    there = _read_config(workdir)
+    # Tuples become lists, as in the file.
+    asked = flatten(json.loads(json.dumps(to_json(config))))
+    defaults = json.loads(json.dumps(_defaults(config)))
+    there: dict[str, Any] = {**defaults, **_renamed(there, asked)}
+    notes = []
     for name in asked:
-        if there.get(name) != asked[name] and name not in _FREE:
+        old, new = there.get(name), asked[name]
+        if old == new or name in _FREE:
+            continue
+        if name == "steps" and old is not None and new > old:
+            notes.append(_extended(workdir, old, new, step))
+        elif name == "data.source":
+            _check_same_data(workdir, there, new, examples, held_out)
+            notes.append(f"the data were {old}, now they are {new}: they have {_SAME_DATA}")
+        else:
             raise ConfigError(
-                f"{workdir} holds a run with {name}={there.get(name)}, not {asked[name]}:"
-                " give it its own settings to go on, or take another --workdir"
+                f"{workdir} holds a run with {name}={old}, not {new}: to continue it, use its"
+                f" settings; to start a new run from it, take another --workdir and"
+                f" --init={workdir}"
             )
     for name, content in examples.files.items():
         file = workdir / name
         if not file.exists() or file.read_bytes() != content:
             raise ConfigError(
-                f"{file} is not what the data give now: they have changed; take another --workdir"
+                f"{file} differs from the data, which have changed since: take another --workdir"
+            )
+    return notes
+
+
+_SAME_DATA = (
+    "as many examples, the same classes, and the same content in up to"
+    f" {COMPARED} examples of each split, at equal distances"
+)
+
+
+def _extended(workdir: epath.Path, old: int, new: int, step: int | None) -> str:
+    """A text about more steps; raises ConfigError if the run has not finished the old ones."""
+    if step != old:
+        raise ConfigError(
+            f"{workdir} holds a run with steps={old}, of which {step} are done, not {new}: only a"
+            f" finished run can be extended; finish it with --steps={old}, or, to start a new run"
+            f" from it, take another --workdir and --init={workdir}"
+        )
+    return (
+        f"{workdir} is extended from {old} to {new} steps; the learning rate is that of a run of"
+        f" {new} steps from here on, and was that of a run of {old} steps before"
+    )
+
+
+def _check_same_data(
+    workdir: epath.Path, there: dict[str, Any], new: str, examples: Dataset, held_out: Dataset
+) -> None:
+    """Raises ConfigError if data at another place differ from those of the run."""
+    old = there["data.source"]
+    known = {split: there.get(f"data_checksums.{split}") for split in ("train", "eval")}
+    if None in known.values():
+        raise ConfigError(
+            f"{workdir}/config.json has no checksums of the data, because an earlier version began"
+            f" the run: resume it once with --data.source={old}, then with {new}"
+        )
+    for split, checksum in _checksums(examples, held_out).items():
+        if checksum != known[split]:
+            raise ConfigError(
+                f"{workdir} holds a run with data.source={old}, not {new}, and the data for {split}"
+                f" are not the same (which would have {_SAME_DATA}): to start a new run from it,"
+                f" take another --workdir and --init={workdir}"
             )
 
 
-def write_config(workdir: epath.Path, config: Config, examples: Dataset) -> None:
-    """Writes ``config.json``, the settings and the names of the classes, and the data's files."""
+def _checksums(examples: Dataset, held_out: Dataset) -> dict[str, str]:
+    return {"train": data_checksum(examples), "eval": data_checksum(held_out)}
+
+
+def _read_config(workdir: epath.Path) -> dict[str, Any]:
+    """The settings in ``config.json``, by dotted names."""
+    path = workdir / "config.json"
+    try:
+        return flatten(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error}); restore it, or take another --workdir"
+        ) from error
+
+
+def _renamed(there: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run of version 0.1 under their present names.
+
+    In version 0.1 the settings of the loss were fields of the task, and a factor of the learning
+    rate applied to every path that began with the characters of its name.
+    """
+    renamed = dict(there)
+    for name, value in there.items():
+        if name.startswith("task."):
+            renamed.setdefault(name.replace("task.", "task.loss.", 1), value)
+        if name.startswith("optim.multipliers."):
+            same = (new for new in asked if new.rstrip("_*") == name.rstrip("_"))
+            renamed.setdefault(next(same, name), value)
+    return renamed
+
+
+def _defaults(node: Any, prefix: str = "") -> dict[str, Any]:
+    """The defaults of a configuration, by dotted name; older runs do not store every field."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= _defaults(value, f"{prefix}{field.name}.")
+        elif field.default is not dataclasses.MISSING:
+            found[f"{prefix}{field.name}"] = field.default
+    return found
+
+
+def write_config(workdir: epath.Path, config: Config, examples: Dataset, held_out: Dataset) -> None:
+    """Writes ``config.json`` with settings, class names and checksums, and the data's files."""
     for name, file in examples.files.items():
-        (workdir / name).write_bytes(file)
-    content = {**to_json(config), "class_names": examples.class_names}
-    replace_text(workdir / "config.json", json.dumps(content, indent=2) + "\n")
+        write_whole(workdir / name, file)
+    content = {
+        **to_json(config),
+        "class_names": examples.class_names,
+        "data_checksums": _checksums(examples, held_out),
+    }
+    write_whole(workdir / "config.json", json.dumps(content, indent=2) + "\n")
 
 
 def is_remote(path: epath.Path) -> bool:
-    """Whether a path is in a bucket, as gs://bucket/run."""
+    """Whether a path is in a bucket, such as gs://bucket/run."""
     return "://" in str(path)
 
 
-def replace_text(path: epath.Path, text: str) -> None:
-    """Writes a file whole or not at all, however the process ends."""
-    if is_remote(path):  # an object appears when it is whole
-        path.write_text(text)
-        return
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
-
-
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with dotted names."""
+    """Turns nested dicts into one dict with dotted names."""
     flat = {}
     for name, value in tree.items():
         nested = isinstance(value, dict)

@@ -1,10 +1,28 @@
 """Vision models in JAX and Flax: create, load, train, evaluate."""
 
-from zoo.loading import load, load_with_report, save
-from zoo.predict import predict
-from zoo.registry import create, list_models, preprocessing
-from zoo.translator import translate
-from zoo.weights.run import class_names
+from typing import TYPE_CHECKING
+
+from zoo.lazy import attach
+from zoo.predict import predict  # the function before the package of its name
+
+if TYPE_CHECKING:
+    from zoo.loading import class_names, load, load_with_report, preprocessing, save
+    from zoo.registry import create, list_models
+    from zoo.text.translator import translate
+
+__getattr__, _ = attach(
+    __name__,
+    {
+        "class_names": "zoo.loading",
+        "create": "zoo.registry",
+        "list_models": "zoo.registry",
+        "load": "zoo.loading",
+        "load_with_report": "zoo.loading",
+        "preprocessing": "zoo.loading",
+        "save": "zoo.loading",
+        "translate": "zoo.text.translator",
+    },
+)
 
 __all__ = [
     "class_names",

@@ -1,33 +1,50 @@
-"""Every model by name."""
+"""Every family of models, and every model by name."""
 
-import dataclasses
 import difflib
 import fnmatch
-from collections.abc import Iterable
-from pathlib import Path
+import importlib
+from collections.abc import Collection, Iterable
+from typing import Any
 
+import numpy as np
 from flax import linen as nn
 
-from zoo.models import detr, mae, mlp_mixer, resnet, transformer, unet, vit
-from zoo.types import InputError, Preprocessing, Variant
-from zoo.weights.run import is_run, run_preprocessing
+from zoo.family import Family, Variant
+from zoo.fields import check_fields
+from zoo.types import InputError
 
-MODELS: dict[str, Variant] = {
-    **vit.VARIANTS,
-    **mlp_mixer.VARIANTS,
-    **resnet.VARIANTS,
-    **detr.VARIANTS,
-    **mae.VARIANTS,
-    **unet.VARIANTS,
-    **transformer.VARIANTS,
+# Packages below `zoo.models`, one line each. They are strings, because with import statements a new
+# family would have to edit two lines.
+_PACKAGES = (
+    "classification.vit",
+    "classification.mlp_mixer",
+    "classification.resnet",
+    "classification.mobilenetv3",
+    "detection.detr",
+    "pretraining.mae",
+    "segmentation.unet",
+    "segmentation.backbone_unet",
+    "text.transformer",
+)
+
+FAMILIES: tuple[Family, ...] = tuple(
+    importlib.import_module(f"zoo.models.{package}").FAMILY for package in _PACKAGES
+)
+
+MODELS: dict[str, Family] = {name: family for family in FAMILIES for name in family.variants}
+"""The family that each model name belongs to."""
+
+BACKBONES: dict[str, Family] = {
+    name: family for name, family in MODELS.items() if family.is_backbone
 }
+"""The models that other models can be built on."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line saying that there is no such `kind`: near names if there are many, else all."""
+    """One line saying that `name` is unknown, with all known names, or if many the similar ones."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=5) if len(known) > 20 else []
-    hint = f"near are {', '.join(near)}" if near else f"there are {', '.join(known)}"
+    hint = f"similar are {', '.join(near)}" if near else f"there are {', '.join(known)}"
     return f"no {kind} {name!r}; {hint}"
 
 
@@ -40,14 +57,42 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(MODELS, pattern))
 
 
-def _variant(name: str) -> Variant:
+def family_named(name: str) -> Family:
+    """The family that a model name belongs to.
+
+    Raises:
+        InputError: If there is no such model; similar names are listed.
+    """
     if name not in MODELS:
         raise InputError(unknown("model", name, MODELS))
     return MODELS[name]
 
 
-def create(name: str, **fields: object) -> nn.Module:
-    """A model by name; its fields can be given other values.
+def variant_named(name: str) -> Variant:
+    """The variant with a given name; raises the same errors as `family_named`."""
+    return family_named(name).variants[name]
+
+
+def family_of(model: nn.Module) -> Family:
+    """The family of a module.
+
+    Raises:
+        InputError: If its class belongs to no registered family.
+    """
+    for family in FAMILIES:
+        if type(model) is family.module:
+            return family
+    raise InputError(f"{type(model).__name__} belongs to no registered family")
+
+
+def layers_of(model: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """The order of a model's layers: see `zoo.family.Family.layers`; empty if it has none."""
+    layers = family_of(model).layers
+    return layers(model) if layers else ()
+
+
+def create(name: str, **fields: object) -> Any:
+    """Creates a model by name; `fields` replace the values of its fields.
 
     The module holds no parameters: ``model.init(key, images)`` makes them and
     ``model.apply(variables, images)`` runs it.
@@ -61,34 +106,61 @@ def create(name: str, **fields: object) -> nn.Module:
         **fields: Fields of the module, such as ``num_classes``, ``image_size``, ``dtype``.
 
     Raises:
-        InputError: If there is no such model; near names are listed.
-        TypeError: If the model has no such field; those that it has are listed.
+        InputError: If there is no such model (similar names are listed), a value is out of its
+            range, or values do not go together, such as a number of heads that does not divide the
+            features.
+        TypeError: If the model has no such field; the fields that it has are listed, or its name
+            for one of timm's.
     """
-    build = _variant(name).build
-    known = {field.name for field in dataclasses.fields(build.func)} - {"parent", "name"}
+    family = family_named(name)
+    known = family.field_names()
     for field in fields:
         if field not in known:
-            raise TypeError(f"{name}: {unknown('field', field, known)}")
-    return build(**fields)
+            raise TypeError(f"{name}: {_instead(field, known) or unknown('field', field, known)}")
+    values = {field: _plain(value) for field, value in fields.items()}
+    check_fields(name, family.module, {**family.variants[name].fields, **values})
+    model = family.create(name, **values)
+    if hasattr(model, "make_body"):
+        model.make_body()  # checks the backbone's name and fields
+    return model
 
 
-def preprocessing(name: str | Path) -> Preprocessing:
-    """The size, mean, std, interpolation and crop of the images that a model expects.
+def _plain(value: object) -> object:
+    """A list as a tuple, which is hashable; a scalar of numpy as Python's, for JSON."""
+    if isinstance(value, list):
+        return tuple(value)
+    return value.item() if isinstance(value, np.integer | np.floating) else value
 
-    >>> how = preprocessing("vit_base_patch16_384")
-    >>> how.size, how.mean, how.interpolation
-    ((384, 384), (0.5, 0.5, 0.5), 'bicubic')
 
-    Args:
-        name: A model's name, or a training run's directory.
+# Arguments of timm's create_model -> our fields, or what to do instead.
+_TIMM_FIELDS = {
+    "img_size": "image_size",
+    "embed_dim": "hidden_dim",
+    "depth": "num_layers",
+    "drop_path_rate": "drop_path",
+    "drop_rate": "dropout",
+    "proj_drop_rate": "dropout",
+    "attn_drop_rate": "dropout",
+    "global_pool": "pool",
+    "layers": "num_blocks",
+    "channels": "stage_dims",
+}
+_TIMM_WAYS = {
+    "pretrained": "zoo.load(NAME, FILE) loads weights",
+    "checkpoint_path": "zoo.load(NAME, FILE) loads weights",
+    "in_chans": "images have three channels: repeat a gray channel",
+    "mlp_ratio": "mlp_dim is the number of features, not their ratio",
+    "features_only": "every backbone has feature_maps(images)",
+    "out_indices": "feature_maps(images) gives the maps of all strides",
+    "global_pool": "num_classes=0 gives pooled features, feature_maps(images) those before pooling",
+    "drop_rate": "it has no dropout",
+    "embed_dim": "its widths are other fields",
+}
 
-    Raises:
-        InputError: If there is no such model, of which near names are listed, nor such a run; or
-            if the model is not for images.
-    """
-    if str(name) not in MODELS and is_run(Path(name)):
-        return run_preprocessing(name)
-    found = _variant(str(name)).preprocessing
-    if found is None:
-        raise InputError(f"{name} is not for images: there is nothing to prepare them for")
-    return found
+
+def _instead(field: str, known: Collection[str]) -> str | None:
+    """What the zoo has instead of an argument of timm; None for other names."""
+    ours = _TIMM_FIELDS.get(field)
+    if ours in known:
+        return f"no field {field!r}; it is {ours} here"
+    return f"no field {field!r}: {_TIMM_WAYS[field]}" if field in _TIMM_WAYS else None

@@ -1,4 +1,4 @@
-"""What several parts of the zoo share: the letters of the axes, and small dataclasses.
+"""Definitions that several parts of the zoo share: letters of axes, and small classes.
 
 Axes in shapes, the same everywhere:
 
@@ -10,42 +10,46 @@ validity flags are boolean and ``True`` means valid, keep or visible.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
-
-from flax import linen as nn
+from typing import Literal, get_args
 
 Interpolation = Literal["bilinear", "bicubic"]
+CropMode = Literal["center", "squash"]
 
-IGNORE_LABEL = 255  # of pixels that do not count, in label maps
+IGNORE_LABEL = 255  # in label maps: pixels that losses and metrics ignore
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class InputError(ValueError):
-    """Something that a user gave is wrong: one line that says what, where, and what is allowed.
+    """The user's input is wrong; the message is one line: what, where, and what is allowed.
 
-    Command lines print it and exit with 2; any other exception is a bug, and shows its trace.
+    Commands print the message and exit with code 2. Any other exception is a bug and shows its
+    traceback.
     """
 
 
 def check_choice(what: str, value: object, allowed: object) -> None:
-    """Raises ValueError, listing them, if a value is none of the choices of a `Literal`."""
+    """Raises ValueError, which lists the choices, if a value is not a choice of a `Literal`."""
     if value not in get_args(allowed):
         raise ValueError(f"{what} {value!r} is not one of {', '.join(map(str, get_args(allowed)))}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How a model wants its images.
+    """How images are prepared for a model.
 
     Attributes:
         size: Height and width in pixels.
-        mean: Per-channel mean to subtract, of pixels scaled to 0..1.
-        std: Per-channel standard deviation to divide by, on the same scale.
+        mean: Mean of each channel, which is subtracted from pixels scaled to 0..1.
+        std: Standard deviation of each channel, by which pixels are divided, on the same scale.
         interpolation: Filter of the resize before the centre crop.
         crop_fraction: Share of the resized shorter side that the centre crop keeps.
+        crop_mode: ``center``: the resize keeps the aspect ratio. ``squash``: the resize gives the
+            image the aspect ratio of `size`. These are timm's names.
+
+    Raises:
+        ValueError: If a value is out of its range.
     """
 
     size: tuple[int, int]
@@ -53,10 +57,10 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: Interpolation = "bicubic"
     crop_fraction: float = 0.875
+    crop_mode: CropMode = "center"
 
-
-class Variant(NamedTuple):
-    """One named model: its builder and how its images are prepared, if it is for images."""
-
-    build: Callable[..., nn.Module]
-    preprocessing: Preprocessing | None = None
+    def __post_init__(self) -> None:
+        check_choice("interpolation", self.interpolation, Interpolation)
+        check_choice("crop_mode", self.crop_mode, CropMode)
+        if min(self.size) < 1 or min(self.std) <= 0 or not 0 < self.crop_fraction <= 1:
+            raise ValueError(f"size and std must be positive, crop_fraction in 0..1: {self}")

@@ -1,8 +1,8 @@
-"""Random data sets in COCO's formats: small and awkward for tests, large for measurements.
+"""Random data sets in COCO's formats: small ones with special cases for tests, and a large one.
 
 python tests/eval/generate.py DIR [--iou_type=bbox|segm|keypoints] [--images=5000] writes
 DIR/annotations.json and DIR/results.json of the size of COCO's val2017: 80 categories, about 36,000
-objects, 100 detections an image.
+objects, 100 detections for each image.
 """
 
 import argparse
@@ -18,10 +18,10 @@ Dataset = tuple[dict, list[dict]]
 
 
 def awkward(seed: int, iou_type: str = "bbox") -> Dataset:
-    """A small set with everything that an evaluator gets wrong.
+    """A small data set with the special cases in which evaluators make mistakes.
 
-    Crowds, zero areas, ties in score and in overlap, exact hits, more than 100 detections, images
-    and categories without objects or detections, ids that are neither contiguous nor sorted.
+    It has crowds, zero areas, equal scores, equal overlaps, exact hits, more than 100 detections,
+    images and categories without objects or detections, and ids with gaps that are not sorted.
     """
     rng = np.random.default_rng(seed)
     num_images, num_categories = rng.integers(1, 7), rng.integers(1, 5)
@@ -51,9 +51,9 @@ def awkward(seed: int, iou_type: str = "bbox") -> Dataset:
 
 
 def federated(seed: int, iou_type: str = "bbox") -> Dataset:
-    """An awkward set with what LVIS adds: frequencies, absent and incomplete categories.
+    """An `awkward` data set with LVIS's frequencies, and its absent and incomplete categories.
 
-    Some sets have more than 300 detections in an image.
+    Some of the data sets have more than 300 detections in an image.
     """
     dataset, results = awkward(seed, iou_type)
     rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def _box(rng: np.random.Generator, side: int) -> list[float]:
     xy, wh = rng.uniform(0, side * 0.7, 2), rng.uniform(0, side * 0.6, 2)
     box = np.concatenate([xy, np.minimum(wh, side - xy)])
     if rng.random() < 0.4:
-        box = np.floor(box / 8) * 8  # coarse, so that overlaps tie and some areas are zero
+        box = np.floor(box / 8) * 8  # coarse, so that overlaps are equal and some areas are zero
     return box.tolist()
 
 
@@ -143,7 +143,7 @@ def _joints(rng: np.random.Generator, box: list[float], visibility: np.ndarray) 
 
 
 def _outline(rng: np.random.Generator, box: list[float], corners: int = 8) -> list[float]:
-    """A polygon around the box's centre."""
+    """A polygon around the centre of the box."""
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     radius = rng.uniform(0.7, 1, corners)
     x = box[0] + box[2] / 2 * (1 + radius * np.cos(angle))
@@ -170,7 +170,7 @@ def _segmentation(
 
 
 def val2017_sized(iou_type: str = "bbox", num_images: int = 5000, seed: int = 0) -> Dataset:
-    """A set of COCO val2017's size and proportions, and a middling detector's results."""
+    """A data set of the size of COCO val2017, and results of a detector of medium quality."""
     rng = np.random.default_rng(seed)
     num_categories = 1 if iou_type == "keypoints" else 80
     frequency = 1 / np.arange(2, num_categories + 2)

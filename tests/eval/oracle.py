@@ -1,4 +1,4 @@
-"""pycocotools as the tests call it: silently, on data in memory."""
+"""Calls pycocotools without its output, on data in memory."""
 
 import contextlib
 import copy
@@ -9,16 +9,25 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 
-def evaluate(dataset: dict, results: list[dict], iou_type: str) -> COCOeval:
-    """The official evaluation of COCO's own structures, which are left as they are."""
+def evaluate(
+    dataset: dict, results: list[dict], iou_type: str, most: int | None = None
+) -> COCOeval:
+    """The official evaluation of data in COCO's structures, which it does not change.
+
+    With `most`, up to so many detections of an image count, and nothing is summarised.
+    """
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = copy.deepcopy(dataset)
         truth.createIndex()
         found = truth.loadRes(copy.deepcopy(results))
         official = COCOeval(truth, found, iou_type)
+        if most is not None:
+            official.params.maxDets = [most]
         official.evaluate()
         official.accumulate()
+        if most is not None:
+            return official
         official.summarize()
     assert isinstance(official.stats, np.ndarray)
     return official

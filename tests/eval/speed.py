@@ -1,10 +1,10 @@
-"""Times python -m eval.detection's work against the official tool's, from files to figures.
+"""Compares the time of python -m eval.detection with the official tool's, from files to figures.
 
 PYTHONPATH=. python tests/eval/generate.py DIR --iou_type=bbox
 PYTHONPATH=. python tests/eval/speed.py DIR --iou_type=bbox --rounds=5
 
-Runs alternate, each in a process of its own; prints medians of seconds, processor seconds and peak
-megabytes. faster-coco-eval joins in where it is installed.
+The tools run in turns, each time in a new process. Prints medians of seconds, processor seconds and
+peak megabytes. faster-coco-eval is also measured if it is installed.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from pathlib import Path
 def ours(annotations: Path, results: Path, iou_type: str) -> None:
     import numpy as np
 
-    from eval import cocojson
+    from eval import files
     from eval.coco import CocoEvaluator
 
-    truth = cocojson.read_ground_truth(annotations, iou_type)
-    detections, _ = cocojson.read_results(results, truth, iou_type)
+    truth = files.read_coco(annotations, iou_type)
+    detections, _ = files.read_coco_results(results, truth, iou_type)
     evaluator = CocoEvaluator(truth.category_names, iou_type)
     evaluator.update(np.arange(len(truth.images)), truth.objects, detections)
     evaluator.compute()

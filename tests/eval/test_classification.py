@@ -1,16 +1,21 @@
+import io
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.metrics
 from PIL import Image
+from rich.console import Console
 
 import eval.classification
-from eval.classification import ClassificationResult, report
+import zoo
+from eval.classification import ClassificationResult, print_table, report
 from eval.pictures import attention_rollout
 from tests.train.conftest import TINY
 from train.__main__ import main as train_main
@@ -19,7 +24,7 @@ from zoo.data import ClassificationData, open_classification
 
 def _random_result(n=400, k=7, seed=0):
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, k - 1, n)  # the last class never occurs
+    labels = rng.integers(0, k - 1, n)  # no example has the last class
     predictions = np.stack([rng.permutation(k)[:5] for _ in range(n)])
     return ClassificationResult(labels, predictions, rng.exponential(size=n), k)
 
@@ -38,7 +43,7 @@ def test_figures_are_scikit_learns():
     np.testing.assert_array_equal(result.confusion(), confusion)
     figures = result.figures()
     assert figures["top1"] == sklearn.metrics.accuracy_score(result.labels, predicted)
-    # scikit-learn takes scores: five for the first, four for the second, ...
+    # scikit-learn needs scores: 5 for the first prediction, 4 for the second, and so on.
     scores = np.zeros((len(predicted), 7))
     np.put_along_axis(scores, result.predictions, np.arange(5, 0, -1.0), axis=1)
     assert figures["top5"] == pytest.approx(
@@ -56,6 +61,20 @@ def test_figures_do_not_depend_on_order_or_parts():
     assert ClassificationResult.merge(parts).figures() == result.figures()
     names = [f"class {i}" for i in range(7)]
     assert report(ClassificationResult.merge(parts), names) == report(result, names)
+
+
+def test_no_precision_where_nothing_is_predicted():
+    labels, predictions = np.array([0, 0, 1, 1]), np.array([[0], [0], [0], [0]])
+    result = ClassificationResult(labels, predictions, np.zeros(4), 3)
+    figures = report(result, ["a", "b", "c"]) | {"skipped": 0, "step": 1}
+    output = io.StringIO()
+    print_table(figures, Console(file=output, width=80))
+    rows = [line.strip("│").split("│") for line in output.getvalue().splitlines() if "│" in line]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["a", "0.5000", "1.0000", "0.6667", "2"],
+        ["b", "-", "0.0000", "0.0000", "2"],
+        ["c", "-", "-", "0.0000", "0"],
+    ]
 
 
 def test_rollout_of_uniform_attention_is_uniform_where_the_residual_is_not():
@@ -102,7 +121,7 @@ def test_figures_do_not_depend_on_the_batch_size(workdir, batch_size):
     figures = json.loads(file.read_text())
     assert eval.classification.main(arguments) == 0
     expected = json.loads(file.read_text())
-    # The loss differs in the last digit: XLA adds up a batch of another size in another order.
+    # The loss differs in the last digit: the order of XLA's sums depends on the batch size.
     assert figures.pop("loss") == pytest.approx(expected.pop("loss"), rel=1e-5)
     assert figures == expected
 
@@ -120,7 +139,7 @@ def test_another_split(workdir):
     [
         (["--split=nonsense"], "nonsense"),
         (["--batch_size=0"], "--batch_size is 0, but must be at least 1"),
-        (["--json=nowhere/figures.json"], "--json: there is no folder nowhere"),
+        (["--json=nowhere/figures.json"], "--json: nowhere/figures.json: no folder nowhere"),
         (["--checkpoint=7"], "has no checkpoint '7'; there are best, last, [30, 60]"),
         (["--source=folder:nowhere"], "nowhere"),
     ],
@@ -182,6 +201,16 @@ def folder_run(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_model_without_attention_has_no_attention_maps(tmp_path):
+    data = ClassificationData()
+    examples = open_classification(data, "eval")
+    model = zoo.create("resnet_nano", num_classes=10)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, *data.image_size, 3)))
+    path = tmp_path / "maps.png"
+    assert not eval.classification.draw_attention(model, variables, data, examples, path)
+    assert not path.exists()
+
+
 def test_images_left_out_are_counted(folder_run, capsys):
     file = folder_run / "figures.json"
     arguments = [f"--workdir={folder_run / 'run'}", f"--json={file}"]

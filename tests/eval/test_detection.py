@@ -1,4 +1,4 @@
-"""COCO's figures and arrays against pycocotools, and the command line."""
+"""COCO's figures and arrays equal those of pycocotools; and the command line."""
 
 import json
 import pickle
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval import cocojson, detection, segmentation
+from eval import detection, files, segmentation
 from eval.coco import CocoEvaluator
-from eval.records import Detections, detections_from_padded, objects_from_padded, take
+from eval.records import DetectionRows, detections_from_padded, objects_from_padded, take
 from tests.eval import generate, oracle
 
 IOU_TYPES = ("bbox", "segm", "keypoints")
@@ -24,8 +24,8 @@ def folder(tmp_path_factory):
 def read(folder, dataset, results, iou_type):
     (folder / "a.json").write_text(json.dumps(dataset))
     (folder / "r.json").write_text(json.dumps(results))
-    truth = cocojson.read_ground_truth(folder / "a.json", iou_type)
-    return truth, cocojson.read_results(folder / "r.json", truth, iou_type)[0]
+    truth = files.read_coco(folder / "a.json", iou_type)
+    return truth, files.read_coco_results(folder / "r.json", truth, iou_type)[0]
 
 
 def evaluate(folder, dataset, results, iou_type) -> CocoEvaluator:
@@ -93,7 +93,7 @@ def joints(box: list[float], visible: int) -> list[float]:
 @given(objects=st.lists(OBJECT, max_size=12), results=st.lists(RESULT, min_size=1, max_size=20))
 @settings(deadline=None, max_examples=40)
 def test_equals_pycocotools_on_drawn_sets(folder, iou_type, objects, results):
-    """Coarse boxes, so that overlaps and scores tie again and again."""
+    """The boxes have coarse coordinates, so that many overlaps and scores are equal."""
     for record in objects:
         x, y, w, h = record["bbox"]
         record["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
@@ -120,7 +120,7 @@ def test_annotation_of_id_0_is_an_object(folder):
     }
     results = [{"image_id": 1, "category_id": 1, "bbox": box, "score": 1}]
     assert evaluate(folder, dataset, results, "bbox").compute()["AP"] == pytest.approx(1)
-    assert oracle.evaluate(dataset, results, "bbox").stats[0] == 0  # what is deviated from
+    assert oracle.evaluate(dataset, results, "bbox").stats[0] == 0  # our deviation
 
 
 @pytest.mark.parametrize("iou_type", IOU_TYPES)
@@ -158,13 +158,13 @@ def test_wrong_updates():
     objects = objects_from_padded(
         np.array([1]), np.ones((1, 1, 4)), np.zeros((1, 1), int), np.ones((1, 1), bool)
     )
-    found = Detections(*np.zeros((2, 1), int), np.ones(1), np.ones((1, 4)), np.ones(1))
+    found = DetectionRows(*np.zeros((2, 1), int), np.ones(1), np.ones((1, 4)), np.ones(1))
     evaluator = CocoEvaluator({0: "a"})
     with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluator.compute()
     with pytest.raises(ValueError, match="detection of image 0, which is not in the batch"):
         evaluator.update([1], objects, found)
-    nan = Detections(*np.ones((2, 1), int), np.ones(1), np.full((1, 4), np.nan), np.ones(1))
+    nan = DetectionRows(*np.ones((2, 1), int), np.ones(1), np.full((1, 4), np.nan), np.ones(1))
     with pytest.raises(ValueError, match="not finite"):
         evaluator.update([1], objects, nan)
     for _ in range(2):
@@ -323,3 +323,135 @@ def test_a_folder_that_is_no_run_is_an_error(script, tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"error: {tmp_path}: not a run: it needs config.json and checkpoints/\n"
     )
+
+
+def scenes(count=12, size=(400, 300)):
+    """Boxes of two categories, and predictions of them that are a little off."""
+    rng = np.random.default_rng(0)
+    width, height = size
+    images = [{"id": i, "width": width, "height": height} for i in range(count)]
+    annotations, results = [], []
+    for i in range(count):
+        for _ in range(4):
+            side = rng.uniform(20, 80, 2)
+            low = rng.uniform(0, 1, 2) * (np.array(size) - side)
+            box = [*low.tolist(), *side.tolist()]
+            category = int(rng.integers(1, 3))
+            common = {"image_id": i, "category_id": category}
+            annotations.append(
+                {**common, "id": len(annotations) + 1, "bbox": box, "area": float(side.prod())}
+            )
+            moved = (np.array(box) + rng.uniform(-2, 2, 4)).tolist()
+            results.append({**common, "bbox": moved, "score": float(rng.random())})
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    return {"images": images, "categories": categories, "annotations": annotations}, results
+
+
+WRITTEN = {
+    "[x1, y1, x2, y2] in pixels": lambda x, y, w, h: [x, y, x + w, y + h],
+    "[y1, x1, y2, x2] in pixels": lambda x, y, w, h: [y, x, y + h, x + w],
+    "[centre x, centre y, width, height] in pixels": lambda x, y, w, h: [
+        x + w / 2, y + h / 2, w, h],
+    "[x, y, width, height] in shares of the image": lambda x, y, w, h: [
+        x / 400, y / 300, w / 400, h / 300],
+    "[x1, y1, x2, y2] in shares of the image": lambda x, y, w, h: [
+        x / 400, y / 300, (x + w) / 400, (y + h) / 300],
+    "[y1, x1, y2, x2] in shares of the image": lambda x, y, w, h: [
+        y / 300, x / 400, (y + h) / 300, (x + w) / 400],
+    "[centre x, centre y, width, height] in shares of the image": lambda x, y, w, h: [
+        (x + w / 2) / 400, (y + h / 2) / 300, w / 400, h / 300],
+}  # fmt: skip
+
+
+def rewritten(rows, written):
+    return [row | {"bbox": written(*row["bbox"])} for row in rows]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_predictions_in_another_format_are_found(tmp_path, capsys, written):
+    dataset, results = scenes()
+    assert run(tmp_path, dataset, results) == 0
+    assert not capsys.readouterr().err
+    right = json.loads((tmp_path / "o.json").read_text())["AP"]
+    assert run(tmp_path, dataset, rewritten(results, WRITTEN[written])) == 0
+    error = capsys.readouterr().err
+    wrong = json.loads((tmp_path / "o.json").read_text())["AP"]
+    assert wrong < right - 0.1
+    assert error == (
+        f"warning: {tmp_path}/r.json: AP would be {right:.3f} instead of {wrong:.3f} if the boxes"
+        f" were read as {written}; write [x, y, width, height] in pixels\n"
+    )
+
+
+def test_annotations_in_another_format_are_found(tmp_path, capsys):
+    for written, message in (
+        (
+            "[x1, y1, x2, y2] in pixels",
+            "a.json: 81% of the boxes reach beyond their images, but as corners",
+        ),
+        ("[x, y, width, height] in shares of the image", "a.json: no number of a box is above"),
+    ):
+        dataset, results = scenes()
+        dataset["annotations"] = rewritten(dataset["annotations"], WRITTEN[written])
+        assert run(tmp_path, dataset, results) == 0
+        assert message in capsys.readouterr().err
+
+
+def test_a_detector_that_finds_nothing_is_not_blamed_on_the_format(tmp_path, capsys):
+    dataset, results = scenes()
+    rng = np.random.default_rng(1)
+    for row in results:
+        row["bbox"] = rng.uniform(0, 150, 4).tolist()
+    assert run(tmp_path, dataset, results) == 0
+    assert not capsys.readouterr().err
+
+
+def test_lvis_predictions_in_another_format_are_found(tmp_path, capsys):
+    dataset, results = scenes()
+    for image in dataset["images"]:
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    for category in dataset["categories"]:
+        category["frequency"] = "f"
+    results = rewritten(results, WRITTEN["[x1, y1, x2, y2] in pixels"])
+    assert run(tmp_path, dataset, results, "--style=lvis") == 0
+    assert "if the boxes were read as [x1, y1, x2, y2] in pixels" in capsys.readouterr().err
+
+
+def test_no_precision_where_nothing_is_predicted(tmp_path, capsys):
+    assert run(tmp_path, tiny(), [BOX_RESULT], "--score=0.9") == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "cat " in line]
+    assert [cell.strip() for cell in row.strip("│").split("│")][-2:] == ["-", "0.000"]
+    assert json.loads((tmp_path / "o.json").read_text())["per_category"]["cat"]["precision"] == -1
+
+
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+@pytest.mark.parametrize("most", [1, 2, 50, 100, 300])
+def test_other_numbers_of_detections_are_reported_beside(tmp_path, capsys, iou_type, most):
+    dataset, results = generate.awkward(2, iou_type)
+    assert run(tmp_path, dataset, results, f"--iou_type={iou_type}") == 0
+    plain = json.loads((tmp_path / "o.json").read_text())
+    extra = (f"--iou_type={iou_type}", f"--max_dets={most}")
+    assert run(tmp_path, dataset, results, *extra) == 0
+    figures = json.loads((tmp_path / "o.json").read_text())
+    added = {key for key in figures if "@" in key}
+    assert {key: figures[key] for key in plain if key != "per_category"} == {
+        key: plain[key] for key in plain if key != "per_category"
+    }
+    for name, row in plain["per_category"].items():
+        there = figures["per_category"][name]
+        assert {key: there[key] for key in row} == row
+    if most == (20 if iou_type == "keypoints" else 100):
+        assert not added
+        return
+    official = oracle.evaluate(dataset, results, iou_type, most)
+    for key, pick in (("AP", official.eval["precision"]), ("AR", official.eval["recall"])):
+        values = pick[..., 0, -1]
+        assert figures[f"{key}@{most}"] == pytest.approx(values[values > -1].mean(), abs=1e-12)
+    assert f"maxDets={most:>3} ]" in capsys.readouterr().out
+
+
+def test_impossible_numbers_of_detections(tmp_path, capsys):
+    assert run(tmp_path, tiny(), [BOX_RESULT], "--max_dets=0") == 2
+    assert "--max_dets: 0, but must be 1 or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, tiny(), [BOX_RESULT], "--max_dets=5", "--style=voc")

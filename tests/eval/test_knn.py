@@ -13,7 +13,7 @@ def test_the_votes_are_scikit_learns():
     rng = np.random.default_rng(0)
     features, queries, labels = drawn(60, rng), drawn(20, rng), rng.integers(0, 4, 60)
 
-    def weigh(distances):  # of unit vectors: d**2 = 2 - 2 cos
+    def weigh(distances):  # for unit vectors d**2 = 2 - 2 cos
         return np.exp((1 - distances**2 / 2) / TEMPERATURE)
 
     known = KNeighborsClassifier(7, weights=weigh, algorithm="brute").fit(features, labels)

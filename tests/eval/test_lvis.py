@@ -1,4 +1,4 @@
-"""Against the lvis package's own figures, stored by tests/golden/make_lvis_golden.py."""
+"""LVIS's figures equal those of the lvis package, stored by tests/golden/make_lvis_golden.py."""
 
 import gzip
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval import cocojson, detection
+from eval import detection, files
 from eval.lvis import LvisEvaluator
 from eval.records import take
 
@@ -24,8 +24,8 @@ def pairs(truth, field):
 def read(folder, case):
     (folder / "a.json").write_text(json.dumps(case["dataset"]))
     (folder / "r.json").write_text(json.dumps(case["results"]))
-    truth = cocojson.read_ground_truth(folder / "a.json", case["iou_type"], federated=True)
-    detections, _ = cocojson.read_results(folder / "r.json", truth, case["iou_type"])
+    truth = files.read_coco(folder / "a.json", case["iou_type"], "lvis")
+    detections, _ = files.read_coco_results(folder / "r.json", truth, case["iou_type"])
     return truth, detections
 
 

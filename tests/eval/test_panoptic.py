@@ -1,4 +1,4 @@
-"""Against the definition (arXiv 1801.00868, as panopticapi reads it), mask by mask."""
+"""Panoptic quality equals its definition in panopticapi (arXiv 1801.00868), mask by mask."""
 
 import json
 import pickle
@@ -16,7 +16,7 @@ THINGS = (3, 5, 9)
 
 
 def draw(seed):
-    """Overlapping blocks with void; several crowds, of one category too."""
+    """Random overlapping blocks with void, and several crowds, also of the same category."""
     rng = np.random.default_rng(seed)
     target = np.zeros((24, 24), np.int64)
     for _ in range(rng.integers(1, 9)):
@@ -40,7 +40,7 @@ def draw(seed):
 
 
 def slow_quality(images):
-    """PQ, SQ, RQ of each category, and their means over any set of categories."""
+    """PQ, SQ and RQ of each category that has objects or detections."""
     ious, wrong, missed = defaultdict(list), defaultdict(int), defaultdict(int)
     for target, true, prediction, found in images:
         taken = set()
@@ -164,6 +164,9 @@ def test_command_line(tmp_path, capsys):
     write(tmp_path, "found", [(image[2] * 0, image[3]) for image in images], False)
     assert run(tmp_path) == 2
     assert "predicted segments without pixels" in capsys.readouterr().err
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "found/0.png")
+    assert run(tmp_path) == 2
+    assert "0.png: needs three channels of 8 bits; this image is I;16" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

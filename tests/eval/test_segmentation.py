@@ -14,7 +14,7 @@ NAMES = ["road", "sky", "tree", "car", "never"]
 
 
 def draw(seed, shape=(3, 40, 50), dtype=np.uint8):
-    """Blocks of classes 0 to 3, with noise; a tenth of the truth is 255."""
+    """Truth and prediction in blocks of classes 0 to 3, with noise; a tenth of the truth is 255."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 4, (shape[0], shape[1] // 10, shape[2] // 10))
     target = blocks.repeat(10, axis=1).repeat(10, axis=2)
@@ -58,7 +58,7 @@ def test_batches_and_hosts_do_not_matter():
 
 
 def test_counts_beyond_single_precision():
-    """A float32 histogram stops at 2^24."""
+    """A histogram in float32 cannot count further than 2^24."""
     labels = np.zeros((1, 5000, 5000), np.uint8)
     matrix = ConfusionMatrix(NAMES)
     matrix.update(labels, labels)
@@ -79,7 +79,7 @@ def test_labels_outside_the_classes(dtype):
 
 
 def test_a_class_to_ignore_is_in_no_mean():
-    """As label 0 of ADE20K: its predicted pixels are misses of the true class."""
+    """For example label 0 of ADE20K: if it is predicted, the true class is missed."""
     target, prediction = np.array([[0, 1, 1, 2]]), np.array([[1, 1, 0, 2]])
     matrix, boundary = (
         metric(NAMES[:3], ignore_label=0) for metric in (ConfusionMatrix, BoundaryF1)
@@ -103,7 +103,7 @@ def test_classes_of_one_name_are_told_apart():
 
 
 def test_labels_below_zero():
-    """As in data sets that ignore -1."""
+    """Some data sets ignore the label -1."""
     target, prediction = draw(2, dtype=np.int16)
     expected, matrix = ConfusionMatrix(NAMES), ConfusionMatrix(NAMES, ignore_label=-1)
     expected.update(target, prediction)
@@ -199,7 +199,10 @@ def test_palette_images_are_indices(folders):
 
 def test_bad_folders_are_named(folders, capsys):
     cases = (
-        (np.zeros((40, 50, 3), np.uint8), "1.png: a label image has one channel, this one RGB"),
+        (
+            np.zeros((40, 50, 3), np.uint8),
+            "1.png: a mask has one channel of whole numbers, or a palette; this one is RGB",
+        ),
         (np.full((40, 50), 9, np.uint8), "prediction has label 9, classes are 0 to 4"),
         (np.zeros((40, 51), np.uint8), "target of (40, 50) but prediction of (40, 51)"),
     )
@@ -221,26 +224,73 @@ def test_labels_that_are_no_whole_numbers(folders, capsys):
         (folders / name / "town/1.png").unlink()
         Image.fromarray(np.full((40, 50), 0.5, np.float32)).save(folders / name / "town/1.tif")
     assert run(folders) == 2
-    assert "labels are whole numbers, these are float32" in capsys.readouterr().err
+    assert (
+        "1.tif: a mask has one channel of whole numbers, or a palette; this one is F"
+        in capsys.readouterr().err
+    )
 
 
 def test_two_files_of_one_name(folders, capsys):
     Image.new("L", (50, 40)).save(folders / "true/town/1.bmp")
     assert run(folders) == 2
-    assert "1.png: 1.bmp beside it is of the same name" in capsys.readouterr().err
+    assert "1.png: 1.bmp has the same name" in capsys.readouterr().err
 
 
-def test_an_image_too_large_to_open(folders, capsys, monkeypatch):
+def write_masks(folder, truth, found):
+    for name, labels in (("true", truth), ("found", found)):
+        for path in (folder / name / "town").iterdir():
+            Image.fromarray(labels.astype(np.uint8)).save(path)
+
+
+ONE = np.pad(np.full((4, 4), 1, np.uint8), 2)
+
+
+@pytest.mark.parametrize(
+    ("truth", "label", "message"),
+    [
+        (255 * ONE, 255, "25.00% of the pixels have the label 255, which is ignored, and all others"
+         " are of class 'road': if 255 is a class, as in masks of 0 and 255,"),
+        (255 * (1 - ONE), 255, "75.00% of the pixels have the label 255"),
+        (0 * ONE, 0, "100.00% of the pixels have the label 0, which is ignored, and no pixel is"),
+        (ONE, 0, "75.00% of the pixels have the label 0, which is ignored, and all others are of"
+         " class 'car'"),
+    ],
+    ids=["object", "ground", "nothing left", "another label"],
+)  # fmt: skip
+def test_masks_whose_ignored_label_must_be_a_class(folders, capsys, truth, label, message):
+    (folders / "names.txt").write_text("road\ncar\n")
+    write_masks(folders, truth, ONE * 0)
+    assert run(folders, f"--ignore_label={label}") == 0
+    printed = capsys.readouterr()
+    assert f"warning: {message}" in printed.err and printed.err.count("\n") == 1
+    assert f"ignored: {message.split()[0]} of the pixels, with label {label}" in printed.out
+    share = float(message.split("%")[0]) / 100
+    assert json.loads((folders / "o.json").read_text())["ignored"] == pytest.approx(share)
+
+
+def test_what_is_ignored_and_never_there_is_said(folders, capsys):
+    truth = ONE.copy()
+    truth[0] = 255
+    (folders / "names.txt").write_text("road\ncar\nbus\n")
+    write_masks(folders, truth, ONE * 0)
+    assert run(folders) == 0
+    printed = capsys.readouterr()
+    assert not printed.err
+    assert "ignored: 12.50% of the pixels, with label 255" in printed.out
+    assert "classes without a true pixel: bus\n" in printed.out
+    (row,) = [line for line in printed.out.splitlines() if "bus" in line and "│" in line]
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["bus", *"----", "0"]
+
+
+def test_pillows_limit_does_not_matter(folders, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
-    assert run(folders) == 2
-    error = capsys.readouterr().err
-    assert "0.png: Image size (2000 pixels) exceeds limit" in error and error.count("\n") == 1
+    assert run(folders) == 0
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (b"\xff\xfe\x00", "names.txt: 'utf-8' codec can't decode"),
+        (b"\xff\xfe\x00", "names.txt: cannot be read (not text in utf-16: byte 0x00"),
         (b"\n", "names.txt: 0 names"),
         (b"road\n\nsky\n", "names.txt: line 2 is blank"),
         (b"road\nsky\nroad\n", "names.txt: line 3: 'road' given twice"),

@@ -11,9 +11,9 @@ import zoo
 from eval.translation import TranslationResult, evaluator, main, signatures
 from train.__main__ import main as train_main
 from zoo.data import TranslationData, open_translation
-from zoo.data.text import open_tokenizer
 from zoo.losses.translation import token_cross_entropy
-from zoo.translator import Translator, open_translator
+from zoo.text.tokenizers import open_tokenizer
+from zoo.text.translator import Translator, open_translator
 from zoo.weights.run import average_run, read_run
 
 TINY = (
@@ -54,7 +54,7 @@ def test_figures_are_the_definitions():
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Texts and themselves backwards."""
+    """Pairs of a text and the same text backwards."""
     folder = tmp_path_factory.mktemp("pairs")
     rng = np.random.default_rng(0)
     for split, count in (("train", 60), ("test", 9)):
@@ -97,7 +97,7 @@ def test_figures_do_not_depend_on_the_batch_size(run, pairs):
     assert results[0].hypotheses == results[1].hypotheses
     np.testing.assert_allclose(results[0].losses, results[1].losses, rtol=1e-4)
     source = examples.source
-    i = 4  # the definition, for one pair without any padding
+    i = 4  # the definition, computed for one pair without padding
     tokens, targets = (jnp.asarray(x[i])[None] for x in (source.sources, source.targets))
     inputs = jnp.concatenate([jnp.asarray([[source.tokenizer.start_id]]), targets[:, :-1]], axis=1)
     logits = model.apply(variables, tokens, inputs)
@@ -114,7 +114,7 @@ def test_translate_on_the_command_line_and_in_one_call(run, capsys):
     assert [translator([text], num_beams=2, batch_size=2)[0] for text in texts] == found
     options = [f"--translate={text}" for text in texts]
     assert main([f"--workdir={run}", "--num_beams=2", "--length_penalty=0.6", *options]) == 0
-    # A terminal is not sent all the control characters that an untrained model says.
+    # Not all control characters in the output of an untrained model are sent to a terminal.
     said, shown = "".join(found), capsys.readouterr().out
     assert [c for c in shown if c.isprintable()] == [c for c in said if c.isprintable()]
 

@@ -1,4 +1,4 @@
-"""Against a straightforward reading of the devkit's VOCevaldet."""
+"""PASCAL VOC's figures equal a simple implementation of the devkit's VOCevaldet."""
 
 import json
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from eval import detection
-from eval.records import Detections, Objects, take
+from eval.records import DetectionRows, ObjectRows, take
 from eval.voc import ELEVEN_RECALLS, VocEvaluator
 
 
 def draw(seed):
-    """Objects and detections with whole corners, ties, difficult objects, images without any."""
+    """Random objects and detections: integer corners, ties, difficult objects, empty images."""
     rng = np.random.default_rng(seed)
 
     def boxes(n):
@@ -23,14 +23,14 @@ def draw(seed):
     found = np.where(rng.random((m, 1)) < 0.7, np.maximum(near, 0), boxes(m))
     none = np.zeros(n, bool)
     labels = rng.integers(0, 4, n), rng.integers(0, 3, n)
-    objects = Objects(*labels, truth, np.ones(n), none, rng.random(n) < 0.2)
+    objects = ObjectRows(*labels, truth, np.ones(n), none, rng.random(n) < 0.2)
     scores = np.round(rng.random(m), 1)
     labels = rng.integers(0, 4, m), rng.integers(0, 3, m)
-    return objects, Detections(*labels, scores, found, np.ones(m))
+    return objects, DetectionRows(*labels, scores, found, np.ones(m))
 
 
 def devkit_ap(objects, detections, category, threshold, eleven_point):
-    """One category, one detection after the other."""
+    """The AP of one category, computed detection by detection."""
     total = sum((objects.categories == category) & ~objects.ignored)
     rows = [i for i in range(len(detections)) if detections.categories[i] == category]
     rows.sort(key=lambda i: (-detections.scores[i], detections.images[i]))
@@ -86,7 +86,7 @@ def test_equals_the_devkit(eleven_point, threshold):
 
 
 def test_recalls_are_those_of_the_devkit():
-    """Matlab's 0:0.1:1 counts the first half from 0 and the second from 1."""
+    """Matlab computes the first half of 0:0.1:1 upwards from 0, the second downwards from 1."""
     step = 0.1
     counted = [i * step if i <= 5 else 1 - (10 - i) * step for i in range(11)]
     assert ELEVEN_RECALLS.tolist() == counted
@@ -134,7 +134,24 @@ def test_command_line(folders, capsys):
     figures = json.loads((folders / "o.json").read_text())
     assert figures["per_category"]["cat"] == {"AP": 0.5, "recall": 0.5, "precision": 0.5}
     assert figures["mAP"] == 0.25
-    assert "mAP = 0.25" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "mAP = 0.25" in output
+    (row,) = [line for line in output.splitlines() if "dog" in line]
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["dog", "0.000", "-", "0.000"]
+
+
+def test_boxes_in_another_format_are_found(folders, capsys):
+    for path in (folders / "xml").iterdir():
+        size = "<size><width>100</width><height>80</height></size><object>"
+        path.write_text(path.read_text().replace("<object>", size, 1))
+    (folders / "txt/comp4_det_test_cat.txt").write_text(
+        "000001 0.9 0.1 0.125 0.19 0.3625\n000002 0.8 0.1 0.125 0.19 0.3625\n"
+    )
+    assert run(folders) == 0
+    assert (
+        "txt: mAP would be 0.500 instead of 0.000 if the boxes were read as [x1, y1, x2, y2] in"
+        " shares of the image; write left, top, right, bottom in pixels" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,7 +186,7 @@ def test_files_that_are_not_text_or_of_one_category(folders, capsys):
     (folders / "txt/comp5_det_test_cat.txt").write_text("000001 0.9 10 10 19 29\n")
     assert run(folders) == 2
     assert "category 'cat' was in comp4_det_test_cat.txt already" in capsys.readouterr().err
-    (folders / "txt/comp4_det_test_cat.txt").write_bytes(b"\xff\xfe")
+    (folders / "txt/comp4_det_test_cat.txt").write_bytes(b"\xe9")
     assert run(folders) == 2
     assert "comp4_det_test_cat.txt: not text" in capsys.readouterr().err
 

@@ -1,14 +1,14 @@
-"""Full-size parity of MAE with Hugging Face's `ViTMAEForPreTraining`, for the same mask.
+"""Compares MAE at full size with Hugging Face's `ViTMAEForPreTraining`, for the same mask.
 
-Too large for the tests; run it by hand where both environments are, in two steps:
+Too large for the tests. Run it by hand on a machine with both environments, in two steps:
 
     PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/check_mae_parity.py write DIR
     PYTHONPATH=. PYTHON tests/golden/check_mae_parity.py read DIR
 
-`write` draws weights, the positions among them, from a fresh seed and saves the base model with
-`save_pretrained`, its predictions, its mask, and its loss with and without normalised patches.
+`write` draws all weights and positions from a fresh seed. It saves the base model with
+`save_pretrained`, its predictions, its mask, and its losses with and without normalised patches.
 `read` loads the file with `zoo.load`, and fails if a prediction differs by more than 2e-4 or a loss
-by more than 1e-5 of itself; it also writes the model in Hugging Face's names and loads it again.
+by more than 1e-5 of its value. It also saves the model in Hugging Face's names and loads it again.
 """
 
 import importlib
@@ -23,7 +23,7 @@ NAME = "mae_vit_base_patch16"
 
 
 def write(folder: Path) -> None:
-    """Saves the peer's model and what it computes."""
+    """Saves the peer's model and its outputs."""
     importlib.import_module("reference")  # transformers then imports with a CPU build of torch
     import torch
     import transformers
@@ -51,7 +51,7 @@ def write(folder: Path) -> None:
 
 
 def read(folder: Path) -> bool:
-    """Compares; prints one JSON line."""
+    """Compares the models, and prints one JSON line."""
     import jax
 
     import zoo

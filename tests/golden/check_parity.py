@@ -1,17 +1,18 @@
-"""Full-size parity: logits of the peers' models, saved by themselves, against the zoo's.
+"""Compares the zoo's models at full size with the peers' models, loaded from files of the peers.
 
-Too large for the tests; run it by hand where both environments are, in two steps:
+Too large for the tests. Run it by hand on a machine with both environments, in two steps:
 
     FAIR_DETR=DETR PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/check_parity.py write DIR
     PYTHONPATH=. PYTHON tests/golden/check_parity.py read DIR
 
-where DETR is a checkout of facebookresearch/detr, for its own case alone. `write DIR CASE ...` does
-some of them, each of which takes up to 1.3 GB of disk. It draws weights from a fresh seed, saves
-each model as its own users would (safetensors, torch.save, save_pretrained) and its outputs. `read`
-loads each file with `zoo.load`, compares, goes to timm's names (a DETR to FAIR's, a U-Net to smp's
-or ours, a text model to the peer's) and back, and fails beyond 2e-4 of an output's scale, for a
-DETR beyond 2e-4. A DETR sees a padded batch of two images of different sizes, a text model one of
-five texts.
+where DETR is a checkout of facebookresearch/detr; only the case of that project needs it.
+`write DIR CASE ...` makes only the named cases; each takes up to 1.3 GB of disk. `write` draws
+weights from a fresh seed, and saves the outputs of each model and the model itself, in the way its
+users save it (safetensors, torch.save, save_pretrained). `read` loads each file with `zoo.load` and
+compares the outputs. It also saves the model in timm's names (a DETR in FAIR's, a U-Net in smp's or
+ours, a text model in the peer's) and loads it again. A case fails if an output differs by more than
+2e-4 of the largest value of the output, for a DETR by more than 2e-4. The input of a DETR is a
+padded batch of two images of different sizes, the input of a text model a batch of five texts.
 """
 
 import importlib
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-# A case: who, the peer's model, our model, fields of ours, side of the images in pixels.
+# Each case: the source, the model's name, fields of our model, side of the images in pixels.
 CASES = {
     "vit_tiny": ("timm", "vit_tiny_patch16_224", {}, 224),
     "vit_base": ("timm", "vit_base_patch16_224", {}, 224),
@@ -33,6 +34,10 @@ CASES = {
     "resnet50_gn": ("timm", "resnet50_gn", {}, 224),
     "torchvision_resnet101": ("torchvision", "resnet101", {}, 224),
     "torchvision_vit": ("torchvision", "vit_base_patch16_224", {}, 224),
+    "resnext50": ("timm", "resnext50_32x4d", {}, 224),
+    "mobilenetv3_large": ("timm", "mobilenetv3_large_100", {}, 224),
+    "mobilenetv3_small": ("timm", "mobilenetv3_small_100", {}, 224),
+    "torchvision_mobilenetv3": ("torchvision", "mobilenetv3_large_100", {}, 224),
     "huggingface_vit": ("huggingface", "vit_base_patch16_224", {}, 224),
     "huggingface_resnet": ("huggingface", "resnet50", {}, 224),
     "huggingface_detr": ("huggingface", "detr_resnet50", {}, 480),
@@ -46,12 +51,12 @@ CASES = {
     "unet_same": ("torch", "unet_same", {}, 512),
 }
 TEXT = ("marian", "transformer_base")
-# What a model is called with, in this order; everything else in outputs.npz is what it gave.
+# Inputs of the models, in the order of their calls; all other arrays in outputs.npz are outputs.
 INPUTS = ("images", "valid", "sources", "targets", "sources_valid", "targets_valid")
 
 
 def peer(source: str, name: str, side: int):
-    """The peer's model with weights that are all drawn, and how it is saved to a folder."""
+    """The peer's model with random weights, and a function that saves it to a folder."""
     importlib.import_module("reference")  # torchvision, then timm, import with a CPU build of torch
     import torch
 
@@ -68,7 +73,7 @@ def peer(source: str, name: str, side: int):
     elif source == "torchvision":
         import torchvision
 
-        names = {"vit_base_patch16_224": "vit_b_16"}
+        names = {"vit_base_patch16_224": "vit_b_16", "mobilenetv3_large_100": "mobilenet_v3_large"}
         model = torchvision.models.get_model(names.get(name, name))
 
         def save(path: Path) -> None:
@@ -107,26 +112,26 @@ def peer(source: str, name: str, side: int):
 
 
 def text_model(name: str):
-    """Marian, or PyTorch's own Transformer with the norms that it has by default."""
+    """Marian, or PyTorch's Transformer with its default norms; and a function that saves it."""
     import torch
-    from peers import text
+    from peers import transformer
 
     if name == "marian":
-        model = text.marian_model(58_101, 512, 8, 6, 2048)
+        model = transformer.marian_model(58_101, 512, 8, 6, 2048)
         return model, model.save_pretrained
-    model = text.TextTransformer(37_000, 512, 8, 6, 2048)
-    torch.nn.init.normal_(model.embedding.weight, std=512**-0.5)  # the paper's
+    model = transformer.TextTransformer(37_000, 512, 8, 6, 2048)
+    torch.nn.init.normal_(model.embedding.weight, std=512**-0.5)  # as in the paper
     for side in (model.transformer.encoder, model.transformer.decoder):
         side.norm = torch.nn.LayerNorm(512)
     return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
 
 
 def run_text(name: str, model) -> dict[str, np.ndarray]:
-    """A text model's inputs and logits for a padded batch."""
+    """The inputs and logits of a text model for a padded batch."""
     import torch
-    from peers import text
+    from peers import transformer
 
-    batch = text.texts(model.config.vocab_size if name == "marian" else 37_000)
+    batch = transformer.texts(model.config.vocab_size if name == "marian" else 37_000)
     with torch.no_grad():
         if name == "marian":
             logits = model(
@@ -141,13 +146,13 @@ def run_text(name: str, model) -> dict[str, np.ndarray]:
 
 
 def fair_detr():
-    """The authors' own model, and how their training saves it."""
+    """The authors' model, and a function that saves it as their training does."""
     import argparse
 
     import torch
     from peers import detr
 
-    model = detr.detr_models()["detr_resnet50"]
+    model = detr.models()["detr_resnet50"]
     with torch.no_grad():
         for name, scale in model.named_buffers():
             if name.endswith("bn3.weight"):
@@ -161,7 +166,7 @@ def fair_detr():
 
 
 def unet(name: str):
-    """segmentation_models_pytorch's, or our own definition in torch under the zoo's names."""
+    """The U-Net of segmentation_models_pytorch, or ours in torch, and a function that saves it."""
     import segmentation_models_pytorch as smp
     import torch
     from peers.unet import TorchUNet
@@ -180,7 +185,7 @@ def unet(name: str):
 
 
 def run_detr(model, side: int) -> dict[str, np.ndarray]:
-    """A DETR's inputs and outputs, by our names, for a padded batch."""
+    """The inputs and outputs of a DETR for a padded batch, under our names."""
     import torch
     import transformers
     from peers.detr import padded_batch
@@ -224,10 +229,14 @@ def write(folder: Path, cases: list[str]) -> None:
 
 
 def read(folder: Path) -> bool:
-    """Compares; prints one JSON line a case, then the absent ones; no case at all is a failure."""
+    """Compares all cases in the folder; prints one JSON line for each, then the absent cases.
+
+    Gives True if there is at least one case and all cases pass.
+    """
     import jax
 
     import zoo
+    from zoo.registry import family_of
 
     found_cases = [case for case in CASES if (folder / case).is_dir()]
     good = bool(found_cases)
@@ -247,8 +256,9 @@ def read(folder: Path) -> bool:
             good_outputs &= difference <= 2e-4 * (1 if len(inputs) == 2 else scale)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             back = Path(temporary) / "back.safetensors"
-            to = {"Detr": "fair", "UNet": "zoo", "BackboneUNet": "smp", "Transformer": peers}
-            zoo.save(model, variables, back, source=to.get(type(model).__name__, "timm"))
+            known = {name_map.source for name_map in family_of(model).names}
+            to = next((s for s in ("timm", "fair", "smp", peers) if s in known), "zoo")
+            zoo.save(model, variables, back, source=to)
             again = zoo.load(back)[1]
         equal = jax.tree.map(lambda a, b: bool((a == b).all()), variables, again)
         exact = all(jax.tree.leaves(equal))

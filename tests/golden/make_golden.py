@@ -1,48 +1,56 @@
-"""Makes the goldens: tiny random-weight models of the peers, with what they compute.
+"""Makes the goldens: tiny models of the peers with random weights, and their outputs.
 
-This and what it imports from `peers` are the only files of the repository that import torch. Run it
-with the peers' Python, from the repository root, when a golden is added:
+Only this file and the files in `peers` that it imports may import torch. Run it with the peers'
+Python, from the repository root, when a golden is added. Without names it runs all of `peers`:
 
-    FAIR_MAE=MAE FAIR_DETR=DETR PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/make_golden.py
+    PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/make_golden.py FAMILY ...
 
-where DETR and MAE are checkouts of facebookresearch/detr and mae, whose own code makes goldens.
+For detr and mae, put `FAIR_DETR=DETR FAIR_MAE=MAE` before the command: their goldens are made by
+the authors' code. DETR and MAE are checkouts of facebookresearch/detr and facebookresearch/mae.
 
-Each `<source>_<case>.npz` holds the checkpoint (`weights/<name>`), `images` (NHWC), `logits`,
-`tokens` (the encoded tokens, or a ResNet's last map), and `config`, a JSON of our model's name and
-fields; those of a DETR have `valid` beside the images, and every output under its name in ours.
-`parameter_counts.json` has the number of parameters of every model that the zoo registers.
+`peers/<family>.py` has two functions: `goldens()` writes the files of the family, and `models()`
+gives the peer's model for each of our names. Each module starts with the same seed, so its files
+can be made without the other modules.
+
+Each `<family>_<source>_<case>.npz` holds the checkpoint (`weights/<name>`), the inputs of the
+model, its outputs under their names in ours (`logits`; an attribute of our output; a method of our
+model, such as `tokens`), and `config`, a JSON that `peers.draws.write` describes.
+`parameter_counts.json` has the number of parameters of every registered model.
+`preprocessing.json` has timm's preprocessing of the models that timm has.
 """
 
+import importlib
+import json
+import pkgutil
 import random
+import sys
 
+import peers
 import torch
-from peers import classification, counts, data, detr, mae, text, unet
+from peers.data import preprocessing
+from peers.draws import HERE, count
+
+COUNTS = HERE / "parameter_counts.json"
+
+
+def main(names: list[str]) -> None:
+    """Makes the files of the named modules of `peers`, or of all modules."""
+    known = [module.name for module in pkgutil.iter_modules(peers.__path__)]
+    if unknown := set(names) - set(known):
+        sys.exit(f"peers has no {', '.join(sorted(unknown))}; it has {', '.join(known)}")
+    counts = json.loads(COUNTS.read_text()) if names else {}
+    for name in names or known:
+        module = importlib.import_module(f"peers.{name}")
+        random.seed(0)
+        torch.manual_seed(0)
+        if hasattr(module, "goldens"):
+            module.goldens()
+        if hasattr(module, "models"):
+            with torch.device("meta"):
+                counts |= {ours: count(model) for ours, model in module.models().items()}
+    COUNTS.write_text(json.dumps(dict(sorted(counts.items())), indent=2) + "\n")
+    preprocessing()
+
 
 if __name__ == "__main__":
-    random.seed(0)
-    torch.manual_seed(0)
-    data.data_transforms()
-    torch.manual_seed(0)
-    classification.timm_transformers()
-    classification.timm_resnets()
-    classification.torchvision_vit()
-    classification.huggingface()
-    torch.manual_seed(0)
-    mae.masked_autoencoders()
-    torch.manual_seed(0)
-    classification.vision_transformer()
-    data.torch_files()
-    classification.positions()
-    torch.manual_seed(0)
-    detr.fair_detr()
-    detr.huggingface_detr()
-    detr.fair_names()
-    detr.fair_masks()
-    torch.manual_seed(0)
-    detr.fair_panoptic()
-    torch.manual_seed(0)
-    unet.smp_unet()
-    unet.torch_unets()
-    counts.parameter_counts()
-    data.preprocessing()
-    text.text_transformers()
+    main(sys.argv[1:])

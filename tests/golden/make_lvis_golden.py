@@ -2,8 +2,8 @@
 
 pip install lvis; PYTHONPATH=. python tests/golden/make_lvis_golden.py
 
-The package (0.5.3) needs opencv-python and a numpy with `np.float`, which numpy 2 does not have, so
-it is no dependency of the tests.
+The package (0.5.3) is no dependency of the tests, because it needs opencv-python and `np.float`,
+which numpy 2 does not have.
 """
 
 import copy
@@ -17,7 +17,7 @@ import numpy as np
 from tests.eval.generate import federated
 
 if not hasattr(np, "float"):
-    np.float = float  # what the package expects
+    np.float = float  # the package uses it
 
 from lvis import LVIS, LVISEval, LVISResults
 

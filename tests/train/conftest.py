@@ -17,13 +17,13 @@ TINY = (
     "--batch_size=16",
     "--optim.warmup_steps=5",
     "--data.threads=2",
-    "--data.mixup=0",  # the compilation of its Beta distribution takes longer than all the rest
+    "--data.mixup=0",  # its Beta distribution takes longer to compile than all other code
 )
 
 
 @pytest.fixture
 def tiny():
-    """The digits recipe with a model and batches as small as can be, and other overrides."""
+    """The digits recipe with a tiny model, small batches, and further overrides."""
 
     def make(*overrides):
         return override(RECIPES["vit_digits"](), [*TINY, *overrides])
@@ -33,7 +33,7 @@ def tiny():
 
 @pytest.fixture
 def run(tiny, tmp_path):
-    """Trains the tiny recipe in a folder of its own; returns the folder, the result, the output."""
+    """Trains the tiny recipe in a new folder; returns the folder, the result and the output."""
 
     def go(*overrides, workdir="run", task=None):
         config = tiny(*overrides)

@@ -18,8 +18,8 @@ from train.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("--steps=20", "--log_every=1", "--eval_every=20", "--checkpoint_every=10")
-# With the recipe's own warm-up: when it ends at step 5, differences of 1e-7 between modes grow from
-# step 10 on, to 1e-4 at step 20. The U-Net's do not.
+# This run keeps the warm-up of the recipe. With a warm-up of 5 steps, differences of 1e-7 between
+# modes grow from step 10 on, to 1e-4 at step 20. The U-Net does not have this problem.
 DETR = (
     "--model.hidden_dim=16",
     "--model.num_heads=2",
@@ -38,7 +38,7 @@ UNET = (
     "--model.norm=batch",
     "--model.depth=1",
     "--model.base_dim=4",
-    "--model.dropout=0",  # a replica draws its own numbers
+    "--model.dropout=0",  # each replica would draw different numbers
     "--data.image_size=32,32",
     "--data.train_split=train[:64]",
     "--data.eval_split=test[:6]",
@@ -48,7 +48,8 @@ UNET = (
 )
 RESNET = {"num_blocks": (1, 1), "stage_dims": (8, 16), "stem_dim": 8}
 
-# A tiny run of each family, of which the model draws nothing: add one to have it in every test.
+# A tiny run of each family whose model draws no random numbers. A run that is added here is in
+# every test of the modes.
 RUNS = {
     "vit": lambda: override(RECIPES["vit_digits"](), [*TINY, "--accumulate=2", "--ema=0.9"]),
     "resnet": lambda: dataclasses.replace(
@@ -64,7 +65,7 @@ def config_of(name: str, *overrides: str) -> Config:
 
 
 def start(*arguments: object, devices: int) -> subprocess.Popen[bytes]:
-    """A process with so many simulated devices; `arguments` are those of python -m."""
+    """Starts ``python -m`` with these arguments, in a process with simulated devices."""
     flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, "-m", *map(str, arguments)],
@@ -76,7 +77,7 @@ def start(*arguments: object, devices: int) -> subprocess.Popen[bytes]:
 
 
 def finish(*processes: subprocess.Popen[bytes]) -> list[str]:
-    """What the processes say; they must end well."""
+    """Waits for the processes and gives their outputs; all must exit with 0."""
     outputs = [process.communicate(timeout=600)[0].decode() for process in processes]
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output
@@ -84,7 +85,7 @@ def finish(*processes: subprocess.Popen[bytes]) -> list[str]:
 
 
 def _stop_at(step: int) -> None:
-    """Has the first process told to stop once that step is logged."""
+    """Makes the first process send SIGTERM to itself after it has logged the step."""
     report = _Run.report
 
     def report_and_stop(self: _Run, number: int, *rest: Any) -> None:

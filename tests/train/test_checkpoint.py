@@ -8,21 +8,25 @@ import pytest
 from etils import epath
 from rich.console import Console
 
+import eval.classification
 import zoo
+import zoo.__main__
 from tests.train.conftest import TINY
+from train.__main__ import main
 from train.checkpoint import Checkpointer
 from train.config import override
 from train.loop import _Run, train
 from train.recipes import RECIPES
 from zoo.types import InputError
 from zoo.weights.checksums import MANIFEST, DamagedError, check_arrays, check_files
+from zoo.weights.run import choose_step
 
 STEPS = ("--steps=20", "--log_every=10", "--eval_every=20", "--checkpoint_every=10", "--ema=0.9")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run's folder, and what its checkpoints of the steps 10 and 20 hold."""
+    """The folder of a run, and the contents of its checkpoints at the steps 10 and 20."""
     workdir, states, save = tmp_path_factory.mktemp("finished") / "run", {}, _Run.save
 
     def remember(self, step, score):
@@ -38,14 +42,14 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def saved(finished, tmp_path):
-    """A copy of them, where the fixture `run` goes on."""
+    """A copy of `finished` in the folder in which the fixture `run` trains."""
     workdir, states = finished
     shutil.copytree(workdir, tmp_path / "run")
     return tmp_path / "run", copy.deepcopy(states)
 
 
 def restore(workdir, like):
-    """What is restored on the one device, and the warnings."""
+    """The contents of the latest checkpoint, restored on one device, and the warnings."""
     warnings = []
     checkpoints = Checkpointer(epath.Path(workdir / "checkpoints"), 2, warnings.append)
     try:
@@ -59,7 +63,7 @@ def assert_same(found, expected):
 
 
 def check_flips(saved, tmp_path, count):
-    """Flips one bit of a random byte of a random file, again and again."""
+    """Flips `count` times one random bit, and counts how often this is found."""
     workdir, states = saved
     newest = workdir / "checkpoints" / "20"
     files = sorted(path.relative_to(workdir) for path in newest.rglob("*") if path.is_file())
@@ -82,7 +86,7 @@ def check_flips(saved, tmp_path, count):
 
 
 def test_flipped_bytes_are_found_and_the_checkpoint_before_is_taken(saved, tmp_path):
-    assert check_flips(saved, tmp_path, 20) >= 15  # the rest are times and notes that nobody reads
+    assert check_flips(saved, tmp_path, 20) >= 15  # other bytes are never read, such as times
 
 
 @pytest.mark.slow
@@ -151,3 +155,36 @@ def test_a_checkpoint_of_before_there_were_checksums_is_taken(saved):
     (state, *_, step), warnings = restore(workdir, states[20])
     assert (step, warnings) == (20, [])
     assert_same(state, states[20][0])
+
+
+def test_a_folder_that_was_copied_in_part_is_no_checkpoint(saved, run, capsys):
+    workdir, _ = saved
+    (workdir / "checkpoints" / "30" / "variables").mkdir(parents=True)
+    unfinished = workdir / "checkpoints" / "20.orbax-checkpoint-tmp"
+    shutil.copytree(workdir / "checkpoints" / "20", unfinished)
+    zoo.load(workdir)
+    assert choose_step(workdir, "last") == 20
+    for path in (workdir / "checkpoints" / "30", unfinished):
+        with pytest.raises(InputError, match=f"{path}: not a complete checkpoint"):
+            zoo.load(path)
+        assert zoo.__main__.main(["inspect", str(path)]) == 2
+    assert eval.classification.main([f"--workdir={workdir}", "--checkpoint=30"]) == 2
+    assert "has no checkpoint '30'; there are best, last, [10, 20]" in capsys.readouterr().err
+    _, result, output = run(*STEPS)
+    assert result.step == 20
+    assert re.search(r"warning: \S+/30 is incomplete; moved to .*going on from step 20", output)
+
+
+def test_a_run_without_a_complete_checkpoint_is_none(saved, capsys):
+    workdir, _ = saved
+    for step in (10, 20):
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    (workdir / "checkpoints" / "10.orbax-checkpoint-tmp").mkdir()
+    with pytest.raises(InputError, match="no complete checkpoint"):
+        zoo.load(workdir)
+    assert zoo.__main__.main(["inspect", str(workdir)]) == 2
+    assert eval.classification.main([f"--workdir={workdir}"]) == 2
+    arguments = ("vit_digits", *TINY, *STEPS, f"--init={workdir}")
+    assert main([*arguments, f"--workdir={workdir.parent / 'new'}"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("no complete checkpoint") == errors.count("\n") == 3

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from train.config import override, to_json
+from train.config import ConfigError, override, to_json
 from train.recipes import RECIPES
 from zoo.types import InputError
 
@@ -80,7 +80,7 @@ def test_another_model_keeps_of_the_recipes_fields_those_that_it_has():
         ("--optim=adamw", "--optim is a group: set --optim.FIELD, one of name, learning_rate"),
         ("--steps.more=1", "steps has no fields of its own"),
         ("--recipe=other", "no field 'recipe'"),
-        ("--model.name=vit_tiny_patch16_223", "no model 'vit_tiny_patch16_223'; near are"),
+        ("--model.name=vit_tiny_patch16_223", "no model 'vit_tiny_patch16_223'; similar are"),
         ("--model.hiden_dim=3", "vit_nano_patch4_32 has no field 'hiden_dim'; there are class_tok"),
         ("--model.pool=max", "is not one of token, mean"),
         ("--model.dtype=float33", "'float33' is no dtype"),
@@ -102,3 +102,30 @@ def test_recipes_build_and_can_be_written(name):
     assert config.recipe == name
     assert json.loads(json.dumps(to_json(config)))["recipe"] == name
     assert RECIPES[name].__doc__
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model", "message"),
+    [
+        ("vit_digits", "unet_nano", "it is for segmentation, but vit_digits trains for classif"),
+        ("detr_digit_scenes", "resnet_nano", "it is for classification, but detr_digit_scenes"),
+        ("unet_digit_scenes", "transformer_nano", "models for that are unet, unet_nano, unet_"),
+    ],
+)
+def test_a_model_of_another_task_is_refused(recipe, model, message):
+    with pytest.raises(ConfigError, match=rf"--model\.name={model}: .*{message}") as error:
+        override(RECIPES[recipe](), [f"--model.name={model}"])
+    assert "\n" not in str(error.value)
+
+
+def test_a_field_that_the_other_model_lacks_is_named(caplog):
+    config = override(RECIPES["vit_digits"](), ["--model.name=resnet_nano"])
+    assert config.model.fields == {}
+    assert "note: resnet_nano has no field patch_size: 2 of the recipe's" in caplog.text
+
+
+def test_a_field_of_the_loss_is_found_for_whoever_looks_in_the_task():
+    with pytest.raises(ConfigError, match=r"one of the loss: --task\.loss\.l1_weight"):
+        override(RECIPES["detr_digit_scenes"](), ["--task.l1_weight=5"])
+    config = override(RECIPES["detr_digit_scenes"](), ["--task.loss.l1_weight=7"])
+    assert config.task.loss.l1_weight == 7

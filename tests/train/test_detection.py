@@ -9,8 +9,9 @@ from rich.console import Console
 
 import eval.detection
 import zoo
-from eval.detectors import gather
+from eval.detectors import collect
 from train import doctor as doctor_command
+from train.__main__ import main
 from train.checks.detection import box_problems
 from train.config import override
 from train.log import read_metrics
@@ -19,7 +20,7 @@ from train.recipes import RECIPES
 from zoo.data import DetectionData, open_detection
 from zoo.data.annotations import Annotations
 from zoo.data.digit_scenes import draw_scene
-from zoo.predict import Detections
+from zoo.outputs import Detections
 
 TINY = (
     "--model.hidden_dim=16",
@@ -39,7 +40,7 @@ CATEGORIES = {0: 7, 1: 3, 2: 90}  # category ids of three digits, neither contig
 
 @pytest.fixture
 def coco(tmp_path):
-    """Scenes with the digits 0 to 2 annotated as one's own COCO json would be, and their folder."""
+    """A function that writes scenes with the digits 0 to 2 and a COCO json, and their folder."""
 
     def write(change=lambda file: file):
         for split, count in (("train", 20), ("val", 8)):
@@ -77,12 +78,12 @@ def coco(tmp_path):
     return write
 
 
-def own_data(folder):
+def own_data(folder, buckets="[[64,64],[64,48]]"):
     return (
         f"--data.source=coco:{folder}",
         "--data.train_split=train",
         "--data.eval_split=val",
-        "--data.buckets=[[64,64],[64,48]]",
+        f"--data.buckets={buckets}",
     )
 
 
@@ -100,7 +101,7 @@ def doctor(tmp_path, *arguments):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """A run's folder and its result."""
+    """The folder of a run, and its result."""
     folder = tmp_path_factory.mktemp("scenes")
     steps = ("--steps=6", "--log_every=3", "--eval_every=6", "--checkpoint_every=6")
     return folder, run(folder, *SCENES, *steps)[0]
@@ -135,14 +136,14 @@ def test_own_coco_json_with_ids_that_are_not_contiguous(coco, tmp_path, capsys):
     assert (tmp_path / "doctor" / "targets.png").exists()
 
     steps = ("--steps=4", "--log_every=4", "--eval_every=4", "--checkpoint_every=4")
-    run(tmp_path / "run", *own_data(folder), *steps)
+    run(tmp_path / "run", *own_data(folder, "[[64,64]]"), *steps)
     results = tmp_path / "results.json"
     arguments = [f"--workdir={tmp_path / 'run'}", f"--results={results}", "--checkpoint=last"]
     assert eval.detection.main([*arguments, f"--json={tmp_path / 'a.json'}"]) == 0
     found = json.loads(results.read_text())
     assert {entry["category_id"] for entry in found} <= set(CATEGORIES.values())
     assert {entry["image_id"] for entry in found} == set(range(493, 501))
-    # The files say the same as the run.
+    # Evaluation of the files gives the same figures as evaluation of the run.
     annotations = folder / "annotations" / "instances_val.json"
     arguments = [f"--annotations={annotations}", f"--predictions={results}"]
     assert eval.detection.main([*arguments, f"--json={tmp_path / 'b.json'}"]) == 0
@@ -163,7 +164,7 @@ MISTAKES = {
     "category ids 2..89 are shifted by one": edit("category_id", lambda i: i - 1),
     "look like [x1, y1, x2, y2]": edit("bbox", lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]),
     "look like shares of the image": edit("bbox", lambda b: [value / 64 for value in b]),
-    "belong to images of another size": edit("bbox", lambda b: [value * 4 for value in b]),
+    "made for images of a different size": edit("bbox", lambda b: [value * 4 for value in b]),
 }
 
 
@@ -193,6 +194,7 @@ def test_boxes_that_are_right_are_no_problem():
     assert box_problems([found]) == []
 
 
+@pytest.mark.slow
 def test_the_doctor_overfits_a_batch(tmp_path, capsys):
     arguments = ("--overfit_steps=25", "--optim.learning_rate=0.003")
     assert doctor(tmp_path, *SCENES, *arguments) == 0
@@ -214,6 +216,7 @@ def test_mixed_sizes_compile_a_program_a_bucket(coco, tmp_path, monkeypatch):
     assert runs[0].step._cache_size() == 2
 
 
+@pytest.mark.slow
 def test_masks_are_trained_on_and_scored(tmp_path):
     backbone = '{"num_blocks": [1, 1, 1, 1], "stage_dims": [8, 8, 8, 8], "stem_dim": 8}'
     sizes = ("--model.hidden_dim=64", "--model.num_heads=8")  # the head's norms have 8 groups
@@ -255,11 +258,24 @@ def test_the_annotated_masks_themselves_score_one():
 
     def perfect(batch):
         labels = np.where(batch["box_valid"], batch["labels"], 10)
-        scale = 64.0  # a box of the wrong place: only masks count
-        return Detections(
-            batch["boxes"] / scale, batch["box_valid"] * 1.0, labels, batch["masks"] - 0.5
-        )
+        scale = 64.0  # boxes at wrong places: only masks are scored
+        valid = batch["box_valid"]
+        masks = batch["masks"] - 0.5
+        return Detections(batch["boxes"] / scale, valid * 1.0, labels, valid, masks)
 
-    gathered = gather(perfect, examples, 4, lambda batch: batch)
-    assert gathered.by_masks().compute()["AP"] == 1.0
-    assert gathered.compute()["AP"] == 0.0
+    collected = collect(perfect, examples, 4, lambda batch: batch)
+    assert collected.by_masks().compute()["AP"] == 1.0
+    assert collected.compute()["AP"] == 0.0
+
+
+def test_more_objects_than_queries_name_both_flags_before_anything_compiles(coco, tmp_path, capsys):
+    own = coco()
+    arguments = ["detr_finetune", "--model.name=detr_nano", *TINY, f"--data.source=coco:{own}"]
+    small = ["--data.buckets=[[64,64]]", "--data.short_sides=[]", "--data.random_crop=false"]
+    few = [*arguments, *small, "--model.num_queries=1", f"--workdir={tmp_path / 'run'}"]
+    for command in (main, doctor_command.main):
+        assert command([*few, "--optim.multipliers={}"]) == 2
+        output, error = capsys.readouterr()
+        assert error.count("\n") == 1 and "detr_nano has only 1 queries" in error
+        assert "--model.num_queries=" in error and "--data.max_objects=1" in error
+        assert "compiling" not in output

@@ -1,4 +1,4 @@
-"""The digits recipes really learn, and only because the labels are right."""
+"""The recipes for digits learn with true labels, and do not learn with random labels."""
 
 import dataclasses
 import io
@@ -23,7 +23,7 @@ def test_98_percent_of_the_held_out_digits(recipe, tmp_path):
 
 @dataclasses.dataclass(frozen=True)
 class RandomLabels(Classification):
-    """Trains on labels that say nothing of the images."""
+    """Trains on random labels, which do not depend on the images."""
 
     def open(self, data, split):
         dataset = super().open(data, split)
@@ -47,7 +47,7 @@ def test_random_labels_teach_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_pretraining_without_labels_helps_with_100_of_them(tmp_path):
-    """By at least 5 points of top-1; the recipe's docstring has the mean of three seeds."""
+    """By at least 5 points of top-1; README.md has the median of three runs."""
 
     def go(recipe, workdir, *overrides):
         config = override(RECIPES[recipe](), overrides)

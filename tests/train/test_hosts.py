@@ -1,4 +1,4 @@
-"""Two processes on one machine, as two hosts: make pod-test runs them all."""
+"""Two processes on one machine in place of two hosts. `make pod-test` runs all of these tests."""
 
 import signal
 import socket
@@ -19,7 +19,7 @@ from train.loop import train
 
 
 def pod(*arguments, devices=4, count=2):
-    """As many processes as there are to be hosts."""
+    """Starts one process for each host."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -35,7 +35,7 @@ def losses(workdir):
 
 
 def wait_for(workdir, step, checkpoint=None):
-    """Until the step is logged, and a checkpoint, which is written meanwhile, is whole."""
+    """Waits until the step is logged, and until the checkpoint is completely written."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         written = checkpoint is None or (workdir / "checkpoints" / str(checkpoint)).is_dir()
@@ -62,7 +62,7 @@ def test_two_processes_give_the_losses_of_one(one, tmp_path):
     finish(*processes)
     np.testing.assert_allclose(losses(tmp_path / "two"), expected, rtol=1e-5)
     found = read_metrics(tmp_path / "two" / "metrics.jsonl")[-1]
-    assert found["eval/top1"] == last["eval/top1"]  # of every example once
+    assert found["eval/top1"] == last["eval/top1"]  # every example counts once
     np.testing.assert_allclose(found["eval/loss"], last["eval/loss"], rtol=1e-5)
 
 

@@ -40,6 +40,15 @@ def test_a_run_leaves_what_it_should(run):
     assert (workdir / "learning_curve.png").stat().st_size > 10_000
     assert list((workdir / "tensorboard").iterdir())
     assert "step 40" in output
+    said = [
+        "compiling the first state",
+        "compiled the first",
+        "compiling a step",
+        "compiled a step",
+    ]
+    places = [output.index(text) for text in (*said, "step 10 ")]
+    assert places == sorted(places)
+    assert re.search(r"compiled a step of vit_nano_patch4_32 in \d+\.\d s\n", output)
 
 
 def test_the_same_recipe_gives_the_same_losses_and_the_seed_changes_them(run):
@@ -62,7 +71,7 @@ def test_the_best_and_the_latest_checkpoints_are_kept(run):
 
 
 def test_no_compile_after_the_first_steps(run, monkeypatch, caplog):
-    """Once the first log, evaluation and checkpoint were, nothing compiles any more."""
+    """After the first log, evaluation and checkpoint, nothing is compiled again."""
     reported = []
     report = _Run.report
 
@@ -127,10 +136,10 @@ def test_a_run_starts_from_a_checkpoint(run, tiny, tmp_path, ema):
     model = zoo.create("vit_nano_patch4_32", **fields)
     variables = model.init(jax.random.key(3), jnp.zeros((1, 16, 16, 3)))
     zoo.save(model, variables, tmp_path / "timm.safetensors", source="timm")
-    # A rate of zero: what is saved is what the run started from.
+    # With a learning rate of zero, the saved variables are those that the run started from.
     still = ("--optim.learning_rate=0", f"--ema={ema}", "--steps=2")
     workdir, _, output = run(f"--init={tmp_path / 'timm.safetensors'}", *still)
-    assert "pos_embed" in output and "head/kernel" in output  # resized, and initialised anew
+    assert "pos_embed" in output and "head/kernel" in output  # resized; initialised
     _, found = zoo.load(workdir)
     for name in ("patch_embed", "blocks_0", "norm", "cls_token"):
         jax.tree.map(
@@ -167,7 +176,7 @@ def test_profiled_steps_leave_a_trace_and_the_time_is_split(run):
     np.testing.assert_allclose(goodput / 100, steps / whole, atol=0.02 + 0.1 / whole)
 
 
-# Real processes, really killed.
+# The tests below start real processes and kill them.
 
 LONG = (
     "--steps=400",
@@ -188,7 +197,7 @@ def _start(workdir):
 
 
 def _wait_for(workdir, step):
-    """Until the run has logged `step`."""
+    """Waits until the run has logged `step`."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         entries = read_metrics(workdir / "metrics.jsonl")
@@ -217,7 +226,7 @@ def _everything(workdir):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """Its arrays and metrics, and how long it takes."""
+    """The arrays and metrics of an uninterrupted run, and the seconds that it takes."""
     workdir, begin = tmp_path_factory.mktemp("runs") / "uninterrupted", time.monotonic()
     _finish(workdir)
     return *_everything(workdir), time.monotonic() - begin
@@ -229,14 +238,14 @@ def _assert_same(found, expected):
 
 
 def test_sigkill_and_resume_equals_uninterrupted(uninterrupted, tmp_path):
-    for step in (60, 230):  # the second while the first's resumed run is under way
+    for step in (60, 230):  # the second kill stops the run that was resumed after the first
         process = _start(tmp_path)
         _wait_for(tmp_path, step)
         process.kill()
         process.wait()
         assert process.returncode == -signal.SIGKILL
         process.stdout.close()
-    # A checkpoint that was being written when the process died.
+    # This checkpoint looks as if the process was killed while it was written.
     half = tmp_path / "checkpoints" / "390.orbax-checkpoint-tmp"
     half.mkdir(exist_ok=True)
     (half / "_CHECKPOINT_METADATA").write_text("{")

@@ -1,4 +1,4 @@
-"""Masked autoencoders from pre-training to a classifier, as small as can be."""
+"""Tiny masked autoencoders, from pre-training to a classifier."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def go(recipe, workdir, *overrides):
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """The folder of a run that learned something from the digits without labels."""
+    """The folder of a run that was trained on the digits without labels."""
     workdir = tmp_path_factory.mktemp("runs") / "mae"
     go("mae_digits", workdir, *DECODER, "--steps=60", "--eval_every=30")
     return workdir
@@ -77,7 +77,7 @@ def test_reconstruction_and_knn_scripts(pretrained, tmp_path, capsys):
     assert eval.reconstruction.main([*arguments, "--statistics=visible", "--pictures=2"]) == 0
     assert eval.knn.main([*arguments, "--neighbours=20"]) == 0
     figures = json.loads((tmp_path / "out.json").read_text())
-    # Features of other batches differ in their last digits: two votes of the 540 may tip.
+    # Another batch size changes the last digits of features: two of the 540 votes may change.
     np.testing.assert_allclose(figures["knn_top1"], last["eval/knn_top1"], atol=0.004)
     assert "knn_top1" in capsys.readouterr().out
     assert eval.reconstruction.main([*arguments, "--pictures=0"]) == 2
@@ -88,7 +88,7 @@ def test_reconstruction_and_knn_scripts(pretrained, tmp_path, capsys):
 def test_fine_tuning_starts_from_the_run(pretrained, tmp_path):
     still = ("--optim.learning_rate=0", f"--init={pretrained / 'checkpoints' / '60'}")
     output = go("mae_finetune_digits", tmp_path / "tuned", *still)
-    assert "starts anew: this ViT has its norm after the pooling" in output
+    assert "initialised anew: this ViT has its norm after the pooling" in output
     assert "none in pre-training" in output or "params/head/kernel" in output
     _, before = zoo.load(pretrained / "checkpoints" / "60")
     _, after = zoo.load(tmp_path / "tuned")
@@ -114,7 +114,7 @@ def test_a_linear_probe_moves_the_head_alone(pretrained, tmp_path):
         )
     assert np.abs(end["params"]["head"]["bias"]).max() > 0
     assert np.abs(end["batch_stats"]["head_norm"]["mean"]).max() > 0
-    assert eval.knn.main([f"--workdir={tmp_path / 'probe'}"]) == 0  # a classifier has features too
+    assert eval.knn.main([f"--workdir={tmp_path / 'probe'}"]) == 0  # a classifier also has features
 
 
 def test_a_script_for_another_kind_of_run(pretrained, capsys):
@@ -139,7 +139,7 @@ def test_masks_are_the_steps_and_the_images_own():
         key = jax.random.fold_in(jax.random.key(0), step)
         batch = {"images": images, "valid": jnp.array([True, True, True, False])}
         with nn.intercept_methods(spy):
-            losses, _, unchanged = task.loss(model, variables, key, batch)
+            losses, _, unchanged = task.compute_loss(model, variables, key, batch)
         assert losses["loss"].weight == 3 * 12  # hidden patches of the valid images
         assert unchanged.keys() == {"fixed"}
         return seen.pop("visible")

@@ -1,14 +1,17 @@
 import pytest
 
+import train.doctor
 from tests.train.conftest import TINY
 from train.__main__ import main
+from train.config import override
+from train.fields import described_fields
 from train.recipes import RECIPES
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vit_digit"], "no recipe 'vit_digit'; near are vit_digits"),
+        (["vit_digit"], "no recipe 'vit_digit'; similar are vit_digits"),
         (["vit_digits", "--stepz=3"], "--stepz: no field 'stepz'; there are accumulate"),
         (["vit_digits", "--steps=many"], "--steps: 'many' is not an integer"),
         (["vit_digits", "--model.name=vit"], "--model.name: no model 'vit'"),
@@ -59,6 +62,31 @@ def test_recipes_are_listed(capsys):
     assert main([]) == 0
     output = capsys.readouterr().out
     assert all(name in output for name in RECIPES)
+
+
+def test_each_field_is_listed_with_its_meaning_and_choices(capsys):
+    for command in (main, train.doctor.main):
+        assert command(["vit_digits", "--help"]) == 0
+        output = " ".join(capsys.readouterr().out.split())
+        for text in (
+            "--parallel=data How a step is spread over devices: data splits the batch,",
+            "one replica on each device. (one of data, fsdp, pmap)",
+            "--data.flip=false Mirror training images left and right with probability 1/2. (true",
+            "--optim.clip_norm=",
+            "(one of adamw, sgd, lamb, lars, adafactor, muon)",
+            "--model.drop_path=0.0",
+            "--steps=",
+        ):
+            assert text in output
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_each_field_of_each_recipe_has_a_meaning(recipe):
+    described = list(described_fields(RECIPES[recipe]()))
+    assert [path for path, _, text in described if not text or text.startswith((" ", "("))] == []
+    arguments = [f"--{path}={value}" for path, value, _ in described]
+    decided = ("--model.backbone_fields=", "--model.preprocessing=")
+    assert override(RECIPES[recipe](), [a for a in arguments if not a.startswith(decided)])
 
 
 def test_the_fields_of_a_recipe_are_listed(capsys):

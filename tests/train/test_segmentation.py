@@ -15,6 +15,7 @@ from train.recipes import RECIPES
 from train.tasks.segmentation import Segmentation
 from zoo.data import SegmentationData, train_batches
 from zoo.losses.segmentation import LOSSES, pixel_weights
+from zoo.models.segmentation.parts.loss import PixelLoss
 from zoo.types import InputError
 
 TINY = (
@@ -41,7 +42,7 @@ def make_batch(count=3, size=(24, 24), border=False):
 
 
 def test_losses_are_added_up_over_the_valid_pixels_that_have_an_output():
-    task = Segmentation(losses=("cross_entropy", "lovasz"), class_weights=(1.0, 2.0, 0.5))
+    task = Segmentation(PixelLoss(("cross_entropy", "lovasz"), (1.0, 2.0, 0.5)))
     model = zoo.create("unet", depth=1, base_dim=2, num_classes=3)
     batch, data = make_batch(border=True), SegmentationData()
     variables = jax.jit(task.init, static_argnums=0)(model, jax.random.key(0), batch)
@@ -50,16 +51,16 @@ def test_losses_are_added_up_over_the_valid_pixels_that_have_an_output():
     @jax.jit
     def compute(batch):
         prepared = task.prepare(data, model, jax.random.key(0), batch)
-        losses, metrics, _ = task.loss(model, variables, jax.random.key(1), prepared)
+        losses, metrics, _ = task.compute_loss(model, variables, jax.random.key(1), prepared)
         return losses, metrics, model.apply(variables, prepared["images"])
 
     losses, metrics, logits = compute(batch)
     inside = slice(model.margin, 24 - model.margin)
     labels = jnp.asarray(batch["label_map"][:2, inside, inside])
     border = batch["border"][:2, inside, inside]
-    weights = pixel_weights(labels, jnp.asarray(task.class_weights))
+    weights = pixel_weights(labels, jnp.asarray(task.loss.class_weights))
     weights = weights + border * (labels != 255)
-    for name in task.losses:
+    for name in task.loss.losses:
         expected = LOSSES[name](logits[:2], labels, weights).mean()
         np.testing.assert_allclose(losses[name].value(), expected, rtol=1e-5)
     right = (logits[:2].argmax(-1) == labels)[labels != 255].mean()
@@ -71,8 +72,8 @@ def test_losses_are_added_up_over_the_valid_pixels_that_have_an_output():
 
 
 def test_a_run_logs_its_losses_and_draws_what_it_sees(tmp_path):
-    config = override(RECIPES["unet_digit_scenes"](), [*TINY, "--task.losses=dice, focal"])
-    assert config.task.losses == ("dice", "focal")
+    config = override(RECIPES["unet_digit_scenes"](), [*TINY, "--task.loss.losses=dice, focal"])
+    assert config.task.loss.losses == ("dice", "focal")
     result = train(config, tmp_path / "run", Console(file=io.StringIO()))
     assert {"mIoU", "pixel_accuracy", "mean_accuracy", "dice"} <= set(result.figures)
     assert 0 < result.figures["mIoU"] < 1
@@ -85,21 +86,22 @@ def test_border_weights_are_learned_from_batches():
     data = dataclasses.replace(SegmentationData(train_split="train[:4]"), border_weight=10.0)
     batch = next(train_batches(Segmentation().open(data, "train"), 2, seed=0))
     prepare = jax.jit(lambda batch: Segmentation().prepare(data, None, jax.random.key(0), batch))
-    weights = prepare(batch)["weights"]
+    weights = PixelLoss().weights(prepare(batch)["targets"])
     assert weights.max() > 5 and weights.min() == 1
 
 
 def test_impossible_settings():
     with pytest.raises(ConfigError, match=r"'dyce' is not values, as 1,2,...: each one of cross_"):
-        override(RECIPES["unet_digit_scenes"](), ["--task.losses=dyce"])
+        override(RECIPES["unet_digit_scenes"](), ["--task.loss.losses=dyce"])
     for fields, message in (
         ({"losses": ()}, "at least one, and none twice"),
         ({"losses": ("dice", "dice")}, "at least one, and none twice"),
         ({"class_weights": (-1.0, 1.0)}, "must be positive"),
     ):
         with pytest.raises(InputError, match=message):
-            Segmentation(**fields)
-    task, data = Segmentation(class_weights=(1.0, 1.0)), SegmentationData(train_split="train[:1]")
+            PixelLoss(**fields)
+    task = Segmentation(PixelLoss(class_weights=(1.0, 1.0)))
+    data = SegmentationData(train_split="train[:1]")
     with pytest.raises(InputError, match="2 weights, but there are 11 classes: ground, 0, 1"):
         task.model_fields(data, task.open(data, "train"))
 

@@ -5,29 +5,17 @@ import jax.numpy as jnp
 import pytest
 
 import zoo
+from tests.zoo.models.drawn import shallow
 from train import speed
 from train.config import override
 from train.flops import count_flops
-from train.synthetic import FAMILIES, synthetic_config
-from zoo.registry import MODELS
+from train.optim import make_optimizer
+from train.step import make_init, make_step
+from train.synthetic import draw_batch, synthetic_config
+from train.workdir import build, with_preprocessing
+from zoo.registry import FAMILIES, layers_of
 
-# A small model of each family, and what makes it smaller still.
-TINY = {
-    "vit_nano_patch4_32": ("--model.num_layers=1",),
-    "mixer_nano_patch4_32": ("--model.num_layers=1",),
-    "resnet_nano": ("--model.num_blocks=1", "--model.stage_dims=8"),
-    "mae_vit_nano_patch4": ("--model.num_layers=1", "--model.decoder_num_layers=1"),
-    "detr_nano": (
-        *("--model.num_encoder_layers=1", "--model.num_decoder_layers=1", "--model.hidden_dim=32"),
-        *('--model.backbone_fields={"num_blocks": [1], "stage_dims": [8]}', "--data.max_objects=8"),
-    ),
-    "unet_nano": ("--model.depth=1", "--model.base_dim=4"),
-    "unet_resnet_nano": (
-        *('--model.backbone_fields={"num_blocks": [1], "stage_dims": [8]}',),
-        *("--model.decoder_dims=8,8,8",),
-    ),
-    "transformer_nano": ("--model.num_encoder_layers=1", "--model.num_decoder_layers=1"),
-}
+SMALL = [next(name for name in family.variants if "nano" in name) for family in FAMILIES]
 
 
 @pytest.fixture(autouse=True)
@@ -35,15 +23,28 @@ def short(monkeypatch):
     monkeypatch.setattr(speed, "_REPEAT_SECONDS", 0.0)
 
 
-def test_every_registered_model_can_be_measured():
-    assert {variant.build.func for variant in MODELS.values()} == FAMILIES.keys()
-    assert {type(zoo.create(name)) for name in TINY} == FAMILIES.keys()
+@pytest.mark.parametrize("name", SMALL)
+def test_a_step_of_each_family_is_traced(name):
+    config = with_preprocessing(synthetic_config(name, None, 2, pixels=1))
+    config = override(config, [f"--model.{field}=1" for field in shallow(name)])
+    batch = draw_batch(config, zoo.create(name, **config.model.fields))
+    model, shapes = build(config, batch)
+    optimizer = make_optimizer(config.optim, config.steps, shapes["params"], layers_of(model))
+    state = jax.eval_shape(make_init(config, model, optimizer), batch)
+    after, means = jax.eval_shape(make_step(config, model, optimizer), state, batch)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), state
+    )
+    assert means
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if i else []) for i, n in enumerate(SMALL)]
+)
 def test_a_model_of_each_family(name):
     config = synthetic_config(name, None, 2, pixels=1)
-    config = override(config, ["--model.dtype=float32", *TINY[name]])
+    layers = [f"--model.{field}=1" for field in shallow(name)]
+    config = override(config, ["--model.dtype=float32", *layers])
     inference, training = speed.measure_model(config, 1, peak=1e12)
     assert (inference.work, training.work) == ("inference", "training")
     for row in (inference, training):
@@ -92,7 +93,7 @@ def test_the_count_is_that_of_xla_and_of_scanned_layers_the_same():
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     found = count_flops(model.apply, variables, images)
-    # XLA counts additions and the like as well, of which so narrow a model has many.
+    # XLA also counts additions and similar operations; such a narrow model has many of them.
     by_xla = jax.jit(model.apply).lower(variables, images).cost_analysis()["flops"]
     assert found == pytest.approx(by_xla, rel=0.2) and found < by_xla
     scanned = model.clone(scan_layers=True)
@@ -111,6 +112,29 @@ def test_the_command_line_writes_a_table_and_every_figure(tmp_path, capsys):
     assert [row["work"] for row in figures["models"]] == ["inference", "training"]
 
 
+def test_a_model_that_fails_does_not_lose_the_figures_of_the_others(tmp_path, capsys):
+    path = tmp_path / "speed.json"
+    names = "--models=transformer_nano,vit_nano_patch4_32,unet"
+    arguments = ["--image_size=8", "--batch_size=2", "--repeats=1", f"--json={path}"]
+    assert speed.main([names, *arguments]) == 2
+    output, error = capsys.readouterr()
+    assert "2 x 8 x 8" in output and "unet" not in output
+    first, second = error.splitlines()
+    assert first.startswith("error: ") and "transformer_nano takes no images" in first
+    assert second.startswith("error: unet: ")
+    figures = json.loads(path.read_text())
+    assert {row["model"] for row in figures["models"]} == {"vit_nano_patch4_32"}
+    assert list(figures["errors"]) == ["transformer_nano", "unet"]
+
+
+def test_padding_beyond_the_queries_is_no_target():
+    config = synthetic_config("detr_nano", None, 2, pixels=1)
+    small = [*(f"--model.{field}=1" for field in ("num_encoder_layers", "num_decoder_layers"))]
+    fields = ["--model.num_queries=10", "--data.max_objects=30", "--model.dtype=float32"]
+    _, training = speed.measure_model(override(config, [*small, *fields]), 1, peak=1e12)
+    assert training.examples_per_second > 0
+
+
 def test_a_loader_is_measured(capsys):
     assert speed.main(["--loader=vit_digits", "--batch_size=4", "--data.threads=1"]) == 0
     assert "examples/s in batches of 4, read by 1 threads" in capsys.readouterr().out
@@ -119,7 +143,7 @@ def test_a_loader_is_measured(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models=vit_bass_patch16"], "no model 'vit_bass_patch16'; near are"),
+        (["--models=vit_bass_patch16"], "no model 'vit_bass_patch16'; similar are"),
         (["--models=vit_nano_patch4_32", "--loader=vit_digits"], "give either --models"),
         (["--repeats=3"], "give either --models"),
         (["--loader=vit"], "no recipe 'vit'"),

@@ -15,7 +15,7 @@ from zoo.data import train_batches
 
 @pytest.fixture
 def setup(tiny):
-    """(config, model, optimizer, state, batch) of a tiny run."""
+    """Config, model, optimizer, state and batch of a tiny run."""
 
     def make(*overrides, **fields):
         config = dataclasses.replace(tiny(*overrides), **fields)
@@ -25,7 +25,7 @@ def setup(tiny):
         model, _ = build(config, batch)
         optimizer = optax.sgd(0.5)
         state = jax.jit(make_init(config, model, optimizer))(batch)
-        # The head starts at zero, where no gradient reaches the rest: move it.
+        # The head starts at zero, so other parameters would get no gradient: add noise to it.
         noise = jax.random.normal(jax.random.key(9), state.params["head"]["kernel"].shape)
         state.params["head"]["kernel"] += 0.1 * noise
         return config, model, optimizer, state, batch
@@ -49,7 +49,7 @@ def test_the_loss_is_optaxs_cross_entropy(setup):
 def test_accumulation_equals_the_large_batch(setup, loss_name):
     task = Classification(loss_name=loss_name, label_smoothing=0.1)
     config, model, optimizer, state, batch = setup("--accumulate=4", "--data.mixup=0.2", task=task)
-    # Parts of unequal weight, one of them empty.
+    # The parts have different numbers of valid examples, and one part has none.
     batch["valid"] = np.arange(16) % 4 < np.array([1, 3, 3, 3] * 4)
     batch["valid"][:4] = True
     whole = dataclasses.replace(config, accumulate=1)
@@ -122,7 +122,7 @@ def test_means_are_over_the_steps_since_the_last_logged_one(setup):
         rtol=1e-5,
     )
     assert metrics.bad_step == -1
-    assert metrics.learning_rate == 0.5 * 3  # of the fourth step, which begins after three
+    assert metrics.learning_rate == 0.5 * 3  # the rate of the fourth step, after three steps
 
 
 def test_the_first_bad_step_is_remembered(setup):

@@ -1,7 +1,8 @@
-"""The translation task: what a step sees, and that the recipe really learns."""
+"""The translation task: the inputs of a step, and whether the recipe learns to translate."""
 
 import dataclasses
 import io
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,12 @@ from train.optim import OptimConfig, make_schedule
 from train.recipes import RECIPES
 from train.tasks.translation import Translation
 from zoo.losses.translation import token_cross_entropy
+from zoo.models.text.transformer.loss import TokenLoss
 from zoo.types import InputError
 
 
 def bundles(lengths, seed=0):
-    """A batch of two bundles of two pairs, targets of the given lengths."""
+    """A batch of two bundles of two pairs, with targets of the given lengths."""
     rng = np.random.default_rng(seed)
     lengths = np.asarray(lengths).reshape(2, 2)
     tokens = {name: rng.integers(3, 20, (2, 2, 6)) for name in ("sources", "inputs", "targets")}
@@ -42,19 +44,20 @@ def model():
 def loss_of(model, variables, batch, task=None):
     task = task or Translation()
     prepared = task.prepare(None, model, jax.random.key(0), batch)
-    losses, metrics, changed = task.loss(model, variables, jax.random.key(0), prepared)
+    losses, metrics, changed = task.compute_loss(model, variables, jax.random.key(0), prepared)
     assert not changed
     return losses["loss"], metrics
 
 
 def test_the_loss_is_the_mean_over_the_targets_tokens(model):
     task, batch = Translation(), bundles([6, 2, 0, 3])
-    variables = task.init(model, jax.random.key(0), batch)
-    loss, metrics = loss_of(model, variables, batch)
+    variables = jax.jit(partial(task.init, model))(jax.random.key(0), batch)
+    loss, metrics = jax.jit(partial(loss_of, model))(variables, batch)
+    apply = jax.jit(model.apply)
     total, hits = 0.0, 0
     for i, j, length in ((0, 0, 6), (0, 1, 2), (1, 1, 3)):
         source, inputs, targets = (batch[n][i, j][None] for n in ("sources", "inputs", "targets"))
-        logits = model.apply(variables, source[:, :4], inputs[:, :length])
+        logits = apply(variables, source[:, :4], inputs[:, :length])
         total += float(token_cross_entropy(logits, targets[:, :length], 0.1).sum())
         hits += int((logits.argmax(-1) == targets[:, :length]).sum())
     assert float(loss.weight) == 11
@@ -90,10 +93,13 @@ def test_the_papers_schedule():
     )
 
 
-@pytest.mark.parametrize("fields", [{"label_smoothing": 1.0}, {"eval_pairs": 0}])
-def test_bad_fields(fields):
+@pytest.mark.parametrize(
+    ("settings", "fields"),
+    [(TokenLoss, {"label_smoothing": 1.0}), (Translation, {"eval_pairs": 0})],
+)
+def test_bad_fields(settings, fields):
     with pytest.raises(InputError, match=f"{next(iter(fields))} is"):
-        Translation(**fields)
+        settings(**fields)
 
 
 @pytest.mark.slow
@@ -107,7 +113,7 @@ def test_98_percent_of_the_held_out_numbers(tmp_path):
 
 @dataclasses.dataclass(frozen=True)
 class WrongPairs(Translation):
-    """Trains on targets of other sources."""
+    """Trains on targets that belong to other sources."""
 
     def prepare(self, data, model, key, batch):
         targets = {k: batch[k][::-1] for k in ("inputs", "targets", "target_length")}

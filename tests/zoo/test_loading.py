@@ -19,7 +19,7 @@ TINY = {"image_size": 8, "num_layers": 1, "hidden_dim": 8, "num_heads": 2, "mlp_
 
 
 def drawn(model, size=(8, 8)):
-    """Variables of which none is zero, heads included."""
+    """Variables without zeros, also in the heads."""
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *size, 3)))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: jnp.float32(rng.uniform(0.1, 1, x.shape)), variables)
@@ -101,7 +101,7 @@ def test_grids_of_equally_many_positions(tmp_path, file, model, described):
     zoo.save(written, variables, path, "timm")
     if described:
         assert_equal(zoo.load(path)[1], variables)
-    else:  # 36 positions of another program's are of a square
+    else:  # 36 positions in a file of another program form a square
         with safe_open(path, "np") as opened:
             save_file({name: opened.get_tensor(name) for name in opened.keys()}, path)
         rows, columns = 6, 6
@@ -140,6 +140,12 @@ def test_convert_to_no_file(saved, tmp_path, capsys, out):
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert "folder" in error and error.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_written(saved, tmp_path):
+    model, variables, _ = saved
+    with pytest.raises(InputError, match=r"cannot be written: .*File name too long"):
+        zoo.save(model, variables, tmp_path / f"{'x' * 300}.safetensors")
 
 
 def test_head_is_new_only_where_it_was_asked_for(saved):
@@ -266,7 +272,7 @@ def test_command_with_bad_input(capsys, arguments, message):
     ],
 )
 def test_resnet_of_unknown_parts(monkeypatch, field, value, message):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside the tests
-    model = zoo.create("resnet_nano", **{field: value})
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+    model = zoo.create("resnet_nano").clone(**{field: value})
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

@@ -1,4 +1,4 @@
-"""What `train.doctor` looks at before an expensive run, one file a task."""
+"""The checks that `train.doctor` makes before an expensive run, one file for each task."""
 
 import dataclasses
 from collections.abc import Callable
@@ -24,12 +24,13 @@ class Checks:
     """The checks of a task.
 
     Attributes:
-        explain: What is probably wrong when the data cannot be opened; None if it cannot tell.
-        inspect: A table of the classes, and what is suspicious about the annotations.
+        explain: Called if the data cannot be opened: gives the probable cause, or None if the cause
+            is not known.
+        inspect: Gives a table of the classes, and the problems in the annotations.
         draw: Draws a batch with its targets.
-        score_truth: The task's figures for the ground truth as predictions, through everything
-            that predictions go through; the task's best figure, or the only one, has to be 1.
-            None where there is no ground truth.
+        score_truth: Evaluates the ground truth as if it were predictions, by the same code. The
+            figure that the task names as its best, or else the first figure, must be 1. None if the
+            task has no ground truth.
     """
 
     explain: Callable[[Config], str | None]

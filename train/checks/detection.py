@@ -1,32 +1,31 @@
-"""Checks of detection data: the mistakes that make AP 0 on one's own data, told by name."""
+"""Checks of detection data: they name the usual mistakes in own data that make AP 0."""
 
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import msgspec
 import numpy as np
 
-from eval.detectors import gather
+from eval.box_formats import box_problem, describe_problem
+from eval.detectors import collect
 from eval.pictures import draw_boxes
 from train.checks.findings import Findings, class_table
 from train.config import Config
 from train.tasks import Batch, Put
 from zoo.data import Dataset, DetectionData
 from zoo.data.annotations import Annotations
-from zoo.data.coco import coco_paths
-from zoo.data.detection_sources import DetectionSource
-from zoo.models.detr import DetrOutput
-from zoo.ops.boxes import xyxy_to_cxcywh
-from zoo.predict import Detections, predict_detections
+from zoo.data.errors import DataError
+from zoo.data.formats.json_file import decode_json
+from zoo.data.object_files import coco_paths
+from zoo.data.object_sources import DetectionSource
+from zoo.outputs import Detections
 
-_SAMPLE = 5_000  # images whose boxes are looked at
-_OUTSIDE = 0.02  # share of boxes beyond their images that is still an annotator's slip
+_SAMPLE = 5_000  # images whose boxes are checked
 
 
 def explain(config: Config) -> str | None:
-    """Category ids that are shifted against the categories, in COCO's json."""
+    """Finds category ids in a COCO json that are shifted by one against its categories."""
     data: DetectionData = config.data
     kind, _, folder = data.source.partition(":")
     if kind != "coco":
@@ -36,19 +35,21 @@ def explain(config: Config) -> str | None:
         (data.eval_split, data.eval_annotations, data.eval_images),
     )
     for split in splits:
-        path, _ = coco_paths(folder, *split)
+        path, _ = coco_paths(folder, *split, data.keypoints)
         try:
-            file = msgspec.json.decode(Path(path).read_bytes())
+            file = decode_json(path, dict, "a COCO annotation file")
             known = {category["id"] for category in file["categories"]}
             used = {annotation["category_id"] for annotation in file["annotations"]}
-        except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        except (DataError, KeyError, TypeError):
+            continue
+        if not all(isinstance(one, int | float) for one in known | used):
             continue
         for shift in (1, -1):
             if not used <= known and {category + shift for category in used} <= known:
                 return (
                     f"{path}: the annotations' category ids {_span(used)} are shifted by one"
-                    f" against the categories' {_span(known)}: add {shift} to each category_id, or"
-                    " number the categories as the annotations do"
+                    f" against the ids of the categories, {_span(known)}: add {shift} to each"
+                    " category_id, or change the ids of the categories"
                 )
     return None
 
@@ -58,7 +59,7 @@ def _span(ids: set[int]) -> str:
 
 
 def inspect(data: DetectionData, train: Dataset, held_out: Dataset) -> Findings:
-    """The category map, and whether the boxes are what they should be."""
+    """A table of categories and numbers of boxes, and problems in the boxes."""
     sources = {"train": _source(train), "eval": _source(held_out)}
     findings = Findings(class_table([], {}), [], [])
     columns: dict[str, Any] = {"category id": sources["train"].category_ids}
@@ -86,8 +87,8 @@ def inspect(data: DetectionData, train: Dataset, held_out: Dataset) -> Findings:
     if differing:
         findings.notes.append(f"categories are matched by name; ids differ: {differing[0]}")
     findings.notes.append(
-        "boxes are read as [x, y, width, height] in pixels, and trained on as the centre, width and"
-        " height in shares of the image"
+        "boxes are read as [x, y, width, height] in pixels; training uses the centre, width and"
+        " height as shares of the image"
     )
     findings.table = class_table(train.class_names, columns)
     return findings
@@ -101,46 +102,28 @@ def _summary(split: str, found: list[Annotations], total: int) -> str:
     sides = np.sqrt(np.concatenate([one.boxes_xywh[:, 2:].prod(axis=1) for one in found]))
     empty = sum(not len(one) for one in found)
     middle = f"; median side of a box {np.median(sides):.1f} px" if len(sides) else ""
-    looked = f" (of {len(found)} looked at)" if len(found) < total else ""
+    looked = f" (in {len(found)} checked images)" if len(found) < total else ""
     return (
-        f"{split}: {total} images, {len(sides)} boxes, {empty} images without any{looked}{middle}"
+        f"{split}: {total} images, {len(sides)} boxes, {empty} images without boxes{looked}{middle}"
     )
 
 
 def box_problems(found: list[Annotations]) -> list[str]:
-    """What the numbers of the boxes say about their format.
+    """Finds boxes in a wrong format by their numbers.
 
     Args:
         found: The objects of a number of images.
     """
     boxes = np.concatenate([one.boxes_xywh for one in found])
     if not len(boxes):
-        return ["there is no box at all"]
+        return ["no image has a box"]
     sizes = np.concatenate([np.tile(one.size[::-1], (len(one), 1)) for one in found])
-    first, second = boxes[:, :2], boxes[:, 2:]
-    if boxes.max() <= 1.5 and sizes.min() > 8:
-        return [
-            f"no number of a box is above {boxes.max():.3g}: they look like shares of the image;"
-            " COCO's are pixels, so multiply x and width by the image's width, y and height by its"
-            " height"
-        ]
-    outside = (first + second > sizes + 1).any(axis=1).mean()
-    corners = ((second > first) & (second <= sizes + 1)).all(axis=1).mean()
-    if outside > _OUTSIDE and corners > 1 - _OUTSIDE:
-        return [
-            f"{outside:.0%} of the boxes reach beyond their images, and all would fit as corners:"
-            " they look like [x1, y1, x2, y2]; COCO's are [x, y, width, height], so subtract"
-        ]
-    if outside > _OUTSIDE:
-        return [
-            f"{outside:.0%} of the boxes reach beyond their images: they belong to images of"
-            " another size, or are not [x, y, width, height] in pixels"
-        ]
-    return []
+    problem = box_problem(boxes, sizes)
+    return [] if problem is None else [describe_problem(problem, boxes, sizes)]
 
 
 def draw(data: DetectionData, train: Dataset, batch: Batch, path: Path) -> None:
-    """Draws a padded batch with the boxes that are trained on."""
+    """Draws a padded batch with the boxes that training uses."""
     panels = []
     host = {name: np.asarray(values) for name, values in batch.items()}
     for image, boxes, labels, valid in zip(
@@ -154,20 +137,17 @@ def draw(data: DetectionData, train: Dataset, batch: Batch, path: Path) -> None:
 def score_truth(
     data: DetectionData, dataset: Dataset, batch_size: int, put: Put
 ) -> dict[str, float]:
-    """COCO's figures of the targets as a perfect model would give them."""
-    predict = jax.jit(lambda batch: _perfect(batch, dataset.num_classes))
-    found = gather(predict, dataset, batch_size, put).compute()
+    """COCO's figures for predictions that are equal to the targets."""
+    found = collect(jax.jit(_perfect), dataset, batch_size, put).compute()
     return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
-def _perfect(batch: dict[str, Any], num_classes: int) -> Detections:
-    """What the targets of a batch look like as the outputs of a model, as predictions."""
-    scale = jnp.tile(batch["size"][:, ::-1].astype(jnp.float32), 2)[:, None]
-    labels = jnp.where(batch["box_valid"], batch["labels"], num_classes)
-    logits = 20 * jax.nn.one_hot(labels, num_classes + 1)
-    boxes = xyxy_to_cxcywh(batch["boxes"]) / scale
-    nothing: dict[str, Any] = {
-        "auxiliary_logits": logits[None][:0],
-        "auxiliary_boxes_cxcywh": boxes[None][:0],
-    }
-    return predict_detections(DetrOutput(logits, boxes, **nothing), batch["original_size"])
+def _perfect(batch: dict[str, Any]) -> Detections:
+    """The targets of a batch as predictions, in pixels of the original images."""
+    scale = batch["original_size"].astype(jnp.float32) / batch["size"]
+    return Detections(
+        boxes=batch["boxes"] * jnp.tile(scale[:, None, ::-1], 2),
+        scores=batch["box_valid"].astype(jnp.float32),
+        labels=batch["labels"],
+        valid=batch["box_valid"],
+    )

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""The result of a check."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from rich.table import Table
 
 @dataclasses.dataclass
 class Findings:
-    """What there is to show, and what is wrong.
+    """The information and the problems that a check found.
 
     Attributes:
-        table: The classes.
-        notes: Lines that tell what was read and how.
-        problems: Lines that tell what is wrong, and what to do.
+        table: A table of the classes.
+        notes: One line for each note on what was read, and how.
+        problems: One line for each problem, and how to solve it.
     """
 
     table: Table
@@ -22,7 +22,7 @@ class Findings:
 
 
 def class_table(names: Sequence[str], columns: dict[str, Sequence[object]]) -> Table:
-    """A row for each class: its label, what the columns have for it, its name; at most 100."""
+    """A row for each of the first 100 classes: label, its values in the columns, and name."""
     table = Table(title=None if len(names) <= 100 else f"the first 100 of {len(names)} classes")
     table.add_column("label", justify="right")
     for column in columns:

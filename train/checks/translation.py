@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from eval.pictures import save_figure
 from train.checks.findings import Findings
 from train.tasks import Batch, Put
 from zoo.data import Dataset, TranslationData
@@ -15,7 +16,7 @@ from zoo.data.translation import BundleSource
 
 
 def inspect(data: TranslationData, train: Dataset, held_out: Dataset) -> Findings:
-    """Counts pairs and tokens of both splits, and looks for sources that both have."""
+    """Counts pairs and tokens of both splits, and finds sources that are in both."""
     table = Table()
     for column in ("split", "pairs", "bundles", "median tokens", "most tokens"):
         table.add_column(column, justify="right")
@@ -27,7 +28,7 @@ def inspect(data: TranslationData, train: Dataset, held_out: Dataset) -> Finding
     seen = set(_texts(sources["train"]))
     shared = [text for text in _texts(sources["eval"]) if text in seen]
     problems = (
-        [f"{len(shared)} sources of eval are in train, too, the first {shared[0]!r}"]
+        [f"{len(shared)} sources of eval are in train, too; the first is {shared[0]!r}"]
         if shared
         else []
     )
@@ -43,7 +44,7 @@ def _texts(source: BundleSource) -> list[str]:
 
 
 def draw(data: TranslationData, train: Dataset, batch: Batch, path: Path) -> None:
-    """Writes the pairs of a batch, token by token, what the decoder is given among them."""
+    """Draws the tokens of a batch: sources, inputs of the decoder, and targets."""
     tokenizer = _source(train).tokenizer
     lines: list[str] = []
     for bundle in range(len(batch["sources"])):
@@ -58,13 +59,13 @@ def draw(data: TranslationData, train: Dataset, batch: Batch, path: Path) -> Non
 def _write(lines: Sequence[str], path: Path) -> None:
     figure = Figure(figsize=(12, 0.2 * len(lines) + 0.4))
     figure.text(0.01, 0.99, "\n".join(lines), family="monospace", fontsize=9, va="top")
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
 def score_truth(
     data: TranslationData, dataset: Dataset, batch_size: int, put: Put
 ) -> dict[str, float]:
-    """The share of right translations that are themselves after they have been tokens."""
+    """The share of true translations that stay the same when encoded and decoded as tokens."""
     source = _source(dataset)
     texts = [source.pairs[i][1] for bundle in source.bundles for i in bundle.tolist()]
     tokens = [source.targets[i] for bundle in source.bundles for i in bundle.tolist()]

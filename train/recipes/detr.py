@@ -1,6 +1,6 @@
-"""DETR (arXiv 2005.12872): on embedded scenes of digits, on COCO, and on one's own COCO json.
+"""DETR (arXiv 2005.12872) on embedded scenes of digits, on COCO, and on your own COCO json.
 
-The learning rate is never scaled with the batch size: DETR diverges at linearly scaled rates.
+Do not scale the learning rate with the batch size: DETR diverges at linearly scaled rates.
 """
 
 import dataclasses
@@ -9,13 +9,14 @@ from train.config import Config, ModelConfig
 from train.optim import OptimConfig
 from train.tasks.detection import Detection
 from zoo.data import DetectionData
+from zoo.models.detection.detr.loss import DetrLoss
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD
 
 _COCO_IMAGES = 118_287
 _BATCH = 64
 _EPOCH = round(_COCO_IMAGES / _BATCH)
 
-# The reference's augmentation, section A.4, with batches padded to one of a few shapes.
+# The augmentation of the paper's section A.4; each batch is padded to one of these four shapes.
 _COCO = DetectionData(
     source="coco:coco",
     train_split="train2017",
@@ -30,14 +31,15 @@ _COCO = DetectionData(
     flip=True,
 )
 
-# As the reference: the backbone learns at a tenth of the rate, its stem and first stage not at all.
+# As in the reference: a tenth of the learning rate for the backbone; its stem and first stage are
+# frozen.
 _OPTIM = OptimConfig(
     learning_rate=1e-4,
     schedule="step",
     drop_at=200 / 300,
     weight_decay=1e-4,
     clip_norm=0.1,
-    multipliers={"body/stem_": 0.0, "body/stages_0": 0.0, "body": 0.1},
+    multipliers={"body/stem_*": 0.0, "body/stages_0_*": 0.0, "body": 0.1},
 )
 
 
@@ -47,16 +49,16 @@ def detr_digit_scenes() -> Config:
         python -m train detr_digit_scenes --workdir=DIR
 
     AP 0.690 and AP50 0.891 of the last checkpoint on the 500 held-out scenes, after 25 minutes 29 s
-    on two CPU cores that had a few tests to run, too (39 minutes of CPU time). With
-    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment, as make demo has it, which takes a
-    third off a step. With --steps=10000, AP 0.703 and AP50 0.908. With adamw, at 1e-3, classes are
-    told apart after four times as many steps.
+    on two CPU cores that also ran a few tests (39 minutes of CPU time). This was measured with
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment, as in make demo, with which a step
+    takes a third less time. With --steps=10000, AP 0.703 and AP50 0.908. adamw, at 1e-3, needs four
+    times as many steps until the model distinguishes the classes.
     """
     return Config(
         recipe="detr_digit_scenes",
         model=ModelConfig("detr_nano"),
         data=DetectionData(train_split="train[:500000]", threads=2),
-        task=Detection(),
+        task=Detection(DetrLoss()),
         optim=OptimConfig(
             name="muon",
             learning_rate=5e-3,
@@ -75,7 +77,7 @@ def detr_digit_scenes() -> Config:
 
 
 def detr_digit_scenes_short() -> Config:
-    """The small DETR on digit scenes, for as long as a demonstration may take.
+    """The small DETR on digit scenes, with fewer steps for a demonstration.
 
         python -m train detr_digit_scenes_short --workdir=DIR
 
@@ -88,20 +90,20 @@ def detr_digit_scenes_short() -> Config:
 
 
 def detr_resnet50_coco() -> Config:
-    """DETR on COCO, 300 epochs of the paper's schedule.
+    """DETR on COCO, with the paper's schedule of 300 epochs.
 
         python -m train detr_resnet50_coco --data.source=coco:DIR --init_backbone=RESNET50_FILE
 
-    DIR has COCO's ``annotations/``, ``train2017/`` and ``val2017/``; the backbone starts from
-    ImageNet weights, torchvision's in the paper. Published: 42.0 AP after 500 epochs, 40.6 after
-    300 (three days on 16 V100). Not run by us. Differs from the reference in that norms and biases
-    do not decay, and in the padding to four shapes.
+    DIR has COCO's ``annotations/``, ``train2017/`` and ``val2017/``. The backbone starts from
+    ImageNet weights; the paper uses torchvision's. Published: 42.0 AP after 500 epochs, 40.6 after
+    300 (three days on 16 V100). Not run by us. Deviations from the reference: weight decay does not
+    apply to norms and biases, and batches are padded to four shapes.
     """
     return Config(
         recipe="detr_resnet50_coco",
         model=ModelConfig("detr_resnet50"),
         data=_COCO,
-        task=Detection(),
+        task=Detection(DetrLoss()),
         optim=_OPTIM,
         steps=300 * _EPOCH,
         batch_size=_BATCH,
@@ -116,7 +118,7 @@ def detr_resnet50_coco_500() -> Config:
 
         python -m train detr_resnet50_coco_500 --data.source=coco:DIR --init_backbone=RESNET50_FILE
 
-    As `detr_resnet50_coco`, the rate dropping after 400 epochs. Not run by us.
+    As `detr_resnet50_coco`, but the learning rate drops after 400 epochs. Not run by us.
     """
     short = detr_resnet50_coco()
     return dataclasses.replace(
@@ -128,7 +130,7 @@ def detr_resnet50_coco_500() -> Config:
 
 
 def detr_finetune() -> Config:
-    """A public DETR on one's own COCO json.
+    """A public DETR, fine-tuned on your own COCO json.
 
         python -m train.doctor detr_finetune --data.source=coco:DIR --init=CHECKPOINT
         python -m train detr_finetune --data.source=coco:DIR --init=CHECKPOINT --workdir=RUN
@@ -136,15 +138,22 @@ def detr_finetune() -> Config:
 
     CHECKPOINT is the authors' ``detr-r50-e632da11.pth`` or Hugging Face's
     ``hf://facebook/detr-resnet-50``. DIR has ``annotations/instances_train.json``,
-    ``annotations/instances_val.json`` and the images in ``train/`` and ``val/``, unless
-    ``--data.train_annotations``, ``--data.train_images`` and those of ``eval`` say otherwise. The
-    head for the classes starts anew, all else from the checkpoint.
+    ``annotations/instances_val.json`` and the images in ``train/`` and ``val/``. Other paths are
+    set by ``--data.train_annotations``, ``--data.train_images`` and the same fields for ``eval``.
+    The head for the classes is initialised, all other parameters come from the checkpoint.
     """
     return Config(
         recipe="detr_finetune",
         model=ModelConfig("detr_resnet50"),
-        data=dataclasses.replace(_COCO, source="coco:data", train_split="train", eval_split="val"),
-        task=Detection(),
+        data=dataclasses.replace(
+            _COCO,
+            source="coco:data",
+            train_split="train",
+            eval_split="val",
+            mean=None,
+            std=None,
+        ),
+        task=Detection(DetrLoss()),
         optim=dataclasses.replace(_OPTIM, drop_at=0.8),
         steps=5_000,
         batch_size=8,

@@ -1,16 +1,19 @@
 """Masked autoencoders (arXiv 2111.06377): pre-training, fine-tuning, linear probing.
 
-The paper's tables 8 to 10 and facebookresearch/mae, whose learning rates are a base rate times the
-batch over 256. Fine-tuning and probing start from a run, or from one of FAIR's or Hugging Face's
-files, with ``--init``; a ViT's positions then start as the sinusoids of the pre-training.
+The settings are from tables 8 to 10 of the paper and from facebookresearch/mae; the learning rate
+is a base rate times the batch size over 256. Fine-tuning and probing start, with ``--init``, from a
+run or from a file of FAIR or Hugging Face. The positions of the ViT then start with the sinusoids
+of the pre-training.
 
-What deviates from the reference in the recipes for ImageNet:
+Deviations from the reference in the recipes for ImageNet:
 
-- Fine-tuning and probing hold out the last percent of the training images to choose the best
-  checkpoint on; pre-training uses all of them. The figure to report is that on the validation set:
-  ``python -m eval.classification --workdir=DIR --split=validation``.
-- RandAugment is timm's operations with this repository's draws: see `zoo.data.randaugment`.
-- The schedule moves by steps as the reference's does, but the cosine ends at 0, not at 1e-6.
+- Fine-tuning and probing hold out the last percent of the training images, and select the best
+  checkpoint on it; pre-training uses all images. The figure to report is the one on the validation
+  set: ``python -m eval.classification --workdir=DIR --split=validation``.
+- RandAugment has timm's operations, but draws its random numbers in this repository's way: see
+  `zoo.data.augment.randaugment`.
+- As in the reference the learning rate changes at every step, but its cosine ends at 0, not at
+  1e-6.
 """
 
 from typing import Any
@@ -27,7 +30,7 @@ _HELD_IN = 1_268_355  # train[:99%]
 
 
 def _imagenet(**changes: object) -> ClassificationData:
-    """ImageNet-1k with the pixels that FAIR's models want."""
+    """ImageNet-1k, normalised as FAIR's models expect."""
     fields: dict[str, Any] = {
         "source": "imagenet2012",
         "train_split": "train[:99%]",
@@ -44,7 +47,7 @@ def _imagenet(**changes: object) -> ClassificationData:
 
 
 def _pretraining(recipe: str, model: str) -> Config:
-    """Table 8: 800 epochs, 40 of them warm-up, base rate 1.5e-4."""
+    """The settings of table 8: 800 epochs, the first 40 with warm-up; base rate 1.5e-4."""
     batch_size = 4_096
     epoch = _TRAIN_IMAGES / batch_size
     return Config(
@@ -71,8 +74,8 @@ def mae_vit_base_imagenet() -> Config:
 
         python -m train mae_vit_base_imagenet --workdir=DIR --data.data_dir=TFDS_DIR
 
-    800 epochs; for the 1,600 of FAIR's files: --steps=500456. Published after 1,600 and
-    `mae_finetune_base_imagenet`, not run here: 83.6% top-1.
+    Trains for 800 epochs; for 1,600 epochs, as FAIR's files: --steps=500456. Published, not run
+    here: 83.6% top-1 after 1,600 epochs and `mae_finetune_base_imagenet`.
     """
     return _pretraining("mae_vit_base_imagenet", "mae_vit_base_patch16")
 
@@ -82,14 +85,15 @@ def mae_vit_large_imagenet() -> Config:
 
         python -m train mae_vit_large_imagenet --workdir=DIR --data.data_dir=TFDS_DIR
 
-    800 epochs; for the 1,600 of FAIR's files: --steps=500456. Published after 1,600 and
-    `mae_finetune_large_imagenet`, not run here: 85.9% top-1; 800 epochs take 42 hours on 64 V100.
+    Trains for 800 epochs; for 1,600 epochs, as FAIR's files: --steps=500456. Published, not run
+    here: 85.9% top-1 after 1,600 epochs and `mae_finetune_large_imagenet`; 800 epochs take 42 hours
+    on 64 V100.
     """
     return _pretraining("mae_vit_large_imagenet", "mae_vit_large_patch16")
 
 
 def _finetuning(recipe: str, model: str, epochs: int, base_rate: float, drop_path: float) -> Config:
-    """Table 9: mean pooling, layer decay 0.75, RandAugment, Mixup, CutMix, label smoothing."""
+    """The settings of table 9 for fine-tuning, with random erasing and mean pooling."""
     batch_size = 1_024
     epoch = _HELD_IN / batch_size
     fields: dict[str, Any] = {
@@ -131,8 +135,8 @@ def mae_finetune_base_imagenet() -> Config:
             --data.data_dir=TFDS_DIR
 
     FILE can be FAIR's mae_pretrain_vit_base.pth. 100 epochs. Published, not run here: 83.6% top-1
-    after 7 hours on 32 V100. FAIR's command has --optim.layer_decay=0.65; with the random erasing
-    that it adds to table 9.
+    after 7 hours on 32 V100. Random erasing is not in table 9; it is from FAIR's command. That
+    command also has a smaller layer decay: --optim.layer_decay=0.65.
     """
     return _finetuning(
         "mae_finetune_base_imagenet", "vit_base_patch16_224", 100, base_rate=5e-4, drop_path=0.1
@@ -146,8 +150,8 @@ def mae_finetune_large_imagenet() -> Config:
             --data.data_dir=TFDS_DIR
 
     FILE can be FAIR's mae_pretrain_vit_large.pth. 50 epochs. Published, not run here: 85.9% top-1
-    after 9 hours on 32 V100. Drop path is that of FAIR's command, 0.2; with the random erasing that
-    it adds to table 9.
+    after 9 hours on 32 V100. Random erasing, which is not in table 9, and the drop path of 0.2 are
+    from FAIR's command.
     """
     return _finetuning(
         "mae_finetune_large_imagenet", "vit_large_patch16_224", 50, base_rate=1e-3, drop_path=0.2
@@ -155,14 +159,14 @@ def mae_finetune_large_imagenet() -> Config:
 
 
 def mae_linear_base_imagenet() -> Config:
-    """A linear probe of a MAE's ViT-B/16 on ImageNet-1k.
+    """A linear probe of the ViT-B/16 of a MAE on ImageNet-1k.
 
         python -m train mae_linear_base_imagenet --workdir=DIR --init=RUN_OR_FILE \
             --data.data_dir=TFDS_DIR
 
-    Table 10: the class token of the frozen encoder, a BatchNorm without scale and bias, a linear
-    head trained with LARS for 90 epochs. Published after 1,600 epochs of pre-training, not run
-    here: 68.0% top-1.
+    The settings of table 10: LARS trains a linear head for 90 epochs, on the class token of the
+    frozen encoder after a BatchNorm without scale and bias. Published, not run here: 68.0% top-1
+    after 1,600 epochs of pre-training.
     """
     batch_size = 16_384
     epoch = _HELD_IN / batch_size
@@ -186,7 +190,7 @@ def mae_linear_base_imagenet() -> Config:
 
 
 def _digits(**changes: object) -> ClassificationData:
-    """The embedded digits; no flips, and boxes that leave a digit what it is."""
+    """The embedded digits, without flips and with crops so large that digits stay readable."""
     fields: dict[str, Any] = {
         "source": "digits",
         "train_crop": "random_resized",
@@ -240,8 +244,8 @@ def mae_linear_digits() -> Config:
 
         python -m train mae_linear_digits --workdir=DIR --init=RUN_OF_MAE_DIGITS
 
-    Half a minute of a CPU core; top-1 of the last checkpoint on the held-out digits, seed 0 of both
-    runs: 85.7%.
+    Takes half a minute of a CPU core. Top-1 of the last checkpoint on the held-out digits: 85.7%,
+    with seed 0 in both runs.
     """
     fields = {"patch_size": 2, "pool": "mean", "head_batch_norm": True}
     return Config(

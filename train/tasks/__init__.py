@@ -1,53 +1,39 @@
-"""Tasks, one a file: how a batch becomes losses, and a trained model figures."""
+"""Tasks, one in each file: they compute losses of a batch and figures of a trained model."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
-from jaxtyping import Array, Float
 
+from zoo import family
 from zoo.data import Dataset
+from zoo.losses.mean import Mean, Means
 
 Batch = dict[str, Any]
 Put = Callable[[Batch], Batch]
+__all__ = ["Batch", "Draw", "Mean", "Means", "Put", "Task", "changing"]
+
 Draw = Callable[[Mapping[str, Any], Path], None]
-"""Draws pictures of what a model with these variables does into a folder that is there."""
-
-
-class Mean(struct.PyTreeNode):
-    """A weighted mean in parts that add up over batches, devices and hosts."""
-
-    total: Float[Array, ""]
-    weight: Float[Array, ""]
-
-    @classmethod
-    def of(cls, values: Array, weights: Array) -> "Mean":
-        """The mean of `values` with `weights` of the same shape."""
-        return cls(
-            jnp.sum(values * weights, dtype=jnp.float32), jnp.sum(weights, dtype=jnp.float32)
-        )
-
-    def __add__(self, other: "Mean") -> "Mean":
-        return Mean(self.total + other.total, self.weight + other.weight)
-
-    def value(self) -> Float[Array, ""]:
-        """The mean; 0 if nothing has weight."""
-        return self.total / jnp.where(self.weight == 0, 1.0, self.weight)
+"""Draws pictures of the predictions of a model with these variables into an existing folder."""
 
 
 class Task(Protocol):
-    """What the training loop asks of a task. Tasks are frozen dataclasses of JSON values.
+    """The interface that the training loop uses. Tasks are frozen dataclasses of JSON values.
 
-    A step's loss is the sum of the means in the first result of `loss`, each over the whole
-    global batch, however many parts, devices and hosts that is computed in.
+    If the families of a task declare a `loss`, the task has a field ``loss``. It holds the settings
+    of the loss: an instance of the class that the family declares.
+
+    The loss of a step is the sum of the means in the first result of `compute_loss`. Each mean is
+    over the whole global batch, also if the batch is computed in parts, on several devices and
+    hosts.
     """
 
+    kind: ClassVar[family.Task]
+    """Models of the families that declare this task can be trained with it."""
     best: ClassVar[str]
-    """Name of the figure that chooses the best checkpoint; larger is better."""
+    """Name of the figure that selects the best checkpoint; larger is better."""
 
     def open(self, data: Any, split: Literal["train", "eval"]) -> Dataset:
         """The ``train`` or ``eval`` examples of the run's data configuration."""
@@ -58,25 +44,34 @@ class Task(Protocol):
         ...
 
     def prepare(self, data: Any, model: nn.Module, key: jax.Array, batch: Batch) -> Batch:
-        """What is done to the whole global batch on the devices: normalising, mixing."""
+        """Prepares the whole global batch on the devices: normalises images, mixes examples."""
         ...
 
     def init(self, model: nn.Module, key: jax.Array, batch: Batch) -> Mapping[str, Any]:
-        """The model's variables for batches of that shape."""
+        """The initial variables of the model for batches of this shape."""
         ...
 
-    def loss(
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The arguments with which the model is called, taken from a prepared batch."""
+        ...
+
+    def compute_loss(
         self, model: nn.Module, variables: Mapping[str, Any], key: jax.Array, batch: Batch
-    ) -> tuple[dict[str, Mean], dict[str, Mean], Mapping[str, Any]]:
-        """Losses of a part of a prepared batch, other metrics, and the changed collections."""
+    ) -> tuple[Means, Means, Mapping[str, Any]]:
+        """Losses and other metrics of a part of a prepared batch, and the changed collections."""
         ...
 
     def evaluator(
         self, model: nn.Module, data: Any, dataset: Dataset, batch_size: int, put: Put
     ) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-        """A function of the variables that gives the task's figures; compiles once."""
+        """A function that gives the figures of the task for given variables; compiles once."""
         ...
 
     def pictures(self, model: nn.Module, data: Any, dataset: Dataset, put: Put) -> Draw | None:
-        """What draws pictures after each evaluation, of examples of `dataset`; None for none."""
+        """A function that draws examples of `dataset` after each evaluation, or None."""
         ...
+
+
+def changing(variables: Mapping[str, Any]) -> list[str]:
+    """The collections that a training step may change: all but the parameters."""
+    return [name for name in variables if name != "params"]

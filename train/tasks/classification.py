@@ -10,7 +10,8 @@ import optax
 from flax import linen as nn
 
 import eval.classification
-from train.tasks import Batch, Draw, Mean, Put
+from train.tasks import Batch, Draw, Mean, Means, Put, changing
+from zoo import family
 from zoo.data import ClassificationData, Dataset, mix_batch, normalize, open_classification
 from zoo.losses.classification import LOSSES
 from zoo.types import InputError
@@ -18,11 +19,11 @@ from zoo.types import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """One class an image.
+    """One class for each image.
 
     Attributes:
-        loss_name: Cross-entropy of the ``softmax``, or with ``sigmoid`` a binary one of each class,
-            summed up.
+        loss_name: ``softmax`` for the cross-entropy over all classes, or ``sigmoid`` for the sum of
+            one binary cross-entropy for each class.
         label_smoothing: Share of the target that is spread evenly over the classes
             (arXiv 1512.00567).
     """
@@ -30,6 +31,7 @@ class Classification:
     loss_name: Literal["softmax", "sigmoid"] = "softmax"
     label_smoothing: float = 0.0
 
+    kind: ClassVar[family.Task] = "classification"
     best: ClassVar[str] = "top1"
 
     def __post_init__(self) -> None:
@@ -41,17 +43,17 @@ class Classification:
         return open_classification(data, split)
 
     def model_fields(self, data: ClassificationData, dataset: Dataset) -> dict[str, Any]:
-        """As many classes as the data has, and positions for its images."""
+        """The number of classes of the data, and the size of its images."""
         return {"num_classes": dataset.num_classes, "image_size": data.image_size}
 
     def init(self, model: nn.Module, key: jax.Array, batch: Batch) -> Mapping[str, Any]:
-        """The model's variables for images of that shape."""
+        """The initial variables of the model for images of this shape."""
         return model.init(key, jnp.zeros(batch["image"].shape, jnp.float32))
 
     def prepare(self, data: ClassificationData, model: Any, key: jax.Array, batch: Batch) -> Batch:
         """Normalised images, and targets ``[b k]`` after smoothing and mixing.
 
-        A row of targets sums to 1, and to 0 where the example is not valid.
+        A row of targets sums to 1, or to 0 if the example is not valid.
         """
         images = normalize(batch["image"], data.mean, data.std)
         targets = optax.smooth_labels(
@@ -69,16 +71,20 @@ class Classification:
             )
         return {"images": images, "targets": targets}
 
-    def loss(
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The images."""
+        return (batch["images"],)
+
+    def compute_loss(
         self, model: nn.Module, variables: Mapping[str, Any], key: jax.Array, batch: Batch
-    ) -> tuple[dict[str, Mean], dict[str, Mean], Mapping[str, Any]]:
-        """Cross-entropy over the valid examples, and top-1 on what was trained on."""
+    ) -> tuple[Means, Means, Mapping[str, Any]]:
+        """The mean cross-entropy of the valid examples, and their top-1 after mixing."""
         logits, changed = model.apply(
             variables,
-            batch["images"],
+            *self.inputs(batch),
             train=True,
             rngs={"dropout": key},
-            mutable=[name for name in variables if name != "params"],
+            mutable=changing(variables),
         )
         targets = batch["targets"]
         weights = targets.sum(axis=-1)
@@ -95,7 +101,7 @@ class Classification:
         batch_size: int,
         put: Put,
     ) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-        """Top-1, top-5 and the loss on whole targets, as `eval.classification` has them."""
+        """Top-1, top-5 and the loss without smoothing and mixing, by `eval.classification`."""
         evaluate = eval.classification.evaluator(
             model, data, dataset, batch_size, put, self.loss_name
         )
@@ -104,5 +110,5 @@ class Classification:
     def pictures(
         self, model: nn.Module, data: ClassificationData, dataset: Dataset, put: Put
     ) -> Draw | None:
-        """None: `eval.classification` draws."""
+        """None: only `eval.classification` draws pictures."""
         return None

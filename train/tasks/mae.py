@@ -1,4 +1,4 @@
-"""Masked image modelling: learning from images without labels."""
+"""Masked image modelling: training on images without labels."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -11,27 +11,28 @@ from flax import linen as nn
 
 import eval.knn
 import eval.reconstruction
-from train.tasks import Batch, Draw, Mean, Put
+from train.tasks import Batch, Draw, Means, Put
+from zoo import family
 from zoo.data import ClassificationData, Dataset, normalize, open_classification
-from zoo.losses.reconstruction import patch_errors
+from zoo.models.pretraining.mae.loss import MaeLoss
 from zoo.ops.patches import patchify
 from zoo.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedAutoencoding:
-    """Restoring hidden patches (arXiv 2111.06377). Labels are not looked at in training.
+    """Predicts hidden patches (arXiv 2111.06377). Training does not use labels.
 
     Attributes:
-        norm_pix_loss: Whether the target is each patch less its mean, over its deviation: better
-            features, but a prediction without brightness and contrast.
-        knn_neighbours: Of the k-NN probe at each evaluation, which does look at labels and passes
-            all training images through the encoder; 0 for no probe.
+        loss: Settings of the loss: whether each patch is normalised.
+        knn_neighbours: Number of neighbours of the k-NN probe at each evaluation. The probe uses
+            labels, and passes all training images through the encoder. 0 switches it off.
     """
 
-    norm_pix_loss: bool = True
+    loss: MaeLoss = dataclasses.field(default_factory=MaeLoss)
     knn_neighbours: int = 0
 
+    kind: ClassVar[family.Task] = "pretraining"
     best: ClassVar[str] = "psnr"
 
     def __post_init__(self) -> None:
@@ -43,36 +44,37 @@ class MaskedAutoencoding:
         return open_classification(data, split)
 
     def model_fields(self, data: ClassificationData, dataset: Dataset) -> dict[str, Any]:
-        """The size of the images, which says to other models what the positions were."""
+        """The size of the images; a model that starts from this one needs it for the positions."""
         return {"image_size": data.image_size}
 
     def init(self, model: nn.Module, key: jax.Array, batch: Batch) -> Mapping[str, Any]:
-        """The model's variables for images of that shape."""
+        """The initial variables of the model for images of this shape."""
         return model.init(key, jnp.zeros(batch["image"].shape, jnp.float32))
 
     def prepare(self, data: ClassificationData, model: Any, key: jax.Array, batch: Batch) -> Batch:
-        """Normalised images, and which of them there are."""
+        """Normalised images, and which examples are valid."""
         return {
             "images": normalize(batch["image"], data.mean, data.std),
             "valid": batch["valid"],
         }
 
-    def loss(
-        self, model: Any, variables: Mapping[str, Any], key: jax.Array, batch: Batch
-    ) -> tuple[dict[str, Mean], dict[str, Mean], Mapping[str, Any]]:
-        """The mean over the hidden patches of the valid images, each masked by a draw of its own.
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The images; the model draws the masks itself."""
+        return (batch["images"],)
 
-        `key` is of the step, and so are the masks.
+    def compute_loss(
+        self, model: Any, variables: Mapping[str, Any], key: jax.Array, batch: Batch
+    ) -> tuple[Means, Means, Mapping[str, Any]]:
+        """The mean error of the hidden patches of the valid images.
+
+        The model draws a mask for each image from `key`, which differs from step to step.
         """
-        images = batch["images"]
         mask_key, dropout_key = jax.random.split(key)
         streams = {"mask": mask_key, "dropout": dropout_key}
-        output: Any = model.apply(variables, images, train=True, rngs=streams)
-        patches = patchify(images, model.patch_size)
-        errors = patch_errors(output.patches, patches, norm_pix_loss=self.norm_pix_loss)
-        hidden = ~output.visible & batch["valid"][:, None]
+        output: Any = model.apply(variables, *self.inputs(batch), train=True, rngs=streams)
+        patches = patchify(batch["images"], model.patch_size)
         unchanged = {name: tree for name, tree in variables.items() if name != "params"}
-        return {"loss": Mean.of(errors, hidden)}, {}, unchanged
+        return *self.loss(output, patches, batch["valid"]), unchanged
 
     def evaluator(
         self,
@@ -82,9 +84,9 @@ class MaskedAutoencoding:
         batch_size: int,
         put: Put,
     ) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-        """The loss and the PSNR as `eval.reconstruction` has them, and the k-NN probe's top-1."""
+        """The loss and the PSNR, as in `eval.reconstruction`, and the top-1 of the k-NN probe."""
         arguments = (model, data, dataset, batch_size, put)
-        restoring = eval.reconstruction.evaluator(*arguments, self.norm_pix_loss)
+        restoring = eval.reconstruction.evaluator(*arguments, self.loss.norm_pix_loss)
         if not self.knn_neighbours:
             return restoring
         probing = eval.knn.evaluator(*arguments, self.knn_neighbours)
@@ -93,8 +95,8 @@ class MaskedAutoencoding:
     def pictures(
         self, model: Any, data: ClassificationData, dataset: Dataset, put: Put
     ) -> Draw | None:
-        """Reconstructions, as `eval.reconstruction` draws them."""
-        draw = eval.reconstruction.drawer(model, data, dataset, self.norm_pix_loss)
+        """Draws reconstructions, as `eval.reconstruction` does, to ``reconstructions.png``."""
+        draw = eval.reconstruction.drawer(model, data, dataset, self.loss.norm_pix_loss)
 
         def pictures(variables: Mapping[str, Any], folder: Path) -> None:
             draw(variables, folder / "reconstructions.png")

@@ -9,89 +9,72 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 import eval.semantic
-from train.tasks import Batch, Draw, Mean, Put
+from train.tasks import Batch, Draw, Means, Put, changing
+from zoo import family
 from zoo.data import Dataset, SegmentationData, normalize, open_segmentation
-from zoo.losses.segmentation import LOSSES, pixel_weights
-from zoo.ops.resample import center_crop
-from zoo.types import InputError
-
-LossName = Literal["cross_entropy", "dice", "focal", "lovasz"]
+from zoo.models.segmentation.parts.loss import PixelLoss
+from zoo.outputs import LabelMaps
 
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """One class a pixel.
+    """One class for each pixel.
 
     Attributes:
-        losses: Names of `zoo.losses.segmentation.LOSSES`, added up.
-        class_weights: Weight of each class's pixels in the losses of pixels; none is 1 for all.
+        loss: The settings of the loss of the model's family, such as
+            `zoo.models.segmentation.parts.loss.PixelLoss`.
     """
 
-    losses: tuple[LossName, ...] = ("cross_entropy", "dice")
-    class_weights: tuple[float, ...] = ()
+    loss: Any = dataclasses.field(default_factory=PixelLoss)
 
+    kind: ClassVar[family.Task] = "segmentation"
     best: ClassVar[str] = "mIoU"
-
-    def __post_init__(self) -> None:
-        if not self.losses or len(set(self.losses)) < len(self.losses):
-            raise InputError(f"task.losses are {self.losses}: at least one, and none twice")
-        if self.class_weights and (min(self.class_weights) < 0 or not any(self.class_weights)):
-            raise InputError(f"task.class_weights are {self.class_weights}, but must be positive")
 
     def open(self, data: SegmentationData, split: Literal["train", "eval"]) -> Dataset:
         """The examples of a split."""
         return open_segmentation(data, split)
 
     def model_fields(self, data: SegmentationData, dataset: Dataset) -> dict[str, Any]:
-        """As many classes as the data has.
+        """The number of classes of the data.
 
         Raises:
-            InputError: If the weights are of another number of classes.
+            InputError: If the loss has class weights for a different number of classes.
         """
-        if self.class_weights and len(self.class_weights) != dataset.num_classes:
-            raise InputError(
-                f"task.class_weights has {len(self.class_weights)} weights, but there are"
-                f" {dataset.num_classes} classes: {', '.join(dataset.class_names)}"
-            )
+        self.loss.check_classes(dataset.class_names)
         return {"num_classes": dataset.num_classes}
 
     def init(self, model: nn.Module, key: jax.Array, batch: Batch) -> Mapping[str, Any]:
-        """The model's variables for images of that shape."""
+        """The initial variables of the model for images of this shape."""
         return model.init(key, jnp.zeros(batch["image"].shape, jnp.float32))
 
     def prepare(self, data: SegmentationData, model: Any, key: jax.Array, batch: Batch) -> Batch:
-        """Normalised images, their labels, and the weight of each pixel."""
-        weights = jnp.asarray(self.class_weights, jnp.float32) if self.class_weights else None
-        pixels = pixel_weights(batch["label_map"], weights)
-        if "border" in batch:
-            pixels = jnp.where(pixels > 0, pixels + batch["border"], 0.0)
+        """Normalised images, and the class of each pixel."""
         return {
             "images": normalize(batch["image"], data.mean, data.std),
-            "labels": batch["label_map"],
-            "weights": pixels * batch["valid"][:, None, None],
+            "targets": LabelMaps(batch["label_map"], batch["valid"], batch.get("border")),
         }
 
-    def loss(
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """The images."""
+        return (batch["images"],)
+
+    def compute_loss(
         self, model: nn.Module, variables: Mapping[str, Any], key: jax.Array, batch: Batch
-    ) -> tuple[dict[str, Mean], dict[str, Mean], Mapping[str, Any]]:
-        """The losses where the model has an output, and the share of pixels that are right."""
+    ) -> tuple[Means, Means, Mapping[str, Any]]:
+        """The losses and metrics that the family's loss computes."""
         logits, changed = model.apply(
             variables,
-            batch["images"],
+            *self.inputs(batch),
             train=True,
             rngs={"dropout": key},
-            mutable=[name for name in variables if name != "params"],
+            mutable=changing(variables),
         )
-        size = logits.shape[1:3]
-        labels, weights = (center_crop(batch[name], size) for name in ("labels", "weights"))
-        losses = {name: Mean.of(*LOSSES[name](logits, labels, weights)) for name in self.losses}
-        right = logits.argmax(axis=-1) == labels
-        return losses, {"pixel_accuracy": Mean.of(right, weights > 0)}, changed
+        return *self.loss(logits, batch["targets"]), changed
 
     def evaluator(
         self, model: nn.Module, data: SegmentationData, dataset: Dataset, batch_size: int, put: Put
     ) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-        """The mIoU and the other means over whole images, as `eval.segmentation` has them."""
+        """The mIoU and the other means over whole images, as in `eval.segmentation`."""
         evaluate = eval.semantic.evaluator(model, data, dataset, batch_size, put)
 
         def figures(variables: Mapping[str, Any]) -> dict[str, float]:
@@ -103,7 +86,7 @@ class Segmentation:
     def pictures(
         self, model: nn.Module, data: SegmentationData, dataset: Dataset, put: Put
     ) -> Draw | None:
-        """The first images of `dataset` with their true and predicted labels."""
+        """Draws the first images of `dataset` with their true and predicted labels."""
         windows = jax.device_count()
         segment = eval.semantic.segmenter(model, data, windows, put)
         return lambda variables, folder: eval.semantic.draw_examples(

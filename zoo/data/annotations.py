@@ -1,6 +1,7 @@
-"""Annotated objects as columns: of one image, and of all images of a split."""
+"""Annotated objects as columns, for one image and for all images of a split."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,20 +11,65 @@ from zoo.data.errors import DataError, some
 from zoo.ops.ragged import lengths_to_offsets, spread
 from zoo.ops.rle import Masks
 
+_SIDES = (("left", "right"), ("right", "left"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Joints:
+    """The joints that the keypoints of an object mark.
+
+    >>> Joints(("nose", "left_eye", "right_eye")).mirrored.tolist()
+    [0, 2, 1]
+
+    Attributes:
+        names: Name of each joint.
+        skeleton: The bones to draw in pictures: pairs of positions in `names`.
+        named: False if the data has no names for them; then `names` is ``0``, ``1``, ...
+    """
+
+    names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...] = ()
+    named: bool = True
+
+    @functools.cached_property
+    def mirrored(self) -> Int[np.ndarray, " j"]:
+        """For each joint of a mirrored picture, the position of that joint in the original.
+
+        A joint whose name begins with ``left`` changes places with the one whose name begins with
+        ``right`` instead and is otherwise the same.
+
+        Raises:
+            DataError: If such a joint has no counterpart.
+        """
+        positions = {name: i for i, name in enumerate(self.names)}
+        found = []
+        for name in self.names:
+            other = name
+            for side, opposite in _SIDES:
+                if name.startswith(side):
+                    other = opposite + name.removeprefix(side)
+            if other not in positions:
+                raise DataError(f"joint {name!r} has no counterpart {other!r} to mirror it to")
+            found.append(positions[other])
+        return np.array(found, np.int64)
+
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """The objects of one image as they were annotated, in pixels of the image as it is stored.
+    """The objects of one image as they were annotated, in pixels of the original image.
 
     Attributes:
-        image_id: The data set's own name for the image.
+        image_id: The id of the image in the data set.
         size: Height and width.
         boxes_xywh: Left, top, width, height.
-        labels: Positions among the source's class names.
+        labels: Positions in the class names of the source.
         areas: Square pixels, as annotated.
-        crowd: The region holds many objects: no training target, and ignored in evaluation.
-        difficult: PASCAL VOC's mark, to the same effect.
-        masks: None where the source has none, or was opened without.
+        crowd: True for regions of many objects: not trained on, and ignored in evaluation.
+        difficult: True for objects marked as difficult in PASCAL VOC: not trained on, and ignored
+            in evaluation.
+        masks: None if the source has no masks, or was opened without them.
+        keypoints: x, y and visibility (0 not labelled, 1 hidden, 2 visible) of each joint, as
+            annotated; None if the source has no keypoints, or was opened without them.
     """
 
     image_id: int | str
@@ -34,34 +80,37 @@ class Annotations:
     crowd: Bool[np.ndarray, " n"]
     difficult: Bool[np.ndarray, " n"]
     masks: Masks | None = None
+    keypoints: Float64[np.ndarray, "n j 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def boxes(self) -> Float32[np.ndarray, "n 4"]:
-        """``xyxy``."""
+        """The boxes as ``xyxy``."""
         return xywh_to_xyxy(self.boxes_xywh).astype(np.float32)
 
     @property
     def targets(self) -> Bool[np.ndarray, " n"]:
-        """True for what a detector is trained to find."""
+        """True for the objects that a detector is trained to find."""
         return ~(self.crowd | self.difficult)
 
 
 @dataclasses.dataclass(frozen=True)
 class ObjectTable:
-    """The objects of i images, those of each image one after the other.
+    """The objects of i images; the rows of one image follow each other.
 
     Attributes:
-        image_ids: One an image.
+        image_ids: Id of each image.
         sizes: Height and width of each image.
-        offsets: Image i has the rows ``offsets[i]`` to ``offsets[i + 1]`` of what follows.
-        boxes_xywh: See `Annotations`, as for the rest.
-        labels: One a row.
-        areas: One a row.
-        crowd: One a row.
-        difficult: One a row.
+        offsets: Image i has the rows from ``offsets[i]`` up to, but not including,
+            ``offsets[i + 1]`` of the columns below.
+        boxes_xywh: Box of each row; for this and the columns below see `Annotations`.
+        labels: Label of each row.
+        areas: Area of each row.
+        crowd: Whether each row is a crowd.
+        difficult: Whether each row is difficult.
+        keypoints: Keypoints of each row, or None.
     """
 
     image_ids: Sequence[int | str]
@@ -72,6 +121,7 @@ class ObjectTable:
     areas: Float64[np.ndarray, " t"]
     crowd: Bool[np.ndarray, " t"]
     difficult: Bool[np.ndarray, " t"]
+    keypoints: Float64[np.ndarray, "t j 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -93,6 +143,7 @@ class ObjectTable:
             self.crowd[rows],
             self.difficult[rows],
             masks,
+            None if self.keypoints is None else self.keypoints[rows],
         )
 
     def take(self, images: Int[np.ndarray, " j"]) -> "ObjectTable":
@@ -105,16 +156,17 @@ class ObjectTable:
             self.sizes[images],
             lengths_to_offsets(lengths),
             *(column[rows] for column in columns),
+            keypoints=None if self.keypoints is None else self.keypoints[rows],
         )
 
     def target_counts(self) -> Int[np.ndarray, " i"]:
-        """How many training targets each image has at most."""
+        """Largest possible number of training targets in each image."""
         owners = np.repeat(np.arange(len(self)), np.diff(self.offsets))
         return np.bincount(owners[~(self.crowd | self.difficult)], minlength=len(self))
 
 
 def xywh_to_xyxy(boxes_xywh: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 4"]:
-    """On the host what `zoo.ops.boxes` does on the device."""
+    """Left, top, width, height to left, top, right, bottom, in numpy."""
     return np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1)
 
 
@@ -124,7 +176,7 @@ def labels_of(
     """The position of each name among a model's classes.
 
     Raises:
-        DataError: If a name is none of the classes, or several of them.
+        DataError: If a name is not a class, or is there twice in either list.
     """
     if unknown := [name for name in names if name not in class_names]:
         raise DataError(

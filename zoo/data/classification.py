@@ -1,4 +1,4 @@
-"""Classification data: what to read and how to augment it, by one config."""
+"""Classification data: one config says what to read and how to augment it."""
 
 import dataclasses
 import math
@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from zoo.data.augment.randaugment import LARGEST_MAGNITUDE, RandAugmentStyle, randaugment
+from zoo.data.class_sources import open_source
 from zoo.data.decode import decode_image
 from zoo.data.errors import DataError
 from zoo.data.loader import Dataset, Example
-from zoo.data.randaugment import LARGEST_MAGNITUDE, RandAugmentStyle, randaugment
-from zoo.data.sources import open_source
+from zoo.data.own import prepared
 from zoo.data.transforms import (
     HostImage,
     random_erase,
@@ -20,7 +21,7 @@ from zoo.data.transforms import (
     resize,
     resize_and_crop,
 )
-from zoo.types import Interpolation
+from zoo.types import CropMode, Interpolation, Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,31 +31,37 @@ class ClassificationData:
     Attributes:
         source: ``digits``, ``folder:PATH`` with PATH/train/CLASS/IMAGE and PATH/val/CLASS/IMAGE,
             or a TFDS set such as ``imagenet2012`` or ``oxford_flowers102:2.1.1``.
-        data_dir: Where TFDS keeps its sets; None is ``~/tensorflow_datasets``.
-        train_split: TFDS's split, slices included, ``train[:99%]``; the same of a folder's
-            sub-folder, where a slice is of its images in a fixed shuffled order.
-        eval_split: The same for evaluation; folders val, validation, test stand in for each other.
+        data_dir: Folder of TFDS's data sets; None is ``~/tensorflow_datasets``.
+        train_split: A split of a TFDS set, or the name of a sub-folder; or a slice of it, such as
+            ``train[:99%]``. The images of a folder are sliced in a fixed shuffled order.
+        eval_split: The same for evaluation. If there is no sub-folder val, validation or test, one
+            of the other two is used.
         image_size: Height and width in pixels.
-        mean: Of the pixels on a scale of 0..1, one a channel.
+        mean: Mean of the pixels on a scale of 0..1, for each channel. None, here and in the four
+            fields below, means the model's own value (see `zoo.preprocessing`); a run fills it in.
         std: Standard deviation on the same scale.
         interpolation: Filter of every resize.
-        crop_fraction: Share of the resized shorter side that evaluation's centre crop keeps.
-        train_crop: A random box resized, or the whole image resized to `image_size`.
-        crop_scale: Least and largest share of the area of the random box.
-        crop_ratio: Least and largest aspect of the random box, width over height.
+        crop_fraction: Share of the resized shorter side that the centre crop of evaluation keeps.
+        crop_mode: ``center`` keeps the aspect in the resize of evaluation; ``squash`` does not.
+        train_crop: ``random_resized`` resizes a random box to `image_size`; ``resize`` resizes the
+            whole image.
+        crop_scale: Smallest and largest area of the random box, as a share of the image's area.
+        crop_ratio: Smallest and largest aspect of the random box, width over height.
         flip: Mirror training images left and right with probability 1/2.
-        randaugment_layers: RandAugment's operations for each image; 0 is none.
-        randaugment_style: Whose operations, timm's or big_vision's: see `zoo.data.randaugment`.
-        randaugment_magnitude: Their strength on AutoAugment's scale, 0..10, for big_vision 0..30.
+        randaugment_layers: Number of RandAugment operations for each image; 0 turns it off.
+        randaugment_style: Whose operations are used, timm's or big_vision's: see
+            `zoo.data.augment.randaugment`.
+        randaugment_magnitude: Strength on AutoAugment's scale: 0..10, for big_vision 0..30.
         randaugment_std: Standard deviation of the strength.
         erase_probability: Share of images in which a box is erased.
-        mixup: Parameter of Mixup's Beta distribution; 0 is none. Mixing happens on the device:
-            see `mix_batch`.
+        mixup: Parameter of Mixup's Beta distribution; 0 turns it off. Mixing happens on the
+            device: see `mix_batch`.
         cutmix: The same for CutMix.
         mix_probability: Share of batches that are mixed.
-        on_error: What an unreadable image does: stop the run, or be left out, counted and named.
+        on_error: What happens if an image cannot be read: ``stop`` ends the run with an error;
+            ``skip`` leaves the image out, counts it and logs its name.
         threads: Threads that read and decode.
-        workers: Processes with that many threads each; 0 is none but this one.
+        workers: Worker processes with that many threads each; with 0, this process does the work.
     """
 
     source: str = "digits"
@@ -62,10 +69,11 @@ class ClassificationData:
     train_split: str = "train"
     eval_split: str = "test"
     image_size: tuple[int, int] = (8, 8)
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    interpolation: Interpolation = "bilinear"
-    crop_fraction: float = 1.0
+    mean: tuple[float, float, float] | None = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] | None = (0.5, 0.5, 0.5)
+    interpolation: Interpolation | None = "bilinear"
+    crop_fraction: float | None = 1.0
+    crop_mode: CropMode | None = "center"
     train_crop: Literal["random_resized", "resize"] = "resize"
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
@@ -88,20 +96,21 @@ class TrainTransform:
     """Decodes and augments: crop, flip, RandAugment, erasing, in timm's order."""
 
     config: ClassificationData
+    how: Preprocessing
 
     def __call__(self, example: Mapping[str, Any], rng: np.random.Generator) -> Example:
         """{"image", "label", "name"} -> {"image", "label", "valid"}."""
-        c = self.config
+        c, how = self.config, self.how
         if c.train_crop == "random_resized":
-            # The smallest box still has as many pixels as the result: nothing is lost.
+            # With sides of this length, even the smallest box has as many pixels as the result.
             enough = math.ceil(max(c.image_size) / math.sqrt(c.crop_scale[0]))
             image = decode_image(example["image"], example["name"], min_side=enough)
             image = random_resized_crop(
-                image, c.image_size, c.crop_scale, c.crop_ratio, c.interpolation, rng
+                image, c.image_size, c.crop_scale, c.crop_ratio, how.interpolation, rng
             )
         else:
             image = decode_image(example["image"], example["name"])
-            image = resize(image, c.image_size, c.interpolation)
+            image = resize(image, c.image_size, how.interpolation)
         if c.flip:
             image = random_flip(image, rng)
         if c.randaugment_layers:
@@ -111,12 +120,12 @@ class TrainTransform:
                 c.randaugment_layers,
                 c.randaugment_magnitude,
                 c.randaugment_std,
-                tuple(min(255, round(255 * channel)) for channel in c.mean),
-                c.interpolation,
+                tuple(min(255, round(255 * channel)) for channel in how.mean),
+                how.interpolation,
                 rng,
             )
         if c.erase_probability:
-            image = random_erase(image, c.erase_probability, c.mean, c.std, rng)
+            image = random_erase(image, c.erase_probability, how.mean, how.std, rng)
         return _example(image, example["label"])
 
 
@@ -125,12 +134,15 @@ class EvalTransform:
     """Decodes, resizes and crops the centre, as timm's evaluation does."""
 
     config: ClassificationData
+    how: Preprocessing
 
     def __call__(self, example: Mapping[str, Any], rng: np.random.Generator) -> Example:
         """{"image", "label", "name"} -> {"image", "label", "valid"}."""
-        c = self.config
+        c, how = self.config, self.how
         image = decode_image(example["image"], example["name"])
-        image = resize_and_crop(image, c.image_size, c.crop_fraction, c.interpolation)
+        image = resize_and_crop(
+            image, c.image_size, how.crop_fraction, how.interpolation, how.crop_mode
+        )
         return _example(image, example["label"])
 
 
@@ -150,20 +162,24 @@ def open_classification(
 
     Args:
         config: What to read.
-        split: Which of the config's two splits, and its transform.
-        class_names: The classes that a model was trained on: labels are positions in it. Class
-            folders may lack some of them; a TFDS set must have the same. None is the data's own.
+        split: Which split of the config to open; it also decides the transform.
+        class_names: The classes that a model was trained on; a label is a position in them. Class
+            folders may lack some of them; a TFDS set must have exactly these. None takes the data's
+            own classes.
 
     Raises:
-        DataError: If a field has a value that cannot be, or the source, split or classes are not
-            there.
+        DataError: If a field has an invalid value, the source or split does not exist, or a class
+            is unknown.
     """
     _check(config)
+    how = prepared(config, config.image_size)
     name = config.train_split if split == "train" else config.eval_split
     source = open_source(config.source, config.data_dir, name, class_names)
+    if not len(source):
+        raise DataError(f"data {config.source!r} has no images in the split {name!r}")
     return Dataset(
         source=source,
-        transform=TrainTransform(config) if split == "train" else EvalTransform(config),
+        transform=(TrainTransform if split == "train" else EvalTransform)(config, how),
         padding=(
             {
                 "image": np.zeros((*config.image_size, 3), np.uint8),
@@ -179,12 +195,15 @@ def open_classification(
 
 
 def _check(config: ClassificationData) -> None:
-    """Rejects values that could only fail later, or silently do something else."""
+    """Rejects values that would fail later, or would have an unintended effect."""
     c, strongest = config, LARGEST_MAGNITUDE[config.randaugment_style]
     rules = {
         "image_size": (min(c.image_size) >= 1, "positive numbers of pixels"),
-        "std": (min(c.std) > 0, "positive"),
-        "crop_fraction": (0 < c.crop_fraction <= 1, "in 0..1 and not 0"),
+        "std": (c.std is None or min(c.std) > 0, "positive"),
+        "crop_fraction": (
+            c.crop_fraction is None or 0 < c.crop_fraction <= 1,
+            "in 0..1 and not 0",
+        ),
         "crop_scale": (0 < c.crop_scale[0] <= c.crop_scale[1] <= 1, "ascending in 0..1, not 0"),
         "crop_ratio": (0 < c.crop_ratio[0] <= c.crop_ratio[1], "ascending and positive"),
         "randaugment_layers": (c.randaugment_layers >= 0, "0 or more"),

@@ -1,4 +1,4 @@
-"""From a host's numpy batches to arrays over all devices of all hosts, and results back."""
+"""Moves a host's numpy batches to arrays over all devices of all hosts, and results back."""
 
 import pickle
 from collections.abc import Callable
@@ -8,35 +8,40 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+from jaxtyping import Shaped
 
 T = TypeVar("T")
 
 
 def data_mesh() -> Mesh:
-    """All devices of all hosts along one axis, ``data``."""
+    """A mesh of all devices of all hosts along one axis, ``data``."""
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading axis in equal parts over every device of the mesh, whatever its axes."""
+    """Splits the leading axis equally over all devices of the mesh, whatever its axes are."""
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
-def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
+def put_batch(batch: dict[str, Shaped[np.ndarray, "b ..."]], mesh: Mesh) -> dict[str, Any]:
     """This host's rows of a batch as global arrays whose leading axis is split over the mesh."""
     sharding = batch_sharding(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
 def place(tree: Any, shardings: Any) -> Any:
-    """Global arrays of what every host holds in full, as `shardings`, one or a tree of them, say.
+    """Global arrays from arrays that every host holds in full.
 
     The arrays share no memory with those of `tree`.
+
+    Args:
+        tree: The same arrays on every host.
+        shardings: How to split them: one sharding for all, or a tree with one for each.
     """
     if isinstance(shardings, Sharding):
         shardings = jax.tree.map(lambda _, sharding=shardings: sharding, tree)
 
-    def put(x: Any, sharding: Sharding) -> jax.Array:
+    def put(x: Any, sharding: Sharding) -> Shaped[jax.Array, "..."]:
         host = np.asarray(x)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index].copy())
 
@@ -44,7 +49,7 @@ def place(tree: Any, shardings: Any) -> Any:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The same arrays on every device; every host holds them in full."""
+    """Copies arrays that every host holds in full to every device."""
     return place(tree, NamedSharding(mesh, PartitionSpec()))
 
 
@@ -58,11 +63,11 @@ def _same(x: T) -> T:
 
 
 def fetch_rows(tree: Any) -> Any:
-    """This host's rows, as numpy, of arrays over a global batch: those that it put there."""
+    """This host's rows, as numpy, of arrays over a global batch: the rows that `put_batch` got."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
 
-    def rows(x: Any) -> np.ndarray:
+    def rows(x: Any) -> Shaped[np.ndarray, "b ..."]:
         split = jax.jit(_same, out_shardings=batch_sharding(x.sharding.mesh))(x)
         shards = {shard.index[0].start or 0: shard.data for shard in split.addressable_shards}
         return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
@@ -71,16 +76,16 @@ def fetch_rows(tree: Any) -> Any:
 
 
 def fetch_whole(tree: Any) -> Any:
-    """Global arrays as numpy, all of them on every host."""
+    """Global arrays as numpy, in full on every host."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def gather(value: T) -> list[T]:
-    """The values of all hosts, by process; every host must ask for it at the same point.
+    """A list of the values of all hosts, in order of process; all hosts must call it together.
 
-    Anything that pickles: each host's figures, or the reason why it cannot go on.
+    The value can be anything that can be pickled, such as a host's figures, or an error.
     """
     if jax.process_count() == 1:
         return [value]
@@ -93,9 +98,13 @@ def gather(value: T) -> list[T]:
 
 
 def everywhere(action: Callable[[], T], error: type[Exception]) -> T:
-    """What `action` returns on this host, unless it raises `error` on any: then on all of them.
+    """Calls `action` on every host; if it raises `error` on one of them, all of them raise.
 
-    A host that went on alone would wait for ever for those that stopped.
+    Without this, the other hosts would wait forever for the one that stopped.
+
+    Args:
+        action: What to call on this host; its result is returned.
+        error: The class of the errors that every host raises.
     """
     try:
         result, reason = action(), None

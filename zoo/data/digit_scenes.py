@@ -1,12 +1,13 @@
 """Scenes of real handwritten digits: a detection and segmentation set that needs no files.
 
 A scene is a canvas of 64 x 64 pixels with one to six of scikit-learn's digits, 12 to 28 pixels
-high, on a textured ground. The scenes of the test split have digits that no training scene has:
-those of the embedded ``digits`` set's test split. A scene is a function of split and index alone
-(with the same numpy and OpenCV), made in less than a millisecond.
+high, on a textured background. Scenes of the test split contain only scans of the test split of
+the embedded ``digits`` set, and training scenes only scans of its training split. A scene depends
+only on split and index, as long as the versions of numpy and OpenCV stay the same. Making a scene
+takes less than a millisecond.
 
-A digit drawn later hides what lies under its ink. At least `MIN_VISIBLE` of each digit's ink can be
-seen. Boxes and masks are of what can be seen, as annotators of photographs see it.
+A digit hides earlier digits under its ink. At least `MIN_VISIBLE` of each digit's ink stays
+visible. Boxes and masks cover only the visible part, as in annotations of photographs.
 """
 
 import dataclasses
@@ -24,13 +25,13 @@ from zoo.data.errors import DataError
 SIZE = 64  # height and width of a canvas
 MAX_DIGITS = 6
 DIGIT_SIZES = (12, 28)  # height of a scan's 8 rows on the canvas
-MIN_VISIBLE = 0.4  # least share of a digit's ink that may be seen
+MIN_VISIBLE = 0.4  # least share of a digit's ink that stays visible
 LENGTHS = {"train": 20_000, "test": 500}
 CLASS_NAMES = tuple("0123456789")
 
-_TRIES = 10  # places tried for a digit before the scene goes without it
-# Gray levels of 255: between a digit and the mean of what is under it, of the digit's hue, of the
-# ground's texture, of the noise on everything.
+_TRIES = 10  # places tried for a digit before it is left out
+# In gray levels of 0..255: the difference between a digit and the mean of the background under it,
+# and the largest amplitudes of the digit's tint, the background's texture, and the noise.
 _CONTRAST, _TINT, _TEXTURE, _GRAIN = (60, 125), 30, 45, 8
 
 
@@ -41,7 +42,7 @@ class Scene:
     Attributes:
         image: The picture.
         labels: The digits, 0..9, in the order in which they were drawn.
-        masks: What can be seen of each digit's ink.
+        masks: The visible part of each digit's ink.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -58,17 +59,17 @@ class Scene:
 
     @property
     def semantic(self) -> UInt8[np.ndarray, "h w"]:
-        """0 for the ground, digit + 1 for its ink."""
+        """Label map: 0 for the background, digit + 1 for the ink of a digit."""
         return ((self.labels[:, None, None] + 1) * self.masks).sum(0).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
 class DigitScenes:
-    """One split's scenes: random access, each made when it is asked for.
+    """The scenes of one split: random access; each scene is made when it is read.
 
     Attributes:
         split: ``train`` or ``test``.
-        length: How many there are; scene i is the same in sets of any length.
+        length: Number of scenes; scene i is the same in sets of any length.
     """
 
     split: str
@@ -99,7 +100,7 @@ class DigitScenes:
 
 
 def open_digit_scenes(split: str) -> DigitScenes:
-    """The scenes of ``train``, ``test``, or as many as one likes of them: ``train[:1000]``.
+    """The scenes of ``train`` or ``test``, or a given number of them: ``train[:1000]``.
 
     Raises:
         DataError: If there is no such split.
@@ -115,7 +116,7 @@ def open_digit_scenes(split: str) -> DigitScenes:
 
 
 def draw_scene(split: str, index: int) -> Scene:
-    """The scene that a split has at an index, of any number from 0 on."""
+    """Scene number `index` of a split; any number from 0 on."""
     rng = np.random.default_rng([("train", "test").index(split), index])
     pool, pool_labels = _pool(split)
     canvas, labels = _ground(rng), []
@@ -140,7 +141,7 @@ def draw_scene(split: str, index: int) -> Scene:
 
 @functools.cache
 def _pool(split: str) -> tuple[Float32[np.ndarray, "n 10 10"], Int[np.ndarray, " n"]]:
-    """A split's scans with a margin of one pixel, ink 1 on 0, and their labels."""
+    """A split's scans, 1 for ink and 0 for paper, with a margin of one pixel, and their labels."""
     pixels, labels = scans()
     chosen = split_indices()[split]
     margins = ((0, 0), (1, 1), (1, 1))
@@ -148,10 +149,10 @@ def _pool(split: str) -> tuple[Float32[np.ndarray, "n 10 10"], Int[np.ndarray, "
 
 
 def _ink(scan: Float32[np.ndarray, "10 10"], height: int) -> Float32[np.ndarray, "h w"]:
-    """A scan enlarged so that its 8 rows are `height` pixels, as opacity, cut to its ink."""
+    """Opacity of a scan, enlarged until its 8 rows are `height` pixels high, cropped to its ink."""
     side = round(height * len(scan) / 8)
     ink = cv2.resize(scan, (side, side), interpolation=cv2.INTER_CUBIC)
-    ink = np.clip((ink - 0.3) * 2.5, 0, 1)  # a stroke: full in the middle, smooth at its edges
+    ink = np.clip((ink - 0.3) * 2.5, 0, 1)  # a stroke is opaque in the middle, with soft edges
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
@@ -164,7 +165,7 @@ def _random_place(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[sli
 def _draw(
     ground: Float32[np.ndarray, "h w 3"], ink: Float32[np.ndarray, "h w"], rng: np.random.Generator
 ) -> None:
-    """Blends a digit into its part of the canvas, in a colour that stands out there."""
+    """Blends a digit into its part of the canvas, in a colour with enough contrast."""
     under = ground[ink >= 0.5].mean(0)
     contrast = rng.uniform(*_CONTRAST)
     brighter = under.mean() + contrast <= 255
@@ -178,11 +179,11 @@ _X, _Y = np.meshgrid(*[np.linspace(-1, 1, SIZE, dtype=np.float32)] * 2)
 
 
 def _ground(rng: np.random.Generator) -> Float32[np.ndarray, "64 64 3"]:
-    """A gradient, stripes, checks or clouds, in the colours between two."""
+    """A background: a gradient, stripes, checks or clouds, between two random colours."""
     kind, angle, phase = rng.integers(4), rng.uniform(0, 2 * math.pi), rng.uniform(0, 2 * math.pi)
     along = _X * math.cos(angle) + _Y * math.sin(angle)
     across = _Y * math.cos(angle) - _X * math.sin(angle)
-    waves = rng.uniform(4, 25)  # radians to the canvas's edge: 1.3 to 8 periods over its width
+    waves = rng.uniform(4, 25)  # radians from centre to edge: 1.3 to 8 periods over the width
     if kind == 0:
         texture = along
     elif kind == 1:

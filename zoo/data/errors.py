@@ -1,4 +1,4 @@
-"""The one error of this package."""
+"""The error of this package."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,6 @@ class DataError(InputError):
 
 
 def some(names: Sequence[str]) -> str:
-    """For messages: the first names, and how many there are if those are not all."""
+    """Text for messages: up to ten names, and their number if there are more."""
     more = f", ... ({len(names)} in all)" if len(names) > 10 else ""
     return ", ".join(names[:10]) + more

@@ -1,7 +1,7 @@
-"""Which examples a training batch has, from the seed and the batch's number alone.
+"""Which examples a training batch has, computed from the seed and the batch's number alone.
 
-A batch is of one group of examples. Each group has its own epochs, one after the other, each in an
-order of its own; its batches take the examples in turn.
+All examples of a batch are from one group. Each group has its own epochs, each in another order,
+and the batches of the group take the examples in that order.
 """
 
 import functools
@@ -11,16 +11,16 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Int, UInt32
 
-_BLOCK = 256  # batches in which every group has its share
+_BLOCK = 256  # number of batches that are divided among the groups at a time
 
 
 def group_and_turn(seed: int, batch: int, counts: tuple[int, ...]) -> tuple[int, int]:
-    """The group that a batch is of, and how many batches of that group came before.
+    """The group of a batch, and the number of earlier batches of that group.
 
     Args:
-        seed: Of the run.
+        seed: Seed of the run.
         batch: Number of the batch, from 0.
-        counts: Examples in each group.
+        counts: Number of examples in each group.
     """
     block, place = divmod(batch, _BLOCK)
     groups, turns = _block(seed, block, counts)
@@ -31,18 +31,19 @@ def group_and_turn(seed: int, batch: int, counts: tuple[int, ...]) -> tuple[int,
 def _block(
     seed: int, block: int, counts: tuple[int, ...]
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Group and turn of each batch of a block.
+    """Group and turn (number of earlier batches of the group) of each batch of a block.
 
-    Each group has its share of a block, `counts` over their sum, rounded up or down: the batches
-    are points at equal distances on the line of all shares. Each block shifts the points by the
-    golden ratio, so that over many blocks the shares are exact, however small.
+    A group's share of a block is `counts` divided by their sum. To round the shares to whole
+    batches, the shares are laid end to end on a line, and the batches are points at equal distances
+    on it: each belongs to the group in whose share it lies. Each block shifts the points by the
+    golden ratio, so that over many blocks even very small shares are exact.
     """
     ends = np.cumsum(counts) * (_BLOCK / sum(counts))
     shifts = np.arange(block + 1) * ((math.sqrt(5) - 1) / 2) % 1
-    points = np.ceil(ends[:, None] - shifts).astype(np.int64)  # so many before a group's end
-    points[-1] = _BLOCK  # whatever the rounding
+    points = np.ceil(ends[:, None] - shifts).astype(np.int64)  # points before a group's end
+    points[-1] = _BLOCK  # independent of rounding
     shares = np.diff(points, axis=0, prepend=0)
-    rng = np.random.default_rng([seed, block, len(counts)])  # a seed that no `_order` has
+    rng = np.random.default_rng([seed, block, len(counts)])  # differs from every seed of `_order`
     groups = rng.permutation(np.repeat(np.arange(len(counts)), shares[:, block]))
     before = shares[:, :block].sum(axis=1)
     turns = np.zeros(_BLOCK, np.int64)
@@ -60,12 +61,12 @@ def epoch_order(
 
 
 @functools.cache
-def _remembered(groups: int) -> Callable[[int, int, int, int], np.ndarray]:
-    """`_order`, remembering the end of one epoch and the beginning of the next, twice a group."""
+def _remembered(groups: int) -> Callable[[int, int, int, int], UInt32[np.ndarray, " m"]]:
+    """`_order` with a cache of four orders for each group; a batch between epochs needs two."""
     return functools.lru_cache(maxsize=4 * groups)(_order)
 
 
-def _order(seed: int, epoch: int, group: int, count: int) -> np.ndarray:
-    # grain's index_shuffle takes longer than decoding a digit.
+def _order(seed: int, epoch: int, group: int, count: int) -> UInt32[np.ndarray, " m"]:
+    # grain's index_shuffle is not used here: it takes longer than decoding a digit.
     rng = np.random.default_rng([seed, epoch, group])
     return rng.permutation(np.arange(count, dtype=np.uint32))

@@ -1,4 +1,4 @@
-"""Pairs of a text and its translation: number words, a file of one's own, any such TFDS set."""
+"""Pairs of a text and its translation: number words, files, or a TFDS set of translations."""
 
 import functools
 import zlib
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from zoo.data.errors import DataError
-from zoo.data.sources import features_of, records_of, tfds_builder
+from zoo.data.formats.folders import read_text
+from zoo.data.formats.tfds import features_of, records_of, tfds_builder
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -26,12 +27,12 @@ def open_pairs(source: str, data_dir: str | None, split: str, languages: tuple[s
     Args:
         source: ``number_words``; ``pairs:PATH``; or the name of a TFDS set of translations, such
             as ``wmt14_translate/de-en``.
-        data_dir: Where TFDS keeps its sets.
-        split: ``train`` or ``test``; the name of a file in a folder; or TFDS's.
-        languages: Codes of the source's and the target's language, as TFDS and num2words have them.
+        data_dir: Folder of TFDS's data sets.
+        split: ``train`` or ``test``; for a folder, a file's name without .tsv; or a TFDS split.
+        languages: Codes of the source and the target language, as in TFDS and num2words.
 
     Raises:
-        DataError: If there is no such source or split, or a line of a file is not a pair.
+        DataError: If the source or split does not exist, or a line of a file is not a pair.
     """
     if source == "number_words":
         return number_words(split, languages)
@@ -56,14 +57,14 @@ def _text(value: str | bytes) -> str:
 
 @functools.lru_cache(maxsize=4)
 def number_words(split: str, languages: tuple[str, str] = ("en", "de")) -> Pairs:
-    """Numbers below a million in words of two languages, by the package num2words.
+    """Numbers below a million as words in two languages, made by the package num2words.
 
-    The words are separated by spaces alone: "nine hundred and ninety nine thousand and one".
+    The words are separated only by spaces: "nine hundred and ninety nine thousand and one".
 
     Args:
-        split: ``test``: 1,000 random numbers. ``train``: 30,000 others, among them all below
-            10,000 that are not in the test.
-        languages: Their codes.
+        split: ``test``: 1,000 random numbers. ``train``: 30,000 other numbers, among them all
+            below 10,000 that are not in ``test``.
+        languages: Codes of the two languages.
 
     Raises:
         DataError: If there is no such split or language, or the package is missing.
@@ -74,7 +75,7 @@ def number_words(split: str, languages: tuple[str, str] = ("en", "de")) -> Pairs
         raise DataError(
             "number_words needs the package num2words: pip install num2words"
         ) from error
-    # RandomState's stream is frozen by numpy's policy; default_rng's is not.
+    # numpy guarantees that RandomState's numbers never change; default_rng's may.
     order = np.random.RandomState(0).permutation(NUMBERS)
     held_out, rest = order[:HELD_OUT], order[HELD_OUT:]
     if split == "test":
@@ -99,8 +100,8 @@ def number_words(split: str, languages: tuple[str, str] = ("en", "de")) -> Pairs
 def _file_pairs(path: Path, split: str) -> Pairs:
     """The lines ``text TAB translation`` of a split.
 
-    Of a folder, those of its file SPLIT.tsv; of one file, one in twenty is for the test: chosen by
-    the text, so that equal ones are on the same side.
+    For a folder, the lines of its file SPLIT.tsv. For a file, about one line in twenty is in the
+    test split: a hash of the first text decides, so that equal texts are in the same split.
     """
     if path.is_dir():
         return _read_lines(path / f"{split}.tsv")
@@ -115,12 +116,10 @@ def _file_pairs(path: Path, split: str) -> Pairs:
 
 
 def _read_lines(path: Path) -> Pairs:
-    try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not text in UTF-8: {error}") from error
+    text = read_text(path)
+    if not text.strip():
+        raise DataError(f"{path}: no pairs: the file is empty")
+    lines = text.removesuffix("\n").split("\n")
     pairs = []
     for number, line in enumerate(lines, start=1):
         parts = [part.strip() for part in line.split("\t")]

@@ -3,14 +3,15 @@
     python -m zoo.data.prepare imagenet2012 --data_dir=DIR --manual_dir=ARCHIVES
     python -m zoo.data.prepare oxford_flowers102
 
-The one command of this package that may use the network. Sets that cannot be downloaded
-(``imagenet2012``: ``ILSVRC2012_img_train.tar`` and ``ILSVRC2012_img_val.tar``) are read from
-``--manual_dir``. TFDS calls TensorFlow in few places here: to look for files, and to decode and
-encode images. For the time of this command Python's own files and Pillow stand in; a set that needs
-more of TensorFlow (``coco``) says so.
+The only command of this package that may use the network. The archives of a set that cannot be
+downloaded (``imagenet2012``: ``ILSVRC2012_img_train.tar`` and ``ILSVRC2012_img_val.tar``) are read
+from ``--manual_dir``. While it prepares a set, TFDS calls TensorFlow in a few places: to look for
+files, and to decode and encode images. This command replaces these calls by Python's own files and
+Pillow; a set that needs more of TensorFlow (``coco``) fails with an error that says so.
 """
 
 import argparse
+import importlib
 import io
 import os
 import sys
@@ -20,23 +21,21 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Shaped, UInt8
 from PIL import Image
-from tensorflow_datasets.core import utils as core_utils
-from tensorflow_datasets.core.download import extractor
-from tensorflow_datasets.core.features import image_feature
-from tensorflow_datasets.core.utils import image_utils
 
+from zoo.data.decode import to_rgb
 from zoo.data.errors import DataError
-from zoo.data.sources import prepared_digits, tfds_builder
+from zoo.data.formats.tfds import prepared_digits, tfds_builder
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code, 2 where the data cannot be prepared."""
+    """Runs the command; returns its exit code: 0, or 2 if the data cannot be prepared."""
     parser = argparse.ArgumentParser(prog="python -m zoo.data.prepare", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", help="a TFDS set: NAME, NAME/CONFIG or NAME:VERSION")
-    parser.add_argument("--data_dir", help="where to; default ~/tensorflow_datasets")
-    parser.add_argument("--manual_dir", help="where archives lie that one has to download oneself")
+    parser.add_argument("--data_dir", help="folder to write to; default ~/tensorflow_datasets")
+    parser.add_argument("--manual_dir", help="folder of the archives that you downloaded yourself")
     options = parser.parse_args(arguments)
     try:
         path = prepare(options.name, options.data_dir, options.manual_dir)
@@ -48,10 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = None) -> Path:
-    """Downloads and prepares a set, unless it is there already; returns its folder.
+    """Downloads and prepares a set, unless it is already prepared; returns its folder.
 
     Raises:
-        DataError: If the set is unknown, cannot be downloaded, or lacks its archives.
+        DataError: If the set is unknown, cannot be downloaded, or lacks its archives; or if the
+            installed version of TFDS lacks a private part that this module replaces.
     """
     if name == "digits":
         return Path(prepared_digits(data_dir).data_path)
@@ -60,14 +60,19 @@ def prepare(name: str, data_dir: str | None = None, manual_dir: str | None = Non
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     try:
         builder.download_and_prepare(download_config=config, file_format="array_record")
-    except Exception as error:  # whatever the set's own code and the network raise
+    except Exception as error:  # a set's code and the network raise many kinds of errors
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"data {name!r} cannot be prepared: {reason}") from error
     return Path(builder.data_path)
 
 
+# TFDS has no public way to prepare these sets without TensorFlow, so this module replaces private
+# parts of this version of TFDS. `_find_private` raises an error if another version lacks one.
+_TFDS = "4.9.10"
+
+
 def _stand_in_for_tensorflow() -> None:
-    """Gives the code of the data sets, and TFDS's encoders, what little of TensorFlow they call."""
+    """Replaces the few calls of TensorFlow in the code of the data sets and in TFDS itself."""
     files = types.SimpleNamespace(
         GFile=open, exists=os.path.exists, isdir=os.path.isdir, listdir=os.listdir
     )
@@ -76,28 +81,54 @@ def _stand_in_for_tensorflow() -> None:
         image=types.SimpleNamespace(decode_image=_decode_rgb),
         shape=np.shape,
     )
+    replacements = {
+        ("download.extractor", "tf"): tensorflow,
+        ("features.image_feature", "_ImageEncoder._encode_image"): _encode_array,
+        ("utils.image_utils", "jpeg_cmyk_to_rgb"): _to_rgb_jpeg,
+        ("utils.image_utils", "png_to_jpeg"): _to_rgb_jpeg,
+        ("utils", "jpeg_cmyk_to_rgb"): _to_rgb_jpeg,
+        ("utils", "png_to_jpeg"): _to_rgb_jpeg,
+    }
+    found = [(*_find_private(*place), new) for place, new in replacements.items()]
+    for owner, name, new in found:
+        setattr(owner, name, new)
     for name, module in list(sys.modules.items()):
         of_a_set = name.startswith("tensorflow_datasets.") and ".core." not in name
-        if (of_a_set or module is extractor) and "tf" in vars(module):
+        if of_a_set and "tf" in vars(module):
             vars(module)["tf"] = tensorflow
 
-    encoder: Any = image_feature._ImageEncoder
-    encoder._encode_image = _encode_array
-    for utils in (image_utils, core_utils):
-        vars(utils).update(jpeg_cmyk_to_rgb=_to_rgb_jpeg, png_to_jpeg=_to_rgb_jpeg)
+
+def _find_private(module: str, path: str) -> tuple[Any, str]:
+    """The object in TFDS that has a private attribute, and the attribute's name.
+
+    Raises:
+        DataError: If this version of TFDS has no such attribute.
+    """
+    *owners, name = path.split(".")
+    try:
+        owner: Any = importlib.import_module(f"tensorflow_datasets.core.{module}")
+        for part in owners:
+            owner = getattr(owner, part)
+        getattr(owner, name)
+    except (ImportError, AttributeError) as error:
+        raise DataError(
+            f"tensorflow-datasets {tfds.__version__} has no {module}.{path}, which this command"
+            f" replaces; install tensorflow-datasets=={_TFDS}"
+        ) from error
+    return owner, name
 
 
-def _decode_rgb(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+def _decode_rgb(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    return to_rgb(Image.open(io.BytesIO(data)), "an image of the set", upright=False)
 
 
-def _encode_jpeg(pixels: np.ndarray) -> Any:
+def _encode_jpeg(pixels: UInt8[np.ndarray, "h w 3"]) -> Any:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=95)  # TensorFlow's default
     return types.SimpleNamespace(numpy=file.getvalue)
 
 
-def _encode_array(encoder: Any, pixels: np.ndarray) -> bytes:
+def _encode_array(encoder: Any, pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
     if pixels.dtype != np.uint8:
         raise DataError(f"images of {pixels.dtype} cannot be encoded without TensorFlow")
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -108,7 +139,7 @@ def _encode_array(encoder: Any, pixels: np.ndarray) -> bytes:
 
 def _to_rgb_jpeg(data: bytes, quality: int = 100) -> bytes:
     file = io.BytesIO()
-    Image.open(io.BytesIO(data)).convert("RGB").save(file, "JPEG", quality=quality)
+    Image.fromarray(_decode_rgb(data)).save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 

@@ -1,9 +1,9 @@
 """Image transforms: numpy on the host, and the normalisation on the device.
 
-On the host an image is uint8 [h w 3] and stays so: a batch travels to the device as bytes.
-Evaluation resizes with Pillow's filters and rounds as torchvision and timm do. The training crop
-resizes with OpenCV, several times as fast: it averages where it shrinks to a half or less, and
-between a half and one interpolates without a wider filter, as big_vision's input does throughout.
+On the host an image is uint8 [h w 3], and a batch is moved to the device as bytes. Evaluation
+resizes with Pillow's filters and rounds as torchvision and timm do. The training crop resizes with
+OpenCV, which is several times as fast: if it shrinks both sides to a half or less, it averages
+pixels, and otherwise it interpolates without antialiasing, as big_vision always does.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image
 
-from zoo.types import Interpolation
+from zoo.types import CropMode, InputError, Interpolation
 
 HostImage = UInt8[np.ndarray, "h w 3"]
 
@@ -23,16 +23,24 @@ _CV2_FILTERS = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
 
 def normalize(
-    images: UInt8[Array, "b h w c"], mean: tuple[float, ...], std: tuple[float, ...]
+    images: UInt8[Array, "b h w c"],
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
 ) -> Float[Array, "b h w c"]:
-    """``(images / 255 - mean) / std`` in float32, on the device; mean and std one a channel."""
+    """``(images / 255 - mean) / std`` in float32, on the device; mean and std for each channel.
+
+    Raises:
+        InputError: If mean or std is None, which means the model's own values.
+    """
+    if mean is None or std is None:
+        raise InputError("data.mean or data.std is none: take it from zoo.preprocessing(MODEL)")
     return (images.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
 
 
 def valid_pixels(
     sizes: Int[Array, "b 2"], canvas: tuple[int, int]
 ) -> Bool[Array, "b height width"]:
-    """True where a padded image has pixels: its top left (height, width) of the canvas."""
+    """True for the pixels of a padded image, which fills the top left of the canvas."""
     rows, columns = (jnp.arange(side) for side in canvas)
     return (rows[:, None] < sizes[:, :1, None]) & (columns < sizes[:, 1:, None])
 
@@ -46,16 +54,16 @@ def resize(image: HostImage, size: tuple[int, int], interpolation: Interpolation
 
 
 def fast_resize(image: HostImage, size: tuple[int, int], interpolation: Interpolation) -> HostImage:
-    """Resizes to (height, width) with OpenCV, as training does; see the module."""
+    """Resizes to (height, width) with OpenCV, as training does; see the module's docstring."""
     averages = image.shape[0] >= 2 * size[0] and image.shape[1] >= 2 * size[1]
     how = cv2.INTER_AREA if averages else _CV2_FILTERS[interpolation]
     return cv2.resize(image, (size[1], size[0]), interpolation=how)
 
 
 def center_crop(image: HostImage, size: tuple[int, int]) -> HostImage:
-    """The central (height, width), padded with black where the image is smaller.
+    """The central part of (height, width), padded with black where the image is smaller.
 
-    Rounds as torchvision does: half pixels to even.
+    Rounds as torchvision does: half a pixel to the even number.
     """
     missing = [max(0, wanted - have) for wanted, have in zip(size, image.shape[:2], strict=True)]
     if any(missing):
@@ -65,19 +73,27 @@ def center_crop(image: HostImage, size: tuple[int, int]) -> HostImage:
 
 
 def resize_and_crop(
-    image: HostImage, size: tuple[int, int], crop_fraction: float, interpolation: Interpolation
+    image: HostImage,
+    size: tuple[int, int],
+    crop_fraction: float,
+    interpolation: Interpolation,
+    crop_mode: CropMode = "center",
 ) -> HostImage:
-    """The transform of evaluation, as timm's: resize keeping the aspect, then centre crop.
+    """The same transform as in timm's evaluation: resize, then centre crop.
 
     Args:
-        image: Of any size.
+        image: An image of any size.
         size: Height and width of the result.
         crop_fraction: Share of the resized image's shorter side that the crop keeps, in 0..1.
         interpolation: Filter of the resize.
+        crop_mode: ``center`` keeps the aspect in the resize; ``squash`` resizes to `size`
+            divided by `crop_fraction` and does not keep the aspect.
     """
     height, width = image.shape[:2]
-    target = [math.floor(side / crop_fraction) for side in size]
-    if target[0] == target[1]:
+    target = (math.floor(size[0] / crop_fraction), math.floor(size[1] / crop_fraction))
+    if crop_mode == "squash":
+        resized = target
+    elif target[0] == target[1]:
         shorter = min(height, width)
         resized = (int(target[0] * height / shorter), int(target[0] * width / shorter))
     else:
@@ -93,10 +109,11 @@ def random_box(
     ratio: tuple[float, float],
     rng: np.random.Generator,
 ) -> tuple[int, int, int, int]:
-    """Draws a box as torchvision's ``RandomResizedCrop``: top, left, height, width in pixels.
+    """Draws a box as torchvision's ``RandomResizedCrop`` does: top, left, height, width.
 
-    The share of the area is uniform in `scale`, the aspect (width over height) log-uniform in
-    `ratio`; after ten boxes that stick out, the largest central one within `ratio`.
+    The result is in pixels. The share of the area is uniform in `scale`, the aspect (width over
+    height) log-uniform in `ratio`. If ten boxes do not fit into the image, the result is the
+    largest central box with an aspect in `ratio`.
     """
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
@@ -134,10 +151,10 @@ def random_erase(
     std: tuple[float, ...],
     rng: np.random.Generator,
 ) -> HostImage:
-    """Random erasing (arXiv 1708.04896) as timm's in mode ``pixel``.
+    """Random erasing (arXiv 1708.04896) as in timm's mode ``pixel``.
 
-    A box of 2% to 33% of the area, of aspect 0.3 to 3.3, becomes noise that is standard normal
-    once normalised; as bytes it is clipped to 0..255, which timm's is not.
+    A box of 2% to 33% of the area, with an aspect of 0.3 to 3.3, is filled with noise, which is
+    standard normal after normalisation. Unlike timm's, the noise is clipped to bytes, 0..255.
     """
     if rng.random() >= probability:
         return image

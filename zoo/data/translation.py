@@ -1,8 +1,8 @@
-"""Translation data: pairs of texts as tokens, in bundles of one length and one size.
+"""Translation data: pairs of texts as tokens, in bundles with an equal number of tokens.
 
-A bundle is an example of the loader: as many pairs of one length bucket as it has room for tokens,
-so that every batch has the same number of tokens, padding included. Which pairs are bundled is
-drawn once; the order of the bundles is another in each epoch.
+The examples of the loader are bundles: pairs of one length bucket, as many as fit into a fixed
+number of tokens. So every batch has about the same number of tokens, padding included. Which pairs
+are in a bundle is drawn once; each epoch has another order of the bundles.
 """
 
 import dataclasses
@@ -14,11 +14,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int, Int32, Shaped
 
+from zoo.data.dataset import Dataset, Example
 from zoo.data.errors import DataError
-from zoo.data.loader import Dataset, Example
 from zoo.data.pairs import Pairs, open_pairs
-from zoo.data.text import BytePairs, Tokenizer, open_tokenizer
+from zoo.text.tokenizers import BytePairs, Tokenizer, open_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,24 +27,24 @@ class TranslationData:
     """What to train and evaluate on; the defaults are the embedded number words.
 
     A batch of a run is `batch_size` bundles, each of `bundle_tokens` tokens a side: 96 bundles of
-    256 are 24,576 tokens of sources and as many of targets.
+    256 are 24,576 tokens of sources and 24,576 of targets.
 
     Attributes:
         source: ``number_words``; ``pairs:FILE`` with lines ``text TAB translation``, of which one
             in twenty is held out; ``pairs:FOLDER`` with train.tsv and test.tsv; or a TFDS set such
             as ``wmt14_translate/de-en``.
-        data_dir: Where TFDS keeps its sets; None is ``~/tensorflow_datasets``.
+        data_dir: Folder of TFDS's data sets; None is ``~/tensorflow_datasets``.
         train_split: What to train on; TFDS's splits may have slices, ``train[:99%]``.
         eval_split: The same for evaluation.
         languages: The source's and the target's code.
         tokenizer: ``bpe``, trained on the training split; or a file or folder for
-            `zoo.data.text.open_tokenizer`, of another run or of a Marian translator.
+            `zoo.text.tokenizers.open_tokenizer`, of another run or of a Marian translator.
         vocab_size: Tokens of ``bpe``, at least 259.
         buckets: Lengths that sequences are padded to, ascending. Longer pairs are left out of
-            training, counted; for evaluation there are further buckets, each twice as long.
-        bundle_tokens: Room of a bundle, at least the longest bucket.
+            training, and their number is logged; evaluation adds buckets, each twice as long.
+        bundle_tokens: Tokens of a bundle, padding included; at least the longest bucket.
         threads: Threads that pad.
-        workers: Processes with that many threads each; 0 is none but this one.
+        workers: Worker processes with that many threads each; with 0, this process does the work.
     """
 
     source: str = "number_words"
@@ -75,17 +76,17 @@ class BundleSource:
 
     Attributes:
         pairs: The texts.
-        tokenizer: What made tokens of them.
+        tokenizer: The tokenizer of both languages.
         sources: Tokens of each pair's first text.
-        targets: Tokens of its second.
-        bundles: The pairs of each bundle, by number.
+        targets: Tokens of each pair's second text.
+        bundles: Indices of the pairs of each bundle.
     """
 
     pairs: Pairs
     tokenizer: Tokenizer
-    sources: Sequence[np.ndarray]
-    targets: Sequence[np.ndarray]
-    bundles: Sequence[np.ndarray]
+    sources: Sequence[Int32[np.ndarray, " t"]]
+    targets: Sequence[Int32[np.ndarray, " t"]]
+    bundles: Sequence[Int[np.ndarray, " n"]]
 
     def __len__(self) -> int:
         return len(self.bundles)
@@ -108,10 +109,10 @@ class PadBundle:
     start_id: int
 
     def __call__(self, example: Mapping[str, Any], rng: np.random.Generator) -> Example:
-        """A raw example of `BundleSource` to one of `open_translation`."""
+        """Converts a raw example of `BundleSource` to an example of `open_translation`."""
         longest = max(map(len, (*example["sources"], *example["targets"])))
         count, length = next(shape for shape in self.shapes if shape[1] >= longest)
-        padded = nothing(count, length, self.pad_id)
+        padded = empty_bundle(count, length, self.pad_id)
         padded["valid"] = np.bool_(True)
         for i, index in enumerate(example["index"]):
             source, target = example["sources"][i], example["targets"][i]
@@ -123,8 +124,8 @@ class PadBundle:
         return padded
 
 
-def nothing(count: int, length: int, pad_id: int) -> dict[str, Any]:
-    """A bundle without any pair."""
+def empty_bundle(count: int, length: int, pad_id: int) -> dict[str, Any]:
+    """A bundle that is all padding."""
     tokens = np.full((count, length), pad_id, np.int32)
     return {
         "index": np.full(count, -1, np.int32),
@@ -135,12 +136,12 @@ def nothing(count: int, length: int, pad_id: int) -> dict[str, Any]:
     }
 
 
-def unbundle(batch: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """The pairs of a batch of bundles, on the device: each a row, with masks of what is valid.
+def unbundle(batch: Mapping[str, Any]) -> dict[str, Shaped[jax.Array, "p ..."]]:
+    """The pairs of a batch of bundles as rows, on the device, with masks of the valid tokens.
 
     Returns:
-        ``sources`` and ``sources_valid`` [p s]; ``inputs``, what a decoder is given, ``targets``
-        and ``targets_valid`` [p t]; ``index`` [p].
+        ``sources`` and ``sources_valid`` [p s]; ``inputs`` of the decoder, ``targets`` and
+        ``targets_valid`` [p t]; ``index`` [p].
     """
     rows = {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if name != "valid"}
     places = jnp.arange(rows["sources"].shape[1])
@@ -159,23 +160,26 @@ def open_translation(
 ) -> Dataset:
     """Opens the data of a config for training or for evaluation.
 
-    Examples are bundles of n pairs: ``sources`` and ``targets`` int32 [n t], the end included, and
-    padded; ``inputs`` int32 [n t], the targets behind a start; ``source_length``, ``target_length``
-    int32 [n]; ``index`` int32 [n], positions in ``source.pairs``, -1 for none; ``valid`` bool [].
-    All texts are tokenised at once; 4.5 million pairs take minutes and a gigabyte.
+    Examples are bundles of n pairs: ``sources`` and ``targets`` int32 [n t], with the end, padded;
+    ``inputs`` int32 [n t], the start and then the targets without the last token;
+    ``source_length``, ``target_length`` int32 [n]; ``index`` int32 [n], positions in
+    ``source.pairs``, -1 for padding; ``valid`` bool []. All texts are tokenised when the data is
+    opened; 4.5 million pairs take minutes and a gigabyte.
 
     Args:
         config: What to read.
         split: Which of the config's two splits.
-        tokenizer: The one that a model was trained with; None is the config's own.
-        most: Pairs to take, the first ones; None is all.
+        tokenizer: The tokenizer that a model was trained with; None is the one in the config.
+        most: Number of pairs to take, from the first on; None is all.
 
     Raises:
-        DataError: If the source, a split or the tokenizer is not there or unusable.
+        DataError: If the source, a split or the tokenizer is missing or unusable.
     """
     tokenizer = tokenizer or _tokenizer(dataclasses.replace(config, eval_split=""))
     name = config.train_split if split == "train" else config.eval_split
     pairs = open_pairs(config.source, config.data_dir, name, config.languages)[:most]
+    if not pairs:
+        raise DataError(f"data {config.source!r} has no pairs in the split {name!r}")
     sources, targets = (
         [np.asarray(tokens, np.int32) for tokens in tokenizer.encode(texts, target=bool(target))]
         for target, texts in enumerate(zip(*pairs, strict=True))
@@ -193,7 +197,7 @@ def open_translation(
     return Dataset(
         source=BundleSource(pairs, tokenizer, sources, targets, bundles),
         transform=PadBundle(shapes, tokenizer.pad_id, tokenizer.start_id),
-        padding=tuple(nothing(*shape, tokenizer.pad_id) for shape in shapes),
+        padding=tuple(empty_bundle(*shape, tokenizer.pad_id) for shape in shapes),
         class_names=(),
         threads=config.threads,
         workers=config.workers,
@@ -217,18 +221,19 @@ def _tokenizer(config: TranslationData) -> Tokenizer:
 
 
 def bundle(
-    lengths: np.ndarray, buckets: Sequence[int], tokens: int, *, shuffle: bool
-) -> tuple[list[np.ndarray], np.ndarray]:
+    lengths: Int[np.ndarray, " n"], buckets: Sequence[int], tokens: int, *, shuffle: bool
+) -> tuple[list[Int[np.ndarray, " m"]], Int[np.ndarray, " bundles"]]:
     """Puts sequences of similar lengths together.
 
     Args:
-        lengths: Of the sequences, int [n]; those above the last bucket are left out.
+        lengths: Length of each sequence; those longer than the last bucket are left out.
         buckets: Lengths that they are padded to, ascending.
-        tokens: Tokens of a bundle; it has at least one sequence, though.
-        shuffle: Whether sequences of a bucket are bundled at random, always the same way.
+        tokens: Most tokens of a bundle; but a bundle has at least one sequence.
+        shuffle: Whether sequences of a bucket are bundled in a random order, which is always the
+            same.
 
     Returns:
-        The sequences of each bundle, by number; and the bucket of each bundle, int [bundles].
+        Indices of the sequences of each bundle; and the bucket of each bundle.
     """
     bundles, groups = [], []
     which = np.searchsorted(buckets, lengths)

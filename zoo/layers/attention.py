@@ -1,5 +1,7 @@
 """Multi-head attention ("Attention is all you need", arXiv 1706.03762, section 3.2)."""
 
+import functools
+import logging
 from typing import Literal
 
 import jax
@@ -12,9 +14,9 @@ from jaxtyping import Array, Bool, Float, Int
 def _kernel(
     platform: str, dtype: DTypeLike, width: int, *, masked: bool
 ) -> Literal["cudnn", "xla"]:
-    """The fastest kernel for heads of that width; cuDNN's takes neither every dtype nor width.
+    """The fastest kernel for heads of that width; cuDNN's supports few dtypes and widths.
 
-    It is not given masks: as a bias, they must have even lengths in training.
+    It is not used with masks: cuDNN takes them as a bias, whose axes must be even in training.
     """
     fits = jnp.dtype(dtype).itemsize == 2 and width % 8 == 0 and width <= 128 and not masked
     return "cudnn" if platform == "gpu" and fits else "xla"
@@ -27,32 +29,53 @@ def _attend(
     mask: Bool[Array, "#b #heads #q #n"] | None,
     kernel: Literal["cudnn", "xla"],
 ) -> Float[Array, "b q heads w"]:
-    """Attention by a kernel, or by XLA's on a GPU or with a cuDNN that does not have it."""
+    """Attention by a kernel; by XLA's where the GPU or its cuDNN does not support cuDNN's."""
     if kernel == "cudnn":
         try:
             return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-        except (NotImplementedError, RuntimeError):  # found while tracing: nothing has run
-            pass
+        except (NotImplementedError, RuntimeError) as error:  # while tracing; nothing has run
+            _warn_slower(str(error))
     return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="xla")
 
 
+@functools.cache  # once for each reason
+def _warn_slower(reason: str) -> None:
+    logging.getLogger(__name__).warning(
+        "attention runs without cuDNN's kernel, which is slower: %s", reason
+    )
+
+
+def _attention_maps(
+    q: Float[Array, "b q heads w"],
+    k: Float[Array, "b n heads w"],
+    mask: Bool[Array, "#b #heads #q #n"] | None,
+) -> Float[Array, "b heads q n"]:
+    """The weight of each key for each query, in float32."""
+    logits = jnp.einsum("bqhd,bnhd->bhqn", q, k, preferred_element_type=jnp.float32)
+    logits *= q.shape[-1] ** -0.5
+    if mask is not None:
+        logits = jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
+    return jax.nn.softmax(logits)
+
+
 class MultiHeadAttention(nn.Module):
-    """Attention of queries over keys and values, heads of equal width.
+    """Attention of queries over keys and values, with heads of equal width.
 
     Projections are called ``query``, ``key``, ``value`` and ``out``; all have a bias. Call it with
     queries alone for self-attention. The attention maps ``[b, heads, q, n]``, after softmax, are
-    sown as ``attention`` when ``intermediates`` is mutable; otherwise they are never materialised
-    unless dropout needs them.
+    sown as ``attention`` when ``intermediates`` is mutable; otherwise they are only computed in
+    full when dropout needs them.
 
-    A sequence can be decoded in steps: see `position`. Keys and values are then kept in the
-    collection ``cache``, which has as many places as the first call has queries, and those of what
-    does not change, of given keys, in ``memory``: `zoo.decoding` shows how.
+    To decode a sequence in steps, give `position`. In self-attention, keys and values are then kept
+    in the collection ``cache``, whose length is the number of queries in the first call. In
+    attention over given keys, which do not change from step to step, they are computed once and
+    kept in the collection ``memory``. For an example see `zoo.text.decoding`.
 
     Attributes:
-        num_heads: Number of heads; divides the features of the queries.
+        num_heads: Number of heads; it divides the features of the queries.
         dropout: Rate of dropout on the attention maps.
-        projection_init: Of the kernels of query, key and value.
-        dtype: Of the computation; the softmax is in float32. Parameters are float32.
+        projection_init: Initialiser of the kernels of query, key and value.
+        dtype: Dtype of the computation; the softmax is in float32. Parameters are float32.
     """
 
     num_heads: int
@@ -74,14 +97,14 @@ class MultiHeadAttention(nn.Module):
         """Attends.
 
         Args:
-            queries: What asks.
-            keys: What is compared with the queries; the queries themselves if absent.
-            values: What is averaged; the keys if absent.
-            mask: True where a query may look at a key. A query without any key to look at gets
-                the mean of all values.
-            position: The first query's place in a sequence that is decoded in steps. Without
-                `keys`, the queries see what came before them, from the cache, and themselves; with
-                `keys`, these are projected if they are not yet in ``memory``.
+            queries: Features from which the queries are projected.
+            keys: Features from which the keys are projected; the queries if absent.
+            values: Features from which the values are projected; the keys if absent.
+            mask: True where a query may attend to a key. A query that may attend to no key gets the
+                mean of all values.
+            position: Place of the first query in a sequence that is decoded in steps. Without
+                `keys`, each query attends to itself and to all earlier tokens, which are in the
+                cache. With `keys`, these are projected only if they are not yet in ``memory``.
             train: Whether dropout is on; needs the ``dropout`` stream.
         """
         to_itself = keys is None
@@ -91,11 +114,11 @@ class MultiHeadAttention(nn.Module):
         if features % self.num_heads:
             raise ValueError(f"{features} features do not divide into {self.num_heads} heads")
 
-        def project(name: str, x: Array) -> Array:
+        def project(name: str, x: Float[Array, "b n _"]) -> Float[Array, "b n heads w"]:
             x = nn.Dense(features, dtype=self.dtype, kernel_init=self.projection_init, name=name)(x)
             return x.reshape(*x.shape[:-1], self.num_heads, -1)  # b n heads d/heads
 
-        def kept(name: str, x: Array) -> Array:
+        def kept(name: str, x: Float[Array, "b n _"]) -> Float[Array, "b places heads w"]:
             if not to_itself:
                 return self.variable("memory", f"{name}s", project, name, x).value
             new = project(name, x)
@@ -110,11 +133,7 @@ class MultiHeadAttention(nn.Module):
             mask = mask[None, None]
         drops = train and self.dropout > 0
         if drops or self.is_mutable_collection("intermediates"):
-            logits = jnp.einsum("bqhd,bnhd->bhqn", q, k, preferred_element_type=jnp.float32)
-            logits *= q.shape[-1] ** -0.5
-            if mask is not None:
-                logits = jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
-            weights = jax.nn.softmax(logits).astype(v.dtype)
+            weights = _attention_maps(q, k, mask).astype(v.dtype)
             self.sow("intermediates", "attention", weights)
             weights = nn.Dropout(self.dropout)(weights, deterministic=not drops)
             x = jnp.einsum("bhqn,bnhd->bqhd", weights, v)

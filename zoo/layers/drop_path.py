@@ -6,9 +6,9 @@ from jaxtyping import Array, Float
 
 
 class DropPath(nn.Module):
-    """Drops a residual branch for whole examples, and scales the kept ones by 1 / (1 - rate).
+    """Drops a residual branch for random examples, and scales it by 1 / (1 - rate) for the others.
 
-    The expectation equals the branch itself, as in timm; big_vision's version does not rescale.
+    The expected value is the branch itself, as in timm; big_vision's version does not rescale.
 
     Attributes:
         rate: Probability of dropping, in 0..1 (exclusive).
@@ -24,9 +24,9 @@ class DropPath(nn.Module):
         rate: Float[Array, ""] | None = None,
         train: bool = False,
     ) -> Float[Array, "b ..."]:
-        """The branch, with dropped examples zero; training needs the ``dropout`` stream.
+        """The branch, with zeros for dropped examples; training needs the ``dropout`` stream.
 
-        `rate` replaces the field in layers that are scanned, and so have the same fields.
+        `rate` replaces the field of the same name in scanned layers, which all have equal fields.
         """
         if not 0 <= self.rate < 1:
             raise ValueError(f"drop path of {self.rate} is not in 0..1")

@@ -1,4 +1,4 @@
-"""The encoder block of Transformers: attention among the tokens, then an MLP, each with a residual.
+"""The encoder block of Transformers: self-attention, then an MLP, each with a residual.
 
 Post-norm as in "Attention is all you need" (arXiv 1706.03762, figure 1 left), or pre-norm as in
 Vision Transformers (arXiv 2010.11929, figure 1 right).
@@ -23,13 +23,13 @@ class EncoderBlock(nn.Module):
     Attributes:
         num_heads: Heads of attention.
         mlp_dim: Hidden features of the MLP.
-        dropout: Rate after the MLP's activation and each branch.
-        attention_dropout: Rate on the attention maps.
+        dropout: Rate of dropout after the MLP's activation and after each branch.
+        attention_dropout: Rate of dropout on the attention maps.
         drop_path: Rate of drop path of each branch.
-        activation: Of the MLP.
-        pre_norm: Whether the norms are before the branches; else after the sums.
-        norm_epsilon: What is added to the norms' variance.
-        dtype: Of the computation; parameters are float32.
+        activation: Activation of the MLP.
+        pre_norm: Whether the norms are before the branches; otherwise they are after the sums.
+        norm_epsilon: Added to the variance in the norms.
+        dtype: Dtype of the computation; parameters are float32.
     """
 
     num_heads: int
@@ -51,12 +51,12 @@ class EncoderBlock(nn.Module):
         mask: Bool[Array, "#b #heads #n #n"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b n d"]:
-        """The next tokens; training with any dropping needs the ``dropout`` stream.
+        """The tokens after the block; dropout and drop path need the ``dropout`` stream.
 
         Args:
             x: Tokens.
-            rate: Stands for `drop_path`, if there is one.
-            mask: True where the token of the row may look at that of the column.
+            rate: Replaces the field `drop_path` in scanned layers.
+            mask: True where the token of the row may attend to the token of the column.
             train: Whether dropout and drop path are on.
         """
         norm = partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)

@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 
 
 class Mlp(nn.Module):
-    """Dense, activation, dense back to the input's features.
+    """A dense layer, an activation, and a dense layer back to the number of input features.
 
     Attributes:
-        mlp_dim: Hidden features.
+        mlp_dim: Number of hidden features.
         dropout: Rate of dropout after the activation.
         activation: Between the layers; the exact GELU (arXiv 1606.08415) by default.
-        dtype: Of the computation; parameters are float32.
+        dtype: Dtype of the computation; parameters are float32.
     """
 
     mlp_dim: int

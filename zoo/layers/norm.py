@@ -1,4 +1,4 @@
-"""Normalisation after convolutions, by name."""
+"""Normalisation layers for convolutional networks, by name."""
 
 from functools import partial
 from typing import Literal
@@ -13,9 +13,9 @@ Norm = Literal["batch", "frozen", "group"]
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation whose statistics, scale and bias are constants, as detectors use it.
+    """Batch normalisation whose statistics, scale and bias are constants, as in detectors.
 
-    Its variables are those of `nn.BatchNorm`. The scale and bias get no gradient.
+    It has the same variables as `nn.BatchNorm`. The scale and bias get no gradient.
     """
 
     epsilon: float = 1e-5
@@ -36,17 +36,17 @@ class FrozenBatchNorm(nn.Module):
 
 
 def norm_layer(
-    kind: Norm, axis_name: str | None, dtype: DTypeLike, *, train: bool, num_groups: int = 32
+    kind: Norm, dtype: DTypeLike, *, train: bool, num_groups: int = 32, epsilon: float = 1e-5
 ) -> partial:
-    """Builds the layers of a kind of norm, with torch's numbers; what is left is the name.
+    """A function that makes layers of a kind of norm, with torch's numbers: call it with ``name=``.
 
     Args:
         kind: ``batch``, which updates ``batch_stats`` in training; ``frozen``, the same variables
             as constants; ``group``, without statistics.
-        axis_name: Of a mapped axis (pmap) over which the batch's statistics are taken.
-        dtype: Of the computation.
-        train: Whether the batch's own statistics are used.
-        num_groups: Of ``group``.
+        dtype: Dtype of the computation.
+        train: Whether to normalise with the statistics of the batch.
+        num_groups: Number of groups of ``group``.
+        epsilon: Added to the variance.
     """
     match kind:
         case "batch":
@@ -54,17 +54,16 @@ def norm_layer(
                 nn.BatchNorm,
                 use_running_average=not train,
                 momentum=0.9,
-                epsilon=1e-5,
+                epsilon=epsilon,
                 dtype=dtype,
-                axis_name=axis_name,
             )
         case "frozen":
-            return partial(FrozenBatchNorm, dtype=dtype)
+            return partial(FrozenBatchNorm, epsilon=epsilon, dtype=dtype)
         case "group":
             return partial(
                 nn.GroupNorm,
                 num_groups=num_groups,
-                epsilon=1e-5,
+                epsilon=epsilon,
                 dtype=dtype,
                 use_fast_variance=False,
             )

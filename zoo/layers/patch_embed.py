@@ -9,15 +9,15 @@ from zoo.ops.patches import patchify
 
 
 class PatchEmbed(nn.Module):
-    """Patches to features; the same function as a p x p convolution of stride p.
+    """Embeds patches as tokens; computes the same as a p x p convolution of stride p.
 
     Written as one dense layer over flattened patches, which is faster than the convolution on
-    every backend. Kernel ``[p * p * c, d]``, rows in the order (row, column, channel).
+    every backend. The kernel is ``[p * p * c, d]``, its rows in the order (row, column, channel).
 
     Attributes:
         patch_size: Side of a patch in pixels.
         hidden_dim: Features of a token.
-        dtype: Of the computation; parameters are float32.
+        dtype: Dtype of the computation; parameters are float32.
     """
 
     patch_size: int
@@ -31,8 +31,8 @@ class PatchEmbed(nn.Module):
         """Tokens in row-major order of the grid.
 
         Args:
-            images: Images of whole patches.
-            kept: Numbers of the patches to embed, n of them; all if absent.
+            images: Images whose sides are multiples of the patch size.
+            kept: Indices of the patches to embed, n of them; all if absent.
 
         Raises:
             ValueError: If an image does not divide into whole patches.

@@ -1,4 +1,4 @@
-"""Positions: sinusoids in one and two dimensions, and learned grids of another size."""
+"""Position embeddings: sinusoids in one and two dimensions, and resized learned grids."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def _frequencies(count: int, temperature: float, endpoint: bool) -> Float[Array, " d"]:
-    """1 / temperature ** x for `count` values of x in 0..1, the last one 1 only if `endpoint`."""
+    """1 / temperature ** x for `count` values of x from 0 to 1, without 1 unless `endpoint`."""
     return temperature ** -jnp.linspace(0.0, 1.0, count, endpoint=endpoint)
 
 
@@ -28,8 +28,8 @@ def sincos_1d(
         dim: Features, even.
         start: The first position.
         interleaved: Whether the sine and the cosine of an angle are neighbours, the sine first;
-            else all sines are in the first half of the features, as in tensor2tensor and Marian.
-        temperature: Longest wavelength over 2 pi.
+            otherwise the first half of the features has all sines, as in tensor2tensor and Marian.
+        temperature: Longest wavelength divided by 2 pi.
     """
     if dim % 2:
         raise ValueError(f"sinusoids in one dimension need an even number of features, not {dim}")
@@ -48,9 +48,9 @@ def sincos_2d(
         rows: Rows of the grid.
         columns: Columns of the grid.
         dim: Features, a multiple of four.
-        temperature: Longest wavelength over 2 pi.
-        endpoint: Whether the lowest frequency is 1 / temperature itself, as in big_vision; MoCo v3
-            and MAE stop one step short of it.
+        temperature: Longest wavelength divided by 2 pi.
+        endpoint: Whether the lowest frequency is exactly 1 / temperature, as in big_vision; in MoCo
+            v3 and MAE it is one step higher.
     """
     if dim % 4:
         raise ValueError(f"sinusoids in two dimensions need a multiple of 4 features, not {dim}")
@@ -64,15 +64,16 @@ def sincos_2d(
 def sine_2d(
     valid: Bool[Array, "b rows columns"], dim: int, *, temperature: float = 10_000.0
 ) -> Float[Array, "b rows columns d"]:
-    """Sinusoids of DETR (arXiv 2005.12872): of the row, then of the column, one half each.
+    """Sinusoids of DETR (arXiv 2005.12872): the first half for the row, the second for the column.
 
-    A position is the share, times 2 pi, of the valid rows above or columns to the left, itself
-    included: positions of an image stay what they are when it is padded to another size.
+    The position of a row is the number of valid rows up to it, itself included, divided by the
+    number of all valid rows, times 2 pi; columns likewise. So the positions in an image do not
+    depend on how it is padded.
 
     Args:
         valid: True for the cells of the image, False for padding.
         dim: Features, a multiple of four.
-        temperature: Longest wavelength over 2 pi.
+        temperature: Longest wavelength divided by 2 pi.
     """
     if dim % 4:
         raise ValueError(f"sinusoids in two dimensions need a multiple of 4 features, not {dim}")
@@ -90,19 +91,21 @@ def sine_2d(
 def resize_positions(
     positions: Float[Array, "rows columns d"], grid: tuple[int, int]
 ) -> Float[Array, "new_rows new_columns d"]:
-    """Learned positions for another grid, by antialiased bicubic interpolation as in timm."""
+    """Resizes learned positions to another grid: antialiased and bicubic, as in timm."""
     if positions.shape[:2] == grid:
         return positions
     return jax.image.resize(positions, (*grid, positions.shape[-1]), "bicubic", antialias=True)
 
 
-def fixed(module: nn.Module, name: str, make: Callable[[], Array]) -> Array:
-    """A table in the collection ``fixed``: kept in checkpoints like a parameter, but not trained.
+def fixed(
+    module: nn.Module, name: str, make: Callable[[], Float[Array, "..."]]
+) -> Float[Array, "..."]:
+    """A table in the collection ``fixed``: saved in checkpoints like a parameter, but not trained.
 
     Args:
-        module: Whose table it is.
-        name: Of the table.
-        make: What it is at first, and where the variables have no such collection.
+        module: The module that the table belongs to.
+        name: Name of the table.
+        make: Gives the first value; also used where the variables lack the collection.
     """
     if module.is_initializing() or module.has_variable("fixed", name):
         return module.variable("fixed", name, make).value

@@ -1,4 +1,4 @@
-"""Many equal layers, one after the other: as a loop, or scanned."""
+"""Runs many equal layers one after the other: in a loop, or with `nn.scan`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,20 +19,20 @@ def run_layers(
     remat: bool = False,
     every: bool = False,
 ) -> Any:
-    """What comes out of the last layer.
+    """The output of the last layer, or of every layer.
 
     Args:
-        layers: The layers; or a single one that stands for all of them: it is compiled once, and
-            its parameters get a leading axis of layers. Both compute the same but for what is
-            drawn, dropout and the like.
-        call: (layer, x, rate of drop path, *shared) -> x; the rate is None where the layer has its
-            own.
-        x: What goes into the first layer.
-        drop_path: Rate of each layer.
-        *shared: Arrays that all layers are given, or None.
+        layers: A sequence of layers, which run in a loop; or a single layer, which is scanned: it
+            is compiled once, and its parameters have a leading axis that counts the layers. Both
+            compute the same, except for random numbers such as those of dropout.
+        call: (layer, x, rate of drop path, *shared) -> x. The rate is None in a loop, where each
+            layer has its own as a field.
+        x: Input of the first layer.
+        drop_path: Rate of drop path of each layer.
+        *shared: Further arguments of `call`, the same for all layers: arrays, or None.
         remat: Whether a layer's inner activations are computed again in the backward pass, instead
             of kept (arXiv 1604.06174).
-        every: Whether to return what comes out of every layer, stacked along a leading axis.
+        every: Whether to return the outputs of all layers, stacked along a leading axis.
     """
     if not isinstance(layers, nn.Module):
         call, outputs = nn.remat(call) if remat else call, []
@@ -41,7 +41,7 @@ def run_layers(
             if every:
                 outputs.append(x)
         return jnp.stack(outputs) if every else x
-    call = nn.remat(call, prevent_cse=False) if remat else call  # a scan has nothing to share
+    call = nn.remat(call, prevent_cse=False) if remat else call  # needless in a scan
 
     def body(layer: nn.Module, x: Any, rate: Float[Array, ""] | None, *shared: Any) -> tuple:
         x = call(layer, x, rate, *shared)
@@ -51,7 +51,7 @@ def run_layers(
     in_axes: Any = (0, *[nn.broadcast] * len(shared))
     scan = nn.scan(
         body,
-        # What is kept of decoded tokens still has the examples first.
+        # In the cache the examples stay the first axis, and the layers are the second.
         variable_axes={"params": 0, "intermediates": 0, "cache": 1, "memory": 1},
         split_rngs={"params": True, "dropout": True},
         in_axes=in_axes,
@@ -67,7 +67,7 @@ def drop_path_rates(last: float, num_layers: int) -> tuple[float, ...]:
 
 
 def with_fields(model: nn.Module, **fields: object) -> nn.Module:
-    """The model with other values of those of the fields that it has, or its parts have."""
+    """The model with new values for those of the fields that it, or one of its parts, has."""
     changed = {}
     for name in model.__dataclass_fields__:
         value = getattr(model, name)
@@ -79,7 +79,7 @@ def with_fields(model: nn.Module, **fields: object) -> nn.Module:
 
 
 def is_scanned(model: nn.Module) -> bool:
-    """Whether the layers of a model, or of a part of it, are scanned."""
+    """Whether the layers of a model, or of one of its parts, are scanned."""
     parts = [getattr(model, name) for name in model.__dataclass_fields__ if name != "parent"]
     return bool(getattr(model, "scan_layers", False)) or any(
         is_scanned(part) for part in parts if isinstance(part, nn.Module)
@@ -87,7 +87,7 @@ def is_scanned(model: nn.Module) -> bool:
 
 
 def stacked_names(scanned: Sequence[str], unrolled: Sequence[str]) -> dict[str, list[str]]:
-    """For each stacked leaf of a scanned model the leaves of the same model as a loop, in order.
+    """For each stacked leaf of a scanned model, the leaves of the same model with a loop, in order.
 
     >>> stacked_names(["blocks/bias"], ["blocks_0/bias", "blocks_1/bias"])
     {'blocks/bias': ['blocks_0/bias', 'blocks_1/bias']}

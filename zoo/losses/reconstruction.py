@@ -1,13 +1,14 @@
-"""Losses of masked image modelling, and what undoes their normalisation.
+"""Losses of masked image modelling, and the statistics that undo the normalisation of patches.
 
-As in MAE (arXiv 2111.06377): the mean squared error of each hidden patch, of its pixels as they are
-or, better for what is learned, normalised by the mean and deviation of that patch alone.
+As in MAE (arXiv 2111.06377), the loss is the mean squared error of each hidden patch. The target is
+the patch's pixels as they are or, which gives better features, normalised by the mean and the
+standard deviation of that patch.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-EPSILON = 1e-6  # of the variance, as in facebookresearch/mae
+EPSILON = 1e-6  # added to the variance, as in facebookresearch/mae
 
 
 def patch_statistics(
@@ -15,7 +16,7 @@ def patch_statistics(
 ) -> tuple[Float[Array, "b n 1"], Float[Array, "b n 1"]]:
     """Mean and standard deviation of each patch over all its values.
 
-    The variance is the unbiased one, as torch's: its sum is divided by one less than the values.
+    The variance is unbiased, as in torch: the sum is divided by the number of values minus 1.
     """
     patches = patches.astype(jnp.float32)
     mean = patches.mean(axis=-1, keepdims=True)
@@ -30,8 +31,9 @@ def patch_errors(
 
     Args:
         predicted: Any float dtype; the errors are computed in float32.
-        patches: The images' own patches.
-        norm_pix_loss: Whether the target is each patch less its mean, over its deviation.
+        patches: Patches of the original images.
+        norm_pix_loss: Whether the target is each patch minus its mean, divided by its standard
+            deviation.
     """
     targets = patches.astype(jnp.float32)
     if norm_pix_loss:
@@ -51,9 +53,9 @@ def reconstruction_loss(
 
     Args:
         predicted: Predicted patches.
-        patches: The images' own patches.
-        visible: True for the patches that were seen, which have no loss.
-        norm_pix_loss: Whether the targets are normalised patch by patch.
+        patches: Patches of the original images.
+        visible: True for the patches that the model saw; they have no loss.
+        norm_pix_loss: Whether each target patch is normalised: see `patch_errors`.
     """
     errors = patch_errors(predicted, patches, norm_pix_loss=norm_pix_loss)
     hidden = ~visible

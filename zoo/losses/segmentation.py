@@ -1,9 +1,9 @@
-"""Losses of semantic segmentation: each gives values and their weights, and is their weighted mean.
+"""Losses of semantic segmentation: each returns values and weights; the loss is the weighted mean.
 
-The mean over a batch is ``sum(values * weights) / sum(weights)``, so that it can be taken over
-parts, devices and hosts. Labels that are to be ignored have weight 0; so does every class but
-those that an image shows, where the values are of classes. The U-Net paper's weights of the ground
-between objects are `zoo.ops.borders`'.
+The mean over a batch is ``sum(values * weights) / sum(weights)``, so that the two sums can be added
+up over parts of a batch, devices and hosts. Pixels with an ignored label have weight 0. Where the
+values belong to classes, a class that an image does not show has weight 0. `zoo.ops.borders`
+computes the U-Net paper's weights for the background between objects.
 """
 
 from typing import NamedTuple
@@ -19,13 +19,13 @@ Logits = Float[Array, "b h w k"]
 
 
 class Weighted(NamedTuple):
-    """Losses of pixels ``[b h w]``, or of classes in images ``[b k]``, and what each counts."""
+    """Losses of pixels ``[b h w]``, or of classes in images ``[b k]``, and the weight of each."""
 
     values: Float[Array, "..."]
     weights: Float[Array, "..."]
 
     def mean(self) -> Float[Array, ""]:
-        """The loss; 0 if nothing counts."""
+        """The loss; 0 if the sum of the weights is 0."""
         total = self.weights.sum()
         return (self.values * self.weights).sum() / jnp.where(total == 0, 1.0, total)
 
@@ -35,9 +35,9 @@ def pixel_weights(
     class_weights: Float[Array, " k"] | None = None,
     ignore_label: int = IGNORE_LABEL,
 ) -> Float[Array, "b h w"]:
-    """The weight of each pixel's class, 1 if there are none; 0 where the label is to be ignored.
+    """The weight of each pixel: of its class, or 1 if absent; 0 where the label is ignored.
 
-    With them the mean of `cross_entropy` is that of torch's ``CrossEntropyLoss(weight)``.
+    With these weights the mean of `cross_entropy` equals torch's ``CrossEntropyLoss(weight)``.
     """
     counts = labels != ignore_label
     if class_weights is None:
@@ -46,9 +46,9 @@ def pixel_weights(
 
 
 def _log_likelihood(logits: Logits, labels: Labels) -> Float[Array, "b h w"]:
-    """Logarithm of the probability of each pixel's class; 0 where the label is none."""
+    """Logarithm of the probability of each pixel's class; 0 where the label is no class."""
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    # Not by an index, whose gradient is a scatter, slow on every backend.
+    # One-hot, because the gradient of indexing is a scatter, which is slow on every backend.
     right = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
     return jnp.where(right, log_probabilities, 0.0).sum(axis=-1)
 
@@ -67,12 +67,12 @@ def cross_entropy(logits: Logits, labels: Labels, weights: Float[Array, "b h w"]
 def focal(
     logits: Logits, labels: Labels, weights: Float[Array, "b h w"], gamma: float = 2.0
 ) -> Weighted:
-    """Cross-entropy times (1 - p) ** gamma, p the right class's probability (arXiv 1708.02002).
+    """Cross-entropy times (1 - p) ** gamma; p is the true class's probability (arXiv 1708.02002).
 
-    Equation 4, of the softmax; with gamma 0 it is `cross_entropy`.
+    This is equation 4 with a softmax; with gamma 0 it equals `cross_entropy`.
     """
     log_p = _log_likelihood(logits, labels)
-    # 1 - p by expm1: it keeps its digits, and its gradient is finite, where p is nearly 1.
+    # expm1 computes 1 - p without loss of digits, and with a finite gradient, where p is nearly 1.
     missing = jnp.maximum(-jnp.expm1(log_p), 1e-12)
     return Weighted(-(missing**gamma) * log_p, weights)
 
@@ -80,7 +80,7 @@ def focal(
 def _shares(
     logits: Logits, labels: Labels, weights: Float[Array, "b h w"]
 ) -> tuple[Float[Array, "b n k"], Float[Array, "b n k"], Float[Array, "b k"]]:
-    """Probabilities and one-hot labels of the pixels that count, else 0; the classes there are."""
+    """Probabilities, one-hot labels (both 0 for pixels of weight 0), and which classes occur."""
     b, k = logits.shape[0], logits.shape[-1]
     counts = (weights > 0).reshape(b, -1, 1)
     probabilities = jax.nn.softmax(logits.astype(jnp.float32)).reshape(b, -1, k) * counts
@@ -94,7 +94,7 @@ def dice(
     """1 - Dice of the probabilities, for each class that an image shows (arXiv 1606.04797).
 
     ``1 - (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)`` over the pixels whose weight is not
-    0; the sums are of p, as in most code, where the paper has squares.
+    0. The denominator sums p and t, as most code does; the paper sums their squares.
     """
     probabilities, targets, present = _shares(logits, labels, weights)
     common = (probabilities * targets).sum(axis=1)
@@ -108,13 +108,13 @@ def lovasz(logits: Logits, labels: Labels, weights: Float[Array, "b h w"]) -> We
     Algorithm 1 on ``|t - p|`` over the pixels whose weight is not 0.
     """
     probabilities, targets, present = _shares(logits, labels, weights)
-    errors = jnp.abs(targets - probabilities)  # 0 where a pixel does not count: sorted to the end
+    errors = jnp.abs(targets - probabilities)  # 0 for pixels of weight 0: sorted to the end
     order = jnp.argsort(-errors, axis=1)
     errors, targets = (jnp.take_along_axis(x, order, axis=1) for x in (errors, targets))
     total = targets.sum(axis=1, keepdims=True)
     intersection = total - jnp.cumsum(targets, axis=1)
     union = total + jnp.cumsum(1 - targets, axis=1)
-    jaccard = 1 - intersection / union  # of the first 1, 2, ... errors
+    jaccard = 1 - intersection / union  # after the first 1, 2, ... errors
     gain = jnp.diff(jaccard, axis=1, prepend=0.0)
     return Weighted((errors * jax.lax.stop_gradient(gain)).sum(axis=1), present)
 

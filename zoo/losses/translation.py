@@ -1,4 +1,4 @@
-"""Losses of sequences of tokens, one value a token."""
+"""Losses of token sequences: one value per token."""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ def token_cross_entropy(
     """Cross-entropy of the softmax of the logits, with smoothed targets (arXiv 1512.00567).
 
     The target's share is ``1 - label_smoothing``; the rest is spread evenly over all v tokens, the
-    target included. What is padding is for the caller to leave out.
+    target included. Padding is not recognised: the caller leaves it out.
 
     Args:
         logits: Any float dtype; the loss is computed in float32.
-        targets: The right tokens.
+        targets: The true tokens.
         label_smoothing: In 0..1.
     """
     logits = logits.astype(jnp.float32)

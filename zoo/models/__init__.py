@@ -1,1 +1,1 @@
-"""Model families, one a file."""
+"""Model families, one package each, in a package for each task."""

@@ -1,1 +1,1 @@
-"""Pure functions of arrays."""
+"""Pure functions that take and return arrays."""

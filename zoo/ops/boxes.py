@@ -1,9 +1,9 @@
 """Boxes: formats, areas, overlaps, clipping.
 
 Boxes are ``xyxy`` (left, top, right, bottom) in absolute pixels unless a name says otherwise;
-``xywh`` is left, top, width, height, and ``cxcywh`` centre, width, height. Every function takes
-any number of leading axes and works on relative coordinates as well. A box whose right is not
-beyond its left, or bottom not beyond its top, is degenerate: it has area 0 and overlaps nothing.
+``xywh`` is left, top, width, height, and ``cxcywh`` is centre, width, height. Every function takes
+any number of leading axes, and works on relative coordinates as well. A box with right <= left or
+bottom <= top is degenerate: it has area 0 and overlaps nothing.
 """
 
 import jax.numpy as jnp
@@ -51,20 +51,20 @@ def cxcywh_to_xyxy(boxes_cxcywh: Float[Array, "... 4"]) -> Float[Array, "... 4"]
 
 
 def area(boxes: Float[Array, "... 4"]) -> Float[Array, "..."]:
-    """Square pixels, at least 0."""
+    """Area in square pixels, at least 0."""
     size = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return size[..., 0] * size[..., 1]
 
 
 def is_valid(boxes: Float[Array, "... 4"]) -> Bool[Array, "..."]:
-    """True for finite boxes with a right beyond their left and a bottom beyond their top."""
+    """True for finite boxes with right > left and bottom > top."""
     return jnp.isfinite(boxes).all(axis=-1) & (boxes[..., 2:] > boxes[..., :2]).all(axis=-1)
 
 
 def clip(boxes: Float[Array, "... 4"], height: int, width: int) -> Float[Array, "... 4"]:
-    """Cuts off what is outside an image of `height` x `width` pixels.
+    """Clips boxes to an image of `height` x `width` pixels.
 
-    A box that is entirely outside becomes degenerate, on the border.
+    A box that is entirely outside becomes a degenerate one on the border.
     """
     return jnp.clip(boxes, 0, jnp.array([width, height, width, height], boxes.dtype))
 
@@ -72,7 +72,7 @@ def clip(boxes: Float[Array, "... 4"], height: int, width: int) -> Float[Array, 
 def _intersection_and_union(
     a: Float[Array, "... 4"], b: Float[Array, "... 4"]
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    # One plane a coordinate: the arrays of all pairs then have no axis of length 4.
+    # Coordinates are separate arrays, so that the arrays over all pairs have no axis of length 4.
     left_a, top_a, right_a, bottom_a = jnp.unstack(a, axis=-1)
     left_b, top_b, right_b, bottom_b = jnp.unstack(b, axis=-1)
     width = jnp.minimum(right_a, right_b) - jnp.maximum(left_a, left_b)
@@ -82,7 +82,7 @@ def _intersection_and_union(
 
 
 def _ratio(part: Float[Array, "..."], whole: Float[Array, "..."]) -> Float[Array, "..."]:
-    """``part / whole``, and 0, with zero gradient, where the whole is not positive."""
+    """``part / whole``; 0, with a gradient of 0, where `whole` is not positive."""
     positive = whole > 0
     return jnp.where(positive, part, 0) / jnp.where(positive, whole, 1)
 
@@ -106,8 +106,8 @@ def iou(a: Float[Array, "*b n 4"], b: Float[Array, "*b m 4"]) -> Float[Array, "*
 def paired_giou(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
     """Generalised IoU (arXiv 1902.09630) of each box of `a` with its counterpart in `b`.
 
-    IoU less the share of the smallest enclosing box that neither covers: -1 to 1. Gradients are
-    finite for any finite boxes; two degenerate boxes in one point have GIoU 0.
+    IoU minus the share of the smallest enclosing box that neither box covers: -1 to 1. Gradients
+    are finite for all finite boxes; two degenerate boxes at the same point have GIoU 0.
     """
     inter, union = _intersection_and_union(a, b)
     low = jnp.minimum(a[..., :2], b[..., :2])

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 
 def random_visible(key: PRNGKeyArray, num_patches: int, num_visible: int) -> Bool[Array, " n"]:
-    """A mask in which exactly `num_visible` patches are visible, all such masks equally likely.
+    """A random mask with exactly `num_visible` visible patches; all such masks are equally likely.
 
     For a batch, ``jax.vmap`` it over ``jax.random.split(key, b)``.
 
@@ -23,7 +23,7 @@ def random_visible(key: PRNGKeyArray, num_patches: int, num_visible: int) -> Boo
 
 
 def visible_indices(visible: Bool[Array, "b n"], num_visible: int) -> Int[Array, "b t"]:
-    """Numbers of the visible patches, ascending; rows have `num_visible` of them.
+    """Indices of the visible patches, ascending; each row has `num_visible` of them.
 
     >>> visible_indices(jnp.array([[False, True, False, True]]), num_visible=2).tolist()
     [[1, 3]]

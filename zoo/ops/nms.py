@@ -1,9 +1,10 @@
 """Non-maximum suppression with static shapes, exact.
 
-`nms` keeps what torchvision's ``nms`` and ``batched_nms`` keep, as a mask over the input. Greedy
-suppression is the only solution of: a box is kept if no better box that is kept overlaps it.
-Repeating that rule from "all are kept" reaches it, after as many rounds as the longest chain of
-boxes that suppress one another; all images of a batch go through the rounds together.
+`nms` keeps the boxes that torchvision's ``nms`` and ``batched_nms`` keep, as a mask over the input.
+The result of greedy suppression is the only solution of this rule: a box is kept if and only if no
+better box that is kept overlaps it. Starting with all boxes kept and applying the rule repeatedly
+reaches that solution, after as many rounds as the longest chain of boxes that suppress one another.
+All images of a batch go through the rounds together.
 """
 
 import jax
@@ -13,7 +14,9 @@ from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
 
 from zoo.ops import boxes as box_ops
 
-_WORD = 32
+_WORD = 32  # bits in a word
+_Round = tuple[Bool[Array, "*b n"], Bool[Array, ""]]  # boxes kept; whether they changed
+_Scored = tuple[Float[Array, "*b n"], Bool[Array, "*b n"]]  # scores; whether they are final
 
 
 def nms(
@@ -23,10 +26,10 @@ def nms(
     classes: Int[Array, "*b n"] | None = None,
     valid: Bool[Array, "*b n"] | None = None,
 ) -> Bool[Array, "*b n"]:
-    """Keeps the best of every cluster of overlapping boxes.
+    """Keeps the best box of every cluster of overlapping boxes.
 
-    Boxes in order of falling score (of equals, the earlier first) are kept unless their IoU with a
-    kept box is above the threshold.
+    In order of falling score (of equal scores, the earlier box first), a box is kept unless its IoU
+    with a kept box is above the threshold.
 
     >>> boxes = jnp.array([[0.0, 0, 10, 10], [0, 0, 10, 8], [20, 20, 30, 30]])
     >>> scores = jnp.array([0.6, 0.9, 0.5])
@@ -34,15 +37,15 @@ def nms(
     [False, True, True]
 
     Args:
-        boxes: xyxy, any unit; whole numbers are taken as float32.
+        boxes: xyxy, any unit; integers are converted to float32.
         scores: Higher is better.
         iou_threshold: 0 to 1; an IoU equal to it does not suppress. A number is compared in double
-            precision, as torchvision does; an array, traced ones too, in that of the boxes.
+            precision, as torchvision does; an array is compared in the precision of the boxes.
         classes: Boxes of different classes do not suppress each other; all do by default.
         valid: False for padding, which is never kept and suppresses nothing.
 
     Returns:
-        True for the boxes to keep. `select` makes arrays of fixed length of them.
+        True for the boxes to keep. `select` turns the mask into indices of a fixed number.
     """
     n = scores.shape[-1]
     if not jnp.issubdtype(boxes.dtype, jnp.floating):
@@ -64,8 +67,10 @@ def _fill_words(
     scores: Float[Array, "*b n"],
     classes: Int[Array, "*b n"] | None,
     valid: Bool[Array, "*b n"] | None,
-) -> tuple[Array, Array, Array | None, Array]:
-    """The arguments with invalid boxes at the end, to a multiple of 32 boxes."""
+) -> tuple[
+    Float[Array, "*b w 4"], Float[Array, "*b w"], Int[Array, "*b w"] | None, Bool[Array, "*b w"]
+]:
+    """Pads the arguments with invalid boxes, to a multiple of 32 boxes."""
     missing = -scores.shape[-1] % _WORD
     ends = [(0, 0)] * (scores.ndim - 1) + [(0, missing)]
     valid = jnp.ones(scores.shape, bool) if valid is None else valid
@@ -87,20 +92,20 @@ def _better_overlaps(
 
 def _limit(
     iou_threshold: float | Float[Array, ""], dtype: np.dtype
-) -> Array | np.ndarray | np.floating:
+) -> Float[Array, ""] | Float[np.ndarray, ""] | np.floating:
     """The threshold in the dtype of the IoU."""
     if isinstance(iou_threshold, jax.Array):
         return iou_threshold.astype(dtype)
     limit = np.asarray(iou_threshold, dtype)
-    if float(limit) > iou_threshold:  # as if the IoU were compared in double precision
+    if float(limit) > iou_threshold:  # equal to comparing in double precision
         limit = np.nextafter(limit, np.asarray(0, dtype))
     return limit
 
 
 def _pack(bits: Bool[Array, "*b n m"]) -> UInt32[Array, "*b w m"]:
-    """Every 32 rows as one row of words.
+    """Packs every 32 rows into one row of words.
 
-    Rows and not columns, because XLA vectorises the sum over them: 12 times as fast on a CPU.
+    Packing rows is 12 times as fast on a CPU as packing columns, because XLA vectorises the sum.
     """
     *batch, n, m = bits.shape
     words = bits.reshape(*batch, n // _WORD, _WORD, m).astype(jnp.uint32)
@@ -110,9 +115,9 @@ def _pack(bits: Bool[Array, "*b n m"]) -> UInt32[Array, "*b w m"]:
 def _fixed_point(
     suppressors: UInt32[Array, "*b w n"], allowed: Bool[Array, "*b n"]
 ) -> Bool[Array, "*b n"]:
-    """Allowed boxes that none of their suppressors which are kept themselves suppresses."""
+    """Keeps the allowed boxes that no kept box suppresses; see the module's first lines."""
 
-    def settle(state: tuple[Array, Array]) -> tuple[Array, Array]:
+    def settle(state: _Round) -> _Round:
         kept, _ = state
         suppressed = (suppressors & _pack(kept[..., None])).any(axis=-2)
         following = allowed & ~suppressed
@@ -125,7 +130,7 @@ def _fixed_point(
 def select(
     kept: Bool[Array, "*b n"], scores: Float[Array, "*b n"], max_boxes: int
 ) -> tuple[Int[Array, "*b k"], Bool[Array, "*b k"]]:
-    """Indices of the best kept boxes, best first, in a fixed number.
+    """Indices of the best kept boxes, best first, a fixed number of them.
 
     >>> kept, scores = jnp.array([False, True, True]), jnp.array([0.9, 0.5, 0.6])
     >>> [part.tolist() for part in select(kept, scores, max_boxes=3)]
@@ -137,7 +142,7 @@ def select(
         max_boxes: k, at most n.
 
     Returns:
-        Indices into the n boxes, and True for those that are boxes and not filling.
+        Indices into the n boxes, and True where the index is of a kept box, not filling.
     """
     ranked = jnp.argsort(jnp.where(kept, -scores, jnp.inf), axis=-1, stable=True)[..., :max_boxes]
     return ranked, jnp.take_along_axis(kept, ranked, axis=-1)
@@ -153,15 +158,15 @@ def soft_nms(
 ) -> Float[Array, "*b n"]:
     """Lowers the scores of boxes that overlap better ones (Soft-NMS, arXiv 1704.04503).
 
-    Again and again the best of the remaining boxes is taken, and the scores of the others are
-    multiplied by ``exp(-iou^2 / sigma)``, or, with a threshold, by ``1 - iou`` where IoU is above
-    it.
+    Repeatedly, the best remaining box is taken, and the scores of the other remaining boxes are
+    multiplied by ``exp(-iou^2 / sigma)``; or, if there is a threshold, by ``1 - iou`` where the IoU
+    is above it.
 
     Args:
         boxes: xyxy, any unit.
         scores: At least 0.
         sigma: Width of the Gaussian decay.
-        iou_threshold: Chooses the linear decay.
+        iou_threshold: If given, the decay is linear above it instead of Gaussian.
         classes: Boxes of different classes do not affect each other; all do by default.
         valid: False for padding, whose score becomes 0.
 
@@ -178,7 +183,7 @@ def soft_nms(
     if valid is not None:
         scores = jnp.where(valid, scores, 0)
 
-    def take_best(_: Int[Array, ""], state: tuple[Array, Array]) -> tuple[Array, Array]:
+    def take_best(_: Int[Array, ""], state: _Scored) -> _Scored:
         current, taken = state
         best = jnp.argmax(jnp.where(taken, -jnp.inf, current), axis=-1, keepdims=True)
         taken = taken | (jnp.arange(scores.shape[-1]) == best)

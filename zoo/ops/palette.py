@@ -6,14 +6,15 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
-_LEAST_SIDE = 320  # of a picture with text on it, in pixels
+_LEAST_SIDE = 320  # smallest side of a picture with text on it, in pixels
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def palette(count: int) -> UInt8[np.ndarray, "n 3"]:
     """Colours of labels 0, 1, ..., as PASCAL VOC's: black, dark red, dark green, ...
 
-    The bits of a label's number, in threes, are the bits of red, green and blue, highest first.
+    Each group of three bits of a label gives one bit of red, green and blue; the lowest group
+    gives their highest bits.
 
     >>> palette(3).tolist()
     [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
@@ -29,12 +30,12 @@ def palette(count: int) -> UInt8[np.ndarray, "n 3"]:
 def overlay(
     image: UInt8[np.ndarray, "h w 3"], labels: Integer[np.ndarray, "h w"], opacity: float = 0.6
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The image under the colours of its labels; label 0 is see-through.
+    """The image blended with the colours of its labels; label 0 is transparent.
 
     Args:
         image: The picture.
         labels: Label of each of its pixels.
-        opacity: Share of the colour, in 0..1.
+        opacity: Weight of the colour, in 0..1.
     """
     colours = palette(int(labels.max(initial=0)) + 1)[labels]
     blended = np.rint((1 - opacity) * image + opacity * colours).astype(np.uint8)
@@ -46,12 +47,12 @@ def paint_objects(
     masks: Bool[np.ndarray, "n h w"],
     labels: Integer[np.ndarray, " n"],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with objects in the colours of their labels, as `draw_objects` has them.
+    """The image with objects in the colours of their labels, the same as in `draw_objects`.
 
     Args:
         image: The picture.
         masks: Each object's pixels; the first is on top.
-        labels: Numbers of classes.
+        labels: Class of each object.
     """
     shown = np.zeros(image.shape[:2], np.int64)
     for mask, label in reversed(list(zip(masks, labels, strict=True))):
@@ -66,16 +67,16 @@ def draw_objects(
     texts: Sequence[str],
     masks: Bool[np.ndarray, "n h w"] | None = None,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """The image with boxes in the colours of their labels, a text above each.
+    """The image with boxes in the colours of their labels and a text above each box.
 
-    A small image is enlarged by a whole number, so that the texts can be read.
+    A small image is enlarged by a whole factor, so that the texts can be read.
 
     Args:
         image: The picture.
         boxes: ``xyxy`` in its pixels; the first is drawn on top.
-        labels: Numbers of classes.
-        texts: One a box.
-        masks: Each object's pixels, which are coloured, too; the first is on top.
+        labels: Class of each object.
+        texts: One for each box.
+        masks: Each object's pixels, which are coloured as well; the first is on top.
     """
     if masks is not None:
         image = paint_objects(image, masks, labels)
@@ -99,13 +100,13 @@ def draw_segments(
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """The image with segments in the colours of their labels, white lines between them, and texts.
 
-    A small image is enlarged by a whole number, so that the texts can be read.
+    A small image is enlarged by a whole factor, so that the texts can be read.
 
     Args:
         image: The picture.
-        ids: Of each pixel, the number of its segment, from 1; 0 is see-through.
-        labels: Numbers of the segments' classes.
-        texts: One a segment.
+        ids: Number of the segment of each pixel, from 1; 0 is transparent.
+        labels: Class of each segment.
+        texts: One for each segment.
     """
     classes = np.append(0, labels + 1)
     picture, factor = _enlarge(overlay(image, classes[ids], opacity=0.5))
@@ -122,21 +123,30 @@ def draw_segments(
 
 
 def _enlarge(image: UInt8[np.ndarray, "h w 3"]) -> tuple[UInt8[np.ndarray, "rows columns 3"], int]:
-    """A copy large enough for texts, and how many times as large."""
+    """A copy that is large enough for texts, and the factor by which it is larger."""
     factor = -(-_LEAST_SIDE // max(min(image.shape[:2]), 1))
     return np.ascontiguousarray(image.repeat(factor, axis=0).repeat(factor, axis=1)), factor
 
 
-def _pen(picture: np.ndarray) -> tuple[float, int]:
-    """Size of a picture's texts, and thickness of its lines."""
+def _pen(picture: UInt8[np.ndarray, "h w 3"]) -> tuple[float, int]:
+    """Font scale of a picture's texts, and thickness of its lines."""
     size = max(min(picture.shape[:2]) / 1000, 0.45)
     return size, max(round(2 * size), 1)
 
 
 def _write(
-    picture: np.ndarray, text: str, x: int, y: int, colour: np.ndarray, *, centred: bool = False
+    picture: UInt8[np.ndarray, "h w 3"],
+    text: str,
+    x: int,
+    y: int,
+    colour: UInt8[np.ndarray, "3"],
+    *,
+    centred: bool = False,
 ) -> None:
-    """Writes on a ground of a colour, in the picture and above (x, y): from there, or centred."""
+    """Writes a text on a coloured rectangle above (x, y), moved so that it lies in the picture.
+
+    The text starts at x, or is `centred` on it.
+    """
     size, thickness = _pen(picture)
     (width, height), below = cv2.getTextSize(text, _FONT, size, thickness)
     x = min(max(x - width // 2 if centred else x, 0), max(picture.shape[1] - width, 0))

@@ -1,4 +1,4 @@
-"""Masks of things and of stuff, merged into one map of segments."""
+"""Merges masks of things and of stuff into one map of segments."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -12,10 +12,10 @@ Size = tuple[int, int]
 
 
 class Segments(NamedTuple):
-    """A panoptic segmentation: every pixel belongs to one segment, if there are any.
+    """A panoptic segmentation: every pixel belongs to one segment, if any segment was found.
 
     Attributes:
-        ids: Of each pixel, the number of its segment: 1 for the first of `labels`, and so on; 0
+        ids: Number of the segment of each pixel: 1 for the first of `labels`, and so on; 0
             everywhere if nothing was found.
         labels: Class of each segment.
         scores: Probability of that class.
@@ -38,14 +38,14 @@ def merge_masks(
     threshold: float = 0.85,
     least_area: int = 5,
 ) -> Segments:
-    """One image's masks as segments that do not overlap, in the pixels of the original image.
+    """Merges one image's masks to segments that do not overlap, in pixels of the original image.
 
     As the ``PostProcessPanoptic`` of DETR's authors (arXiv 2005.12872, section 4.4): a pixel
-    belongs to the mask of the highest logit among those whose class is likely enough. Masks of one
-    class of stuff count as the first of them. Masks with too few pixels are dropped, and the pixels
-    shared out again among those that are left, until none is too small; as in the reference, the
-    second mask of a class of stuff is dropped by this, too, and its pixels go to the likeliest of
-    the others.
+    belongs to the mask with the highest logit among the masks whose class is likely enough. All
+    masks of one class of stuff count as the first of them. Masks with too few pixels are dropped
+    and their pixels are given to the remaining masks, until no mask is too small. As in the
+    reference, this drops the second and later masks of a class of stuff as well; their pixels go
+    to the mask with the highest logit among the others.
 
     >>> logits = np.array([[[9.0, 8.0, -9.0, -9.0]], [[-9.0, -9.0, 9.0, 8.0]]]).repeat(4, axis=1)
     >>> labels, scores = np.array([7, 3]), np.array([0.9, 0.95])
@@ -53,16 +53,16 @@ def merge_masks(
     [1, 1, 2, 2]
 
     Args:
-        logits: What the model gives for the padded input, at a coarser stride.
-        labels: Likeliest class of each mask.
-        scores: Its probability, among classes and no-object.
-        things: Classes each of whose masks is an object of its own; the others are stuff.
+        logits: The model's mask logits for the padded input, at a coarser stride.
+        labels: Most likely class of each mask.
+        scores: Probability of that class, among all classes and no-object.
+        things: Classes in which every mask is a separate object; the others are stuff.
         canvas: Height and width of the padded input.
-        size: Of the image in it, at its top left.
-        original_size: Of the image before it was resized; h and w of the result.
-        threshold: Masks with a score of at most this are left out; at least 0.5, so that a class
-            that passes is likelier than no object.
-        least_area: In pixels of the original image.
+        size: Height and width of the image in it, which is at its top left.
+        original_size: Height and width of the image before it was resized; h and w of the result.
+        threshold: Masks with this score or a lower one are left out; at least 0.5, so that every
+            class that is kept is likelier than no-object.
+        least_area: Smallest area of a segment, in pixels of the original image.
     """
     likely = scores > threshold
     labels, scores = labels[likely], scores[likely]
@@ -72,7 +72,7 @@ def merge_masks(
 
     classes = labels.tolist()
     kept = np.arange(len(classes), dtype=np.int32)
-    owners = np.array(  # of the pixels of each mask that is kept
+    owners = np.array(  # the mask that the pixels of each kept mask are given to
         [k if label in things else classes.index(label) for k, label in enumerate(classes)],
         np.int32,
     )
@@ -87,5 +87,5 @@ def merge_masks(
 
 
 def _resize_nearest(ids: Int[np.ndarray, "h w"], size: Size) -> Int[np.ndarray, "rows columns"]:
-    """By PIL, whose nearest pixel is not OpenCV's; the reference's."""
+    """Resizes with PIL, as the reference does; OpenCV chooses other nearest pixels."""
     return np.asarray(Image.fromarray(ids).resize((size[1], size[0]), Image.Resampling.NEAREST))

@@ -4,7 +4,7 @@ from jaxtyping import Array, Shaped
 
 
 def grid_size(image_size: int | tuple[int, ...], patch_size: int) -> tuple[int, int]:
-    """Rows and columns of the patch grid of an image of (height, width) pixels, or a square one.
+    """Rows and columns of the patch grid of an image of (height, width) pixels, or of one side.
 
     Raises:
         ValueError: If the image does not divide into whole patches.
@@ -39,6 +39,6 @@ def unpatchify(
 ) -> Shaped[Array, "b h w c"]:
     """The inverse of `patchify` for images of (height, width) pixels."""
     rows, columns = grid_size(image_size, patch_size)
-    x = patches.reshape(len(patches), rows, columns, patch_size, patch_size, -1)
+    x = patches.reshape(patches.shape[0], rows, columns, patch_size, patch_size, -1)
     x = x.transpose(0, 1, 3, 2, 4, 5)  # b rows p columns p c
-    return x.reshape(len(patches), *image_size, -1)
+    return x.reshape(patches.shape[0], *image_size, -1)

@@ -1,19 +1,20 @@
 """Polygons to run-length masks, pixel for pixel as COCO's maskApi draws them.
 
-maskApi walks along every edge on a grid five times finer than the pixels and notes where it crosses
-the centre line of a pixel column; a column's pixels change value there. Here only the crossings are
-computed, those of all edges of all polygons together.
+maskApi walks along every edge on a grid five times finer than the pixels, and records where the
+edge crosses the centre line of a pixel column: there the pixels of the column change value. This
+module computes the crossings alone, for all edges of all polygons together.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from zoo.ops.ragged import lengths_to_offsets, spread
 from zoo.ops.rle import MaskError, Masks
 
 _UPSAMPLE = 5
+_MOST = 1e9  # no coordinate is larger
 
 
 def from_polygons(
@@ -29,15 +30,16 @@ def from_polygons(
         sizes: Heights and widths of the n masks.
 
     Raises:
-        MaskError: If a coordinate is not finite.
+        MaskError: If a coordinate is not finite, or beyond 1e9.
     """
     lengths = np.array([len(p) // 2 for p in polygons], int)
     flat = np.fromiter((v for p in polygons for v in p[: len(p) // 2 * 2]), float)
-    if len(wild := np.flatnonzero(~np.isfinite(flat))):
+    if len(wild := np.flatnonzero(~(np.abs(flat) <= _MOST))):
         rows = np.unique(
             owners[np.searchsorted(lengths_to_offsets(lengths), wild // 2, "right") - 1]
         )
-        raise MaskError(rows, "a polygon with numbers that are not finite")
+        what = "beyond 1e9" if np.isfinite(flat).all() else "that are not finite"
+        raise MaskError(rows, f"a polygon with numbers {what}")
     points = np.trunc(_UPSAMPLE * flat.reshape(-1, 2) + 0.5).astype(np.int64)
     offsets = lengths_to_offsets(lengths)
     following = np.arange(1, len(points) + 1)
@@ -53,21 +55,25 @@ def from_polygons(
 
 
 def _crossings(
-    start: np.ndarray, end: np.ndarray, polygon: np.ndarray, widths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    start: Int[np.ndarray, "e 2"],
+    end: Int[np.ndarray, "e 2"],
+    polygon: Int[np.ndarray, " e"],
+    widths: Int[np.ndarray, " m"],
+) -> tuple[Int[np.ndarray, " c"], Int[np.ndarray, " c"], Int[np.ndarray, " c"]]:
     """Where polygon edges cross the centre line of a pixel column.
 
-    That is between fine columns ``5 c + 2`` and ``5 c + 3``. The place along the edge follows from
-    the slope, and is corrected by the original's own rounding.
+    The line lies between the fine columns ``5 c + 2`` and ``5 c + 3``. The place along the edge is
+    computed from the slope, and corrected with the rounding of maskApi.
 
     Args:
-        start: Edge starts on the fine grid, ``[e, 2]``.
+        start: Edge starts on the fine grid, x and y.
         end: Edge ends.
         polygon: The polygon of each edge.
         widths: Image width of each polygon.
 
     Returns:
-        Polygon, pixel column, and the smaller fine row of the two sides of each step.
+        For each crossing its polygon, its pixel column, and the smaller of the fine rows on the two
+        sides of the line.
     """
     flat = np.abs(end - start)
     wide = flat[:, 0] >= flat[:, 1]
@@ -82,8 +88,25 @@ def _crossings(
     edge = np.repeat(np.arange(len(counts)), counts)
     column = spread(first, counts)
     fine = _UPSAMPLE * column + half
-    (xs, ys), (xe, ye), wide = start[edge].T, end[edge].T, wide[edge]
-    row = np.empty(len(edge), np.int64)
+    return polygon[edge], column, _crossing_rows(start[edge], end[edge], wide[edge], fine)
+
+
+def _crossing_rows(
+    start: Int[np.ndarray, "c 2"],
+    end: Int[np.ndarray, "c 2"],
+    wide: Bool[np.ndarray, " c"],
+    fine: Int[np.ndarray, " c"],
+) -> Int[np.ndarray, " c"]:
+    """The smaller fine row on the two sides of each crossing.
+
+    Args:
+        start: Start of the edge, x and y.
+        end: Its end.
+        wide: Whether the edge is at least as wide as high: maskApi walks along the longer side.
+        fine: Fine column to the left of the centre line.
+    """
+    (xs, ys), (xe, ye) = start.T, end.T
+    row = np.empty(len(fine), np.int64)
     x, y = xs[wide], ys[wide]
     slope = (ye[wide] - y) / (xe[wide] - x)
     t = fine[wide] - x
@@ -92,28 +115,30 @@ def _crossings(
     x, y, target = xs[~wide], ys[~wide], fine[~wide]
     slope = (xe[~wide] - x) / (ye[~wide] - y)
     row[~wide] = y + _last_step_before(x, slope, target)
-    return polygon[edge], column, row
+    return row
 
 
-def _last_step_before(x: np.ndarray, slope: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The largest t whose rounded ``x + slope t`` has not crossed from `target` to beyond."""
+def _last_step_before(
+    x: Int[np.ndarray, " c"], slope: Float[np.ndarray, " c"], target: Int[np.ndarray, " c"]
+) -> Int[np.ndarray, " c"]:
+    """The largest t for which the rounded ``x + slope t`` has not yet passed `target`."""
     rising = slope > 0
     t = np.floor((target + 0.5 - x) / slope).astype(np.int64)
 
-    def before(t: np.ndarray) -> np.ndarray:
+    def before(t: Int[np.ndarray, " c"]) -> Bool[np.ndarray, " c"]:
         fine = (x + slope * t + 0.5).astype(np.int64)
         return np.where(rising, fine <= target, fine > target)
 
-    for _ in range(2):  # the quotient is off by a step at most, each way
+    for _ in range(2):  # the quotient differs by one step at most
         t -= ~before(t)
         t += before(t + 1)
     return t
 
 
 def _pair_up(
-    polygon: np.ndarray, toggles: np.ndarray, areas: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted toggles of each polygon without those that cancel, an even number of each.
+    polygon: Int[np.ndarray, " c"], toggles: Int[np.ndarray, " c"], areas: Int[np.ndarray, " m"]
+) -> tuple[Int[np.ndarray, " t"], Int[np.ndarray, " t"]]:
+    """Sorted toggles of each polygon: equal ones cancel in pairs, and an even number remains.
 
     Returns:
         The polygon of each toggle, and the toggles.
@@ -122,18 +147,22 @@ def _pair_up(
     keys, counts = np.unique(polygon * span + toggles, return_counts=True)
     keys = keys[counts % 2 == 1]
     odd = np.flatnonzero(np.bincount(keys // span, minlength=len(areas)) % 2)
-    open_end = odd * span + areas[odd]  # a run that nothing closes reaches the end of the image
+    open_end = odd * span + areas[odd]  # a run without an end reaches the end of the image
     keys = np.sort(np.concatenate([keys, open_end]))
     return keys // span, keys % span
 
 
 def _union(
-    polygon: np.ndarray, toggles: np.ndarray, owners: np.ndarray, sizes: np.ndarray
+    polygon: Int[np.ndarray, " t"],
+    toggles: Int[np.ndarray, " t"],
+    owners: Int[np.ndarray, " m"],
+    sizes: Int[np.ndarray, "n 2"],
 ) -> Masks:
-    """Joins the runs of polygons that belong to the same mask."""
+    """Joins the runs of the polygons that belong to the same mask."""
     span = int(sizes.prod(axis=1).max(initial=0)) + 1
     is_end = np.arange(len(toggles)) % 2
-    events = np.sort((owners[polygon] * span + toggles) * 2 + is_end)  # starts first: runs join
+    # Starts come before ends at the same position, so that touching runs join.
+    events = np.sort((owners[polygon] * span + toggles) * 2 + is_end)
     is_end = events % 2
     depth = np.cumsum(1 - 2 * is_end)
     outer = events[depth == is_end ^ 1] // 2

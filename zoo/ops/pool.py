@@ -9,13 +9,13 @@ from jaxtyping import Array, Float
 def max_pool(
     x: Float[Array, "b h w c"], size: int, stride: int, padding: int = 0
 ) -> Float[Array, "b rows columns c"]:
-    """The largest value of each window, as `flax.linen.max_pool` and torch give it.
+    """The largest value of each window, the same as `flax.linen.max_pool` and torch.
 
-    Made of shifted slices: on a CPU the gradient of XLA's own windowed maximum takes thirty times
-    as long. Of equal values in a window all share the gradient, where XLA's takes one.
+    Computed from shifted slices: on a CPU the gradient of XLA's windowed maximum takes thirty times
+    as long. Equal largest values in a window share the gradient; in XLA's, one of them gets it.
 
     Args:
-        x: Maps.
+        x: Feature maps.
         size: Height and width of a window.
         stride: Pixels from one window to the next.
         padding: Pixels added on every side, which are never the largest.

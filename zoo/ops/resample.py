@@ -1,7 +1,7 @@
-"""Feature maps to twice their size, and their centres.
+"""Doubles the size of feature maps, and crops their centres.
 
-Written with reshapes and shifts: on a CPU nearly twice as fast as strided convolutions and
-`jax.image.resize`, and the same function.
+Written with reshapes and shifts, which are nearly twice as fast on a CPU as strided convolutions
+and `jax.image.resize`, and give the same results.
 """
 
 import jax.numpy as jnp
@@ -9,26 +9,26 @@ from jaxtyping import Array, Float, Shaped
 
 
 def depth_to_space(x: Shaped[Array, "b h w d"]) -> Shaped[Array, "b h2 w2 d4"]:
-    """Twice the sides: features in the order (row, column, feature) become 2 x 2 blocks."""
+    """Doubles height and width: features (row, column, feature) of a pixel become 2 x 2 pixels."""
     b, h, w, d = x.shape
     x = x.reshape(b, h, w, 2, 2, d // 4).swapaxes(2, 3)  # b h 2 w 2 d/4
     return x.reshape(b, 2 * h, 2 * w, d // 4)
 
 
 def upsample_nearest(x: Shaped[Array, "b h w d"]) -> Shaped[Array, "b h2 w2 d"]:
-    """Twice the sides: every value four times, as torch's ``nearest``."""
+    """Doubles height and width by repeating every value, as torch's ``nearest``."""
     b, h, w, d = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, d))
     return x.reshape(b, 2 * h, 2 * w, d)
 
 
 def upsample_bilinear(x: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 d"]:
-    """Twice the sides: torch's ``bilinear`` with ``align_corners=False``, edges repeated."""
+    """Doubles height and width, as torch's ``bilinear`` with ``align_corners=False``."""
     return _upsample_linear(_upsample_linear(x, 1), 2)
 
 
-def _upsample_linear(x: Array, axis: int) -> Array:
-    """Twice as many along an axis; each new one lies at a quarter of the way to a neighbour."""
+def _upsample_linear(x: Float[Array, "b h w d"], axis: int) -> Float[Array, "b h2 w2 d"]:
+    """Doubles an axis: each value gives two, each a quarter of the way to one neighbour."""
     first, last = jnp.take(x, jnp.array([0]), axis), jnp.take(x, jnp.array([-1]), axis)
     inner = [slice(None)] * x.ndim
     inner[axis] = slice(None, -1)
@@ -40,6 +40,6 @@ def _upsample_linear(x: Array, axis: int) -> Array:
 
 
 def center_crop(x: Shaped[Array, "b h w ..."], size: tuple[int, ...]) -> Shaped[Array, "b ..."]:
-    """The central (height, width) of maps at least that large; half a pixel goes up and left."""
+    """The centre of maps, of (height, width); an odd margin is smaller at the top and left."""
     top, left = (x.shape[1] - size[0]) // 2, (x.shape[2] - size[1]) // 2
     return x[:, top : top + size[0], left : left + size[1]]

@@ -1,10 +1,10 @@
 """Run-length masks, many at a time.
 
-A mask is the sorted list of positions at which its pixels, read column by column from the top
-left, change value: start, end, start, end, ... of the foreground runs. `Masks` holds many such
-lists end to end, so that areas, boxes and overlaps of hundreds of thousands of masks are a few
-numpy calls. COCO's run lengths, plain and compressed, and boolean arrays convert to it; for
-polygons see `zoo.ops.polygons`. Reference: COCO's maskApi.
+A mask is stored as the sorted positions, called toggles, at which its pixels change value when they
+are read column by column from the top left: start, end, start, end, ... of the foreground runs.
+`Masks` holds many such lists end to end, so that areas, boxes and overlaps of hundreds of thousands
+of masks take a few numpy calls. COCO's run lengths, plain and compressed, and boolean arrays can be
+converted to it; for polygons see `zoo.ops.polygons`. Reference: COCO's maskApi.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Masks:
     """Masks of n objects as run-length toggles.
 
     Attributes:
-        toggles: Positions ``x * height + y`` where runs start and end; an even number a mask.
+        toggles: Positions ``x * height + y`` where runs start and end; an even number in each mask.
         offsets: Mask i owns ``toggles[offsets[i]:offsets[i + 1]]``.
         sizes: Height and width of each mask's image, in pixels.
     """
@@ -35,15 +35,15 @@ class Masks:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def take(self, indices: np.ndarray) -> "Masks":
-        """The masks at integer `indices`, in that order."""
+    def take(self, indices: Int[np.ndarray, " m"]) -> "Masks":
+        """The masks at `indices`, in that order."""
         lengths = np.diff(self.offsets)[indices]
         positions = spread(self.offsets[indices], lengths)
         return Masks(self.toggles[positions], lengths_to_offsets(lengths), self.sizes[indices])
 
     @staticmethod
     def concatenate(parts: Sequence["Masks"]) -> "Masks":
-        """All masks of `parts`, in order."""
+        """The masks of all `parts`, in order."""
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
         return Masks(
             np.concatenate([part.toggles for part in parts]),
@@ -77,12 +77,12 @@ class Masks:
         return arrays
 
 
-def _areas(masks: Masks) -> np.ndarray:
+def _areas(masks: Masks) -> Int[np.ndarray, " n"]:
     runs = lengths_to_offsets(masks.toggles[1::2] - masks.toggles[::2])
     return np.diff(runs[masks.offsets // 2])
 
 
-def _boxes_xywh(masks: Masks) -> np.ndarray:
+def _boxes_xywh(masks: Masks) -> Float[np.ndarray, "n 4"]:
     run_mask = np.repeat(np.arange(len(masks)), np.diff(masks.offsets) // 2)
     starts, ends = masks.toggles[::2], masks.toggles[1::2]
     solid = ends > starts
@@ -90,7 +90,7 @@ def _boxes_xywh(masks: Masks) -> np.ndarray:
     heights = masks.sizes[run_mask, 0].astype(np.int32)
     x1, x2 = starts // heights, lasts // heights
     y1, y2 = starts - x1 * heights, lasts - x2 * heights
-    wraps = x1 < x2  # such a run touches the bottom of a column and the top of the next
+    wraps = x1 < x2  # such a run includes the bottom of a column and the top of the next
     y1, y2 = np.where(wraps, 0, y1), np.where(wraps, heights - 1, y2)
     boxes = np.zeros((len(masks), 4))
     if len(run_mask):
@@ -103,9 +103,9 @@ def _boxes_xywh(masks: Masks) -> np.ndarray:
 
 
 class MaskError(ValueError):
-    """Unusable masks: `rows` are their indices, the message is about the first."""
+    """Unusable masks: `rows` has their indices; the message describes the first one."""
 
-    def __init__(self, rows: np.ndarray, message: str) -> None:
+    def __init__(self, rows: Int[np.ndarray, " r"], message: str) -> None:
         super().__init__(message)
         self.rows = rows
 
@@ -113,9 +113,10 @@ class MaskError(ValueError):
 def intersections(
     a: Masks, b: Masks, rows_a: Int[np.ndarray, " p"], rows_b: Int[np.ndarray, " p"]
 ) -> Int[np.ndarray, " p"]:
-    """Common pixels of the p pairs ``a[rows_a[i]], b[rows_b[i]]``, images of equal size.
+    """Number of common pixels of each pair ``a[rows_a[i]], b[rows_b[i]]``, in images of equal size.
 
-    The area of b to the left of each toggle of a, with alternating sign, sums to the intersection.
+    The intersection is the sum over the toggles of a, with alternating sign, of the number of b's
+    pixels before the toggle.
     """
     span = int(max(a.sizes.prod(axis=1).max(initial=0), b.sizes.prod(axis=1).max(initial=0))) + 1
     keys = b.toggles + np.repeat(np.arange(len(b)) * span, np.diff(b.offsets))
@@ -127,7 +128,7 @@ def intersections(
         positions = a.toggles[spread(a.offsets[rows_a[part]], lengths[part])]
         owner = np.repeat(rows_b[part], lengths[part])
         passed = np.searchsorted(keys, positions + owner * span, side="right")
-        # Runs start at even toggles, so after an odd count of them the position is inside a run.
+        # Runs start at even toggles: after an odd number of toggles the position is inside a run.
         left = positions * (passed % 2) + signed[passed] - signed[b.offsets[owner]]
         left[::2] *= -1
         common[part] = np.diff(lengths_to_offsets(left)[lengths_to_offsets(lengths[part])])
@@ -137,7 +138,7 @@ def intersections(
 def from_counts(
     counts: Int[np.ndarray, " c"], lengths: Int[np.ndarray, " n"], sizes: Int[np.ndarray, "n 2"]
 ) -> Masks:
-    """Masks from run lengths, background first, of n masks end to end.
+    """Masks from the run lengths, background first, of n masks end to end.
 
     Raises:
         MaskError: If a run is negative, or the runs of a mask do not cover its image.
@@ -163,9 +164,9 @@ def from_counts(
 def from_strings(strings: Sequence[str | bytes], sizes: Int[np.ndarray, "n 2"]) -> Masks:
     """Masks from COCO's compressed run lengths.
 
-    A count is written in groups of five bits, least significant first, as characters from 48 on;
-    32 says that more follow, 16 in the last that the number is negative. From the fourth on, a
-    count is stored as the difference from the count two before.
+    A count is written in groups of five bits, least significant first, each as the character 48 +
+    bits; + 32 if another group follows. Bit 16 of the last group means that the number is negative.
+    From the fourth count on, the difference to the second count before is stored.
 
     Raises:
         MaskError: If a string is damaged, or its runs do not cover its image.
@@ -183,7 +184,9 @@ def from_strings(strings: Sequence[str | bytes], sizes: Int[np.ndarray, "n 2"]) 
     return Masks.concatenate(parts)
 
 
-def _from_strings(joined: bytes, offsets: np.ndarray, sizes: np.ndarray) -> Masks:
+def _from_strings(
+    joined: bytes, offsets: Int[np.ndarray, " n_plus_1"], sizes: Int[np.ndarray, "n 2"]
+) -> Masks:
     codes = np.frombuffer(joined, np.uint8) - np.uint8(48)
     ends = offsets[1:] - offsets[0]
     empty = np.flatnonzero(np.diff(offsets) == 0)
@@ -203,8 +206,10 @@ def _from_strings(joined: bytes, offsets: np.ndarray, sizes: np.ndarray) -> Mask
     return from_counts(_undo_differences(values, lengths), lengths, sizes)
 
 
-def _undo_differences(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Running sums over every second value of each mask, the first value apart."""
+def _undo_differences(
+    values: Int[np.ndarray, " c"], lengths: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " c"]:
+    """Running sums over every second value of each mask; the first value stays as it is."""
     first = lengths_to_offsets(lengths)[:-1]
     odd = (np.arange(len(values)) - np.repeat(first % 2, lengths)) % 2 == 1
     heads = values[first]

@@ -1,4 +1,4 @@
-"""Predictions of large images by overlapping windows."""
+"""Predictions for large images by overlapping windows."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,17 +9,17 @@ import numpy as np
 from jaxtyping import UInt8
 
 from zoo.ops.tiles import Tiling, cut_tiles, join_tiles
-from zoo.predict.outputs import PixelPredictions
+from zoo.outputs import Segments
 
 
 def make_tiling(model: Any, size: tuple[int, int], overlap: float = 0.25) -> Tiling:
-    """Windows for a model of pixels.
+    """The windows into which images are cut for a segmentation model.
 
     Args:
         model: A U-Net, with `margin`, `multiple` and `input_side`.
-        size: Height and width of a window; sides that the model does not take become longer.
-        overlap: Share of a window that neighbours have in common at least. Valid convolutions need
-            none: their outputs are as good at the edge.
+        size: Height and width of a window; a side that the model does not accept is made longer.
+        overlap: Least share of a window that it has in common with its neighbours. A model with
+            valid convolutions needs no overlap: its outputs are as good at the edges.
     """
     height, width = (model.input_side(max(side - 2 * model.margin, 1)) for side in size)
     least = min(height, width) - 2 * model.margin
@@ -28,18 +28,18 @@ def make_tiling(model: Any, size: tuple[int, int], overlap: float = 0.25) -> Til
 
 
 def predict_tiled(
-    predict: Callable[[UInt8[np.ndarray, "b th tw 3"]], PixelPredictions],
+    predict: Callable[[UInt8[np.ndarray, "b th tw 3"]], Segments],
     images: Iterable[UInt8[np.ndarray, "h w 3"]],
     tiling: Tiling,
     batch_size: int,
-) -> Iterator[PixelPredictions]:
-    """Predictions of images of any sizes, in their order, by overlapping windows.
+) -> Iterator[Segments]:
+    """Predictions for images of any sizes, in the order of the images, by overlapping windows.
 
     Args:
-        predict: Takes `batch_size` windows.
-        images: One after the other.
+        predict: Predicts the classes of `batch_size` windows.
+        images: The images; they are read one at a time.
         tiling: See `make_tiling`.
-        batch_size: Windows at a time, of one image or of several.
+        batch_size: Number of windows in one call of `predict`, from one image or several.
     """
     waiting: deque[tuple[int, int, int]] = deque()  # height, width and number of windows
     tiles: list[np.ndarray] = []
@@ -51,12 +51,12 @@ def predict_tiled(
         result = jax.device_get(predict(windows))
         found.extend(list(zip(result.labels, result.scores, strict=True))[: len(batch)])
 
-    def finished() -> Iterator[PixelPredictions]:
+    def finished() -> Iterator[Segments]:
         while waiting and waiting[0][2] <= len(found):
             height, width, count = waiting.popleft()
             labels, scores = (np.stack(part) for part in zip(*found[:count], strict=True))
             del found[:count]
-            yield PixelPredictions(
+            yield Segments(
                 join_tiles(labels, tiling, height, width),
                 join_tiles(scores, tiling, height, width),
             )

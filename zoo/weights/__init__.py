@@ -1,23 +1,21 @@
-"""Reading public checkpoints, and the name maps, one file a source."""
+"""Reads and writes checkpoints in the names of any source.
 
-from zoo.weights.convert import LoadReport
-from zoo.weights.files import METADATA, Checkpoint, open_checkpoint
-from zoo.weights.hub import fetch
-from zoo.weights.load import load_report, load_variables, save_variables
-from zoo.weights.marian import read_marian_fields
-from zoo.weights.run import fields_from_json, fields_to_json, read_run
+Functions that look up a model's family are in `zoo.loading`, which imports the registry. Its
+`load_report` and `load_variables` can also be imported from here, where users look for them. Every
+name is imported when it is first used.
+"""
 
-__all__ = [
-    "METADATA",
-    "Checkpoint",
-    "LoadReport",
-    "fetch",
-    "fields_from_json",
-    "fields_to_json",
-    "load_report",
-    "load_variables",
-    "open_checkpoint",
-    "read_marian_fields",
-    "read_run",
-    "save_variables",
-]
+from zoo.lazy import attach
+
+__getattr__, __all__ = attach(
+    __name__,
+    {
+        "METADATA": "zoo.weights.files",
+        "Checkpoint": "zoo.weights.files",
+        "LoadReport": "zoo.weights.convert",
+        "fetch": "zoo.weights.hub",
+        "load_report": "zoo.loading",
+        "load_variables": "zoo.loading",
+        "open_checkpoint": "zoo.weights.files",
+    },
+)

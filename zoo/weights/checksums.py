@@ -1,12 +1,14 @@
-"""Checksums of a run's checkpoints, by which damage is found before it is trained on.
+"""Checksums of a run's checkpoints: they find damage before training continues from a checkpoint.
 
-Neither Orbax nor TensorStore notices every flipped byte. So a checkpoint's folder has a manifest
-with a checksum of each of its arrays, taken on the devices that hold it and the same however it is
-spread over them, and, on a local disk, of each of its files: a bucket keeps those by itself.
+Orbax and TensorStore do not notice every changed byte. So a checkpoint's folder has a manifest with
+a checksum of each array. It is computed on the devices that hold the array, and does not depend on
+how the array is sharded. On a local disk the manifest also has a checksum of each file; a storage
+bucket keeps checksums of its files itself.
 
-A checksum of an array is the sum modulo 2**32 of its words, each mixed, one to one, in a way that
-its place in the array decides: a change of one word always changes it, any other all but once in
-2**32, and sums of parts, in whatever order, add up to that of the whole.
+The checksum of an array is the sum, modulo 2**32, of its words after mixing. The mixing of a word
+is one-to-one and depends on the word's position in the array. So a change of one word always
+changes the checksum; any other change is missed once in 2**32 cases. The checksums of the parts of
+an array add up, in any order, to the checksum of the array.
 """
 
 import json
@@ -22,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import tensorstore
 from etils import epath
-from jaxtyping import Array, UInt32
+from jaxtyping import Array, Shaped, UInt32
 
 from zoo.types import InputError
 
@@ -31,15 +33,15 @@ MANIFEST = "checksums"
 
 
 class DamagedError(InputError):
-    """A checkpoint that is not what was written."""
+    """A checkpoint whose content differs from what was written."""
 
 
 class Manifest(NamedTuple):
-    """What a checkpoint was when it was written.
+    """The content of a checkpoint when it was written.
 
     Attributes:
-        arrays: Dtype, shape and checksum of each array by its name, the item's name first.
-        files: Length and CRC-32 of each file by its path; none where the files are not local.
+        arrays: Dtype, shape and checksum of each array by its name, which begins with the item's.
+        files: Length and CRC-32 of each file by its path; empty if the files are not local.
     """
 
     arrays: dict[str, str]
@@ -47,19 +49,19 @@ class Manifest(NamedTuple):
 
 
 def names(tree: Any) -> list[str]:
-    """The names that Orbax gives to a tree's leaves, with slashes, in the order of its leaves."""
+    """The names that Orbax gives to a tree's leaves, with slashes, in the order of the leaves."""
     paths = jax.tree_util.tree_leaves_with_path(tree)
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths]
 
 
 @jax.jit
 def array_sums(tree: Any) -> UInt32[Array, " n"]:
-    """The checksums of a tree's arrays, in the order of its leaves, computed where they are."""
+    """The checksums of a tree's arrays, in the order of its leaves, computed on their devices."""
     return jnp.stack([_sum(x) for x in jax.tree.leaves(tree)])
 
 
 def describe(tree: Any, sums: Iterable[Any]) -> dict[str, str]:
-    """The entries of a manifest for a tree's arrays with these checksums, by leaf."""
+    """A manifest's entries for a tree's arrays, given the checksum of each leaf."""
     leaves = jax.tree.leaves(tree)
     return {
         name: f"{leaf.dtype}{list(leaf.shape)} {int(checksum):08x}"
@@ -67,30 +69,30 @@ def describe(tree: Any, sums: Iterable[Any]) -> dict[str, str]:
     }
 
 
-def _sum(x: Array) -> UInt32[Array, ""]:
+def _sum(x: Shaped[Array, "..."]) -> UInt32[Array, ""]:
     """The checksum of an array."""
     x = x.astype(jnp.uint8) if x.dtype == jnp.bool_ else x
     words = x.view(f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32)
     place, stride = jnp.uint32(0), 1
-    for axis in reversed(range(words.ndim)):  # never as one flat axis, which is not spread out
+    for axis in reversed(range(words.ndim)):  # a flattened array would not be sharded
         along = jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis)
         place = place + along * jnp.uint32(stride % 2**32)
         stride *= words.shape[axis]
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):  # MurmurHash3's last mixing
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):  # last mixing of MurmurHash3
         place = (place ^ (place >> shift)) * jnp.uint32(factor)
     odd = (place ^ (place >> 16)) | 1
-    mixed = words * odd  # one to one, as all that follows
+    mixed = words * odd  # one-to-one, like the steps after it
     mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x9E3779B1)
     return (mixed ^ (mixed >> 15)).sum(dtype=jnp.uint32)
 
 
 def sums_on_host(tree: Any) -> list[int]:
-    """The checksums of a tree's numpy arrays, one after the other."""
+    """The checksums of a tree's numpy arrays, computed one at a time."""
     return [int(array_sums([leaf])[0]) for leaf in jax.tree.leaves(tree)]
 
 
 def write_manifest(step: epath.Path, arrays: Mapping[str, str], *, with_files: bool) -> None:
-    """Writes the manifest of a checkpoint whose files are all there."""
+    """Writes the manifest of a checkpoint; all of its files must exist already."""
     files = {}
     if with_files:
         paths = (Path(folder) / name for folder, _, names in os.walk(step) for name in names)
@@ -100,7 +102,7 @@ def write_manifest(step: epath.Path, arrays: Mapping[str, str], *, with_files: b
 
 
 def read_manifest(step: epath.Path) -> Manifest | None:
-    """The manifest of a checkpoint; None of one that was written without.
+    """The manifest of a checkpoint; None if it was written without one.
 
     Raises:
         DamagedError: If the manifest itself is damaged.
@@ -118,11 +120,11 @@ def read_manifest(step: epath.Path) -> Manifest | None:
 
 
 def check_files(step: epath.Path, which: Callable[[str], bool] = lambda _: True) -> None:
-    """Compares the files of a checkpoint, those whose path `which` is true of, with its manifest.
+    """Compares those files of a checkpoint whose paths `which` accepts with its manifest.
 
     Raises:
-        DamagedError: If one of them is not what was written; it names the arrays that are not, or
-            the file if it holds none of them.
+        DamagedError: If a file differs from what was written. The message names the damaged arrays
+            of the file's item, or the file if no array of the item is damaged.
     """
     manifest = read_manifest(step)
     for name, expected in manifest.files.items() if manifest else ():
@@ -136,7 +138,7 @@ def check_arrays(step: epath.Path, item: str, tree: Any) -> None:
     """Compares the arrays that were read for an item of a checkpoint with its manifest.
 
     Raises:
-        DamagedError: If one of them is not what was written; it names them.
+        DamagedError: If an array differs from what was written; the message names the arrays.
     """
     if (manifest := read_manifest(step)) is None:
         return
@@ -168,8 +170,8 @@ def _first(found: list[str], count: int = 3) -> str:
 
 
 def _crc(path: Path) -> tuple[int, int]:
-    """Length and CRC-32 of a file; of what Orbax says of a step, but for the times."""
-    if path.name == "_CHECKPOINT_METADATA":  # gets the time of its end after the manifest is made
+    """Length and CRC-32 of a file; for Orbax's metadata of a step without its times."""
+    if path.name == "_CHECKPOINT_METADATA":  # Orbax adds the end time later
         text = re.sub(rb'"\w+_nsecs": (\d+|null)', b"", path.read_bytes())
         return len(text), zlib.crc32(text)
     size = crc = 0
@@ -180,7 +182,7 @@ def _crc(path: Path) -> tuple[int, int]:
 
 
 def _damaged_arrays(step: epath.Path, item: str, manifest: Manifest) -> list[str]:
-    """The arrays of an item that cannot be read, or have another checksum."""
+    """The arrays of an item that cannot be read, or whose checksum differs."""
     expected = {k: text for k, text in manifest.arrays.items() if k.startswith(f"{item}/")}
 
     def found(name: str) -> str | None:
@@ -190,7 +192,7 @@ def _damaged_arrays(step: epath.Path, item: str, manifest: Manifest) -> list[str
             spec = {"driver": "zarr", "kvstore": {**store, "path": path}}
             array = tensorstore.open(spec, open=True).result().read().result()
             return describe({name: array}, sums_on_host(array))[name]
-        except Exception:  # whatever TensorStore raises
+        except Exception:  # any exception of TensorStore
             return None
 
     return [name for name, text in expected.items() if found(name) != text]

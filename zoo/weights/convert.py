@@ -1,7 +1,8 @@
-"""Tensors of a checkpoint to the leaves of a model, with a report that accounts for every name."""
+"""Fills a model's leaves from a checkpoint's tensors, with a report that covers every name."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,26 +10,29 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.family import Family, NameMap, Rule
 from zoo.layers.position import resize_positions
-from zoo.weights.maps import HEAD, NameMap, Rule, as_grid, plan, reason
+from zoo.types import Preprocessing
+from zoo.weights.maps import as_grid, plan, reason
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What became of every leaf of the model and of every tensor of the file.
+    """What happened to every leaf of the model and to every tensor of the file.
 
     Attributes:
-        file: Where the tensors came from.
-        source: Whose names they have.
+        file: The file that the tensors came from.
+        source: The project whose names they have.
         loaded: Leaves that were filled from the file, resized ones included.
-        implied: Leaves that the file does not hold but that follow from what it is, and how.
-        resized: Leaves that were interpolated, with the shapes.
-        reinitialised: Leaves that stay as initialised since another head was asked for, and why.
-        dropped: Tensors of the file that the model has no use for, and why.
+        implied: Leaves that are not in the file because its kind determines them, with the reasons.
+        resized: Leaves that were interpolated, with both shapes.
+        reinitialised: Leaves of a new head, which keep their initial values, with the reasons.
+        dropped: Tensors of the file that the model does not use, with the reasons.
         missing: Leaves that the file does not have, with the names that were looked for.
-        mismatched: Leaves whose tensor in the file has another shape, with the shapes.
-        unexpected: Tensors of the file that no leaf corresponds to.
-        fields: Fields that the source's own models have and a file does not tell.
+        mismatched: Leaves whose tensor in the file has another shape, with both shapes.
+        unexpected: Tensors of the file that belong to no leaf.
+        fields: Model fields with the values of the source's models, which a file does not contain.
+        preprocessing: How images are prepared for the source's models; None: as for the variant.
     """
 
     file: str
@@ -42,10 +46,11 @@ class LoadReport:
     mismatched: dict[str, str]
     unexpected: tuple[str, ...]
     fields: dict[str, Any]
+    preprocessing: Preprocessing | None
 
     @property
     def problems(self) -> int:
-        """Number of names that nothing explains."""
+        """Number of unexplained names: missing, mismatched and unexpected."""
         return len(self.missing) + len(self.mismatched) + len(self.unexpected)
 
     def error(self) -> str:
@@ -59,7 +64,7 @@ class LoadReport:
         return f"{self.file} as {self.source}: {'; '.join(parts)}"
 
     def __str__(self) -> str:
-        """A few lines for the terminal: the count of loaded leaves, then every departure."""
+        """A few lines for the terminal: the number of loaded leaves, then all other cases."""
         lines = [f"{self.file} ({self.source}): {len(self.loaded)} leaves loaded"]
         for what in ("implied", "resized", "reinitialised", "dropped", "missing", "mismatched"):
             for why, names in _by_reason(getattr(self, what)).items():
@@ -69,7 +74,7 @@ class LoadReport:
 
 
 def _by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
-    """The names that share a reason."""
+    """Groups names by their reason."""
     found: dict[str, list[str]] = {}
     for name, why in reasons.items():
         found.setdefault(why, []).append(name)
@@ -87,7 +92,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _read(step: Rule, tensor: np.ndarray) -> tuple[np.ndarray, ...] | str:
-    """The leaves that a tensor makes up, or why it cannot."""
+    """The leaves that a tensor holds, or the reason why it cannot be read."""
     try:
         return step.layout.read(tensor)
     except (ValueError, IndexError) as error:
@@ -96,6 +101,7 @@ def _read(step: Rule, tensor: np.ndarray) -> tuple[np.ndarray, ...] | str:
 
 def convert(
     file: str,
+    family: Family,
     model: nn.Module,
     name_map: NameMap,
     leaves: Mapping[str, jax.ShapeDtypeStruct],
@@ -108,63 +114,37 @@ def convert(
     """Fills a model's leaves from a checkpoint's tensors.
 
     Args:
-        file: For the report.
+        file: The file's name, for the report.
+        family: The model's family: which leaves are a head, and which are positions.
         model: The model.
         name_map: The names of the file.
         leaves: The model's leaves by path, collection first.
-        tensors: The checkpoint's tensors by name; read one by one, so that they can be lazy.
-        new_head: Whether the caller asked for a number of classes, so that a head of another
-            number in the file is no error.
-        grid: Rows and columns of the file's positions, if it says so.
-        place: What becomes of each leaf; an array that it is given can be a view of the file.
+        tensors: The checkpoint's tensors by name; they are read one at a time, so they can be lazy.
+        new_head: Whether the caller gave a number of classes; a head with another number in the
+            file is then no error.
+        grid: Rows and columns of the file's positions, if the file stores them.
+        place: Applied to each array that becomes a leaf; the array can be a view of the file.
 
     Returns:
-        The leaves that the file has, and what became of all others.
+        The filled leaves by path, and the report.
     """
     rules = name_map.rules(model)
     implied = {p: x for p, x in name_map.implied(model).items() if p in leaves}
     steps = plan(rules, (leaf for leaf in leaves if leaf not in implied))
-    flat: dict[str, Any] = {}
-    resized, reinitialised, missing, mismatched = {}, {}, {}, {}
-
-    def take(path: str, array: np.ndarray) -> None:
-        """Puts an array where it belongs, or notes why it does not fit."""
-        want = leaves[path].shape
-        if path.endswith("/pos_embed") and array.ndim == 2:
-            try:
-                array = as_grid(array, grid, want[:2])
-            except ValueError as error:
-                mismatched[path] = str(error)
-                return
-        change = f"{_shape(array.shape)} in the file, {_shape(want)} in the model"
-        if path.endswith("/pos_embed") and array.shape != want and array.shape[2:] == want[2:]:
-            array = np.asarray(resize_positions(jnp.asarray(array, jnp.float32), want[:2]))
-            resized[path] = change
-        if array.shape == want:
-            flat[path] = place(array)
-        elif new_head and path.startswith(HEAD):
-            reinitialised[path] = change
-        else:
-            mismatched[path] = change
-
+    filling = _Filling(family, leaves, new_head, grid, place)
     for step in steps:
         if step.theirs not in tensors:
-            lack = reinitialised if new_head and step.ours[0].startswith(HEAD) else missing
-            lack.update(dict.fromkeys(step.ours, step.theirs))
-            continue
-        arrays = _read(step, tensors[step.theirs])
-        if isinstance(arrays, str):
-            mismatched.update(dict.fromkeys(step.ours, arrays))
-            continue
-        for path, array in zip(step.ours, arrays, strict=True):
-            take(path, array)
-    loaded = tuple(flat)
+            filling.note_absence(step)
+        else:
+            filling.fill(step, _read(step, tensors[step.theirs]))
+    loaded = tuple(filling.flat)
     for path, leaf in implied.items():
-        take(path, leaf.value)
+        filling.take(path, leaf.value)
     reasons = dict(name_map.ignored)
     if new_head:
-        heads = [entry.theirs for entry in rules if entry.ours[0].startswith(HEAD)]
-        reasons |= dict.fromkeys(heads, "the model was asked for without this head")
+        heads = [entry.theirs for entry in rules if entry.ours[0].startswith(family.head)]
+        heads += [f"{path}*" for path in family.head]  # the zoo's own names
+        reasons |= dict.fromkeys(heads, "the caller asked for a model without this head")
     rest = sorted(tensors.keys() - {step.theirs for step in steps})
     dropped = {name: why for name in rest if (why := reason(name, reasons))}
     report = LoadReport(
@@ -172,12 +152,83 @@ def convert(
         source=name_map.source,
         loaded=loaded,
         implied={path: leaf.why for path, leaf in implied.items()},
-        resized=resized,
-        reinitialised=reinitialised,
+        resized=filling.resized,
+        reinitialised=filling.reinitialised,
         dropped=dropped,
-        missing=missing,
-        mismatched=mismatched,
+        missing=filling.missing,
+        mismatched=filling.mismatched,
         unexpected=tuple(name for name in rest if name not in dropped),
         fields=dict(name_map.fields),
+        preprocessing=name_map.preprocessing(model, Path(file).name),
     )
-    return flat, report
+    return filling.flat, report
+
+
+@dataclasses.dataclass
+class _Filling:
+    """The leaves that are filled so far, and what happened to the others.
+
+    Attributes:
+        family: The model's family: which leaves are a head, and which are positions.
+        leaves: The model's leaves by path.
+        new_head: Whether a head with another number of classes is no error.
+        grid: Rows and columns of the file's positions, if the file stores them.
+        place: Applied to each array that becomes a leaf.
+        flat: The filled leaves by path.
+        resized: As in `LoadReport`.
+        reinitialised: As in `LoadReport`.
+        missing: As in `LoadReport`.
+        mismatched: As in `LoadReport`.
+    """
+
+    family: Family
+    leaves: Mapping[str, jax.ShapeDtypeStruct]
+    new_head: bool
+    grid: tuple[int, int] | None
+    place: Callable[[np.ndarray], Any]
+    flat: dict[str, Any] = dataclasses.field(default_factory=dict)
+    resized: dict[str, str] = dataclasses.field(default_factory=dict)
+    reinitialised: dict[str, str] = dataclasses.field(default_factory=dict)
+    missing: dict[str, str] = dataclasses.field(default_factory=dict)
+    mismatched: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def starts_anew(self, path: str) -> bool:
+        """Whether a leaf belongs to a head that may be initialised anew."""
+        return self.new_head and path.startswith(self.family.head)
+
+    def note_absence(self, step: Rule) -> None:
+        """Notes the leaves of a tensor that the file does not have."""
+        lack = self.reinitialised if self.starts_anew(step.ours[0]) else self.missing
+        lack.update(dict.fromkeys(step.ours, step.theirs))
+
+    def fill(self, step: Rule, arrays: tuple[np.ndarray, ...] | str) -> None:
+        """Fills the leaves that a tensor holds, or notes why the tensor cannot be read."""
+        if isinstance(arrays, str):
+            self.mismatched.update(dict.fromkeys(step.ours, arrays))
+            return
+        for path, array in zip(step.ours, arrays, strict=True):
+            self.take(path, array)
+
+    def take(self, path: str, array: np.ndarray) -> None:
+        """Fills a leaf, resizing positions if needed, or notes why the array does not fit."""
+        want = self.leaves[path].shape
+        if path.rpartition("/")[2] in self.family.positions:
+            try:
+                array = as_grid(array, self.grid, want[:2]) if array.ndim == 2 else array
+            except ValueError as error:
+                self.mismatched[path] = str(error)
+                return
+            if array.shape != want and array.shape[2:] == want[2:]:
+                self.resized[path] = _change(array.shape, want)
+                resized = resize_positions(jnp.asarray(array, jnp.float32), want[:2])
+                array = np.asarray(resized)
+        if array.shape == want:
+            self.flat[path] = self.place(array)
+        elif self.starts_anew(path):
+            self.reinitialised[path] = _change(array.shape, want)
+        else:
+            self.mismatched[path] = _change(array.shape, want)
+
+
+def _change(file: tuple[int, ...], model: tuple[int, ...]) -> str:
+    return f"{_shape(file)} in the file, {_shape(model)} in the model"

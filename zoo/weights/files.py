@@ -1,10 +1,13 @@
-"""Opening a checkpoint file, or a folder of them, by what is in it and not by its name."""
+"""Opens a checkpoint file or folder; its content, not its name, tells the format."""
 
 import dataclasses
 import json
 import math
+import os
+import re
 import struct
 import zipfile
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,10 +16,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.types import InputError
+from zoo.text_files import read_text
+from zoo.types import InputError, Preprocessing
+from zoo.weights.preprocessing import from_json
 from zoo.weights.run import fields_from_json, fields_to_json, is_orbax, is_run, read_orbax, read_run
 from zoo.weights.torch_file import read_torch
 from zoo.weights.tree import flatten
+from zoo.weights.wrappers import unwrap_npz, unwrap_torch
 
 SAFETENSORS_DTYPES = {
     "F64": np.dtype(np.float64),
@@ -35,26 +41,49 @@ SAFETENSORS_DTYPES = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
-# What a folder from a hub may hold, preferred first.
+# Checkpoint files that a folder from a hub may contain, preferred first.
 FOLDER_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-# The entry of a file's metadata with the model's name, its fields, and whose names the file has.
+# Key of the metadata entry with the model's name, its fields and the source of the tensors' names.
 METADATA = "jax-vision-zoo"
-# Wrappers that put the same prefix before every name.
-PREFIXES = ("module.", "_orig_mod.")
-NPZ_PREFIXES = ("opt/target/", "params/")
+# Longest header of a safetensors file, in bytes, that other programs read.
+MAX_HEADER = 100_000_000
+# How a checkpoint's file does not begin, and what begins so.
+_BEGINNINGS = (
+    (b"version https://git-lfs", "a pointer of git LFS, not the file itself: run `git lfs pull`"),
+    (b"\x89HDF", "an HDF5 file, such as Keras writes: convert it to safetensors"),
+    (b"\x1f\x8b", "compressed with gzip: unpack it first"),
+    (b"BZh", "compressed with bzip2: unpack it first"),
+    (b"\xfd7zXZ", "compressed with xz: unpack it first"),
+    (b"Rar!", "a rar archive: unpack it first"),
+    (b"7z\xbc\xaf", "a 7z archive: unpack it first"),
+    (b"GGUF", "a GGUF file"),
+    (b"\x93NUMPY", "a single array of numpy: np.savez writes arrays with names"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+)
 
 
 class Description(NamedTuple):
-    """What a file of ours says of itself: its model's name and fields, and whose names it has."""
+    """What a file that the zoo wrote says about its model.
+
+    Attributes:
+        name: The model's name.
+        fields: The model's fields.
+        source: The project whose tensor names the file has.
+        preprocessing: How images are prepared; None in files of version 0.1 and in runs.
+        class_names: Names of the classes, by label; empty if none were given.
+    """
 
     name: str
     fields: dict[str, object]
     source: str | None
+    preprocessing: Preprocessing | None
+    class_names: tuple[str, ...]
 
 
 Readers = dict[str, Callable[[], np.ndarray]]
@@ -62,13 +91,13 @@ Readers = dict[str, Callable[[], np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint(Mapping[str, np.ndarray]):
-    """Tensors by name, each read when it is asked for, so that one is in memory at a time.
+    """Tensors by name; each is read when it is accessed, so only one need be in memory at a time.
 
     Attributes:
-        path: Where they are.
+        path: The file or folder.
         format: ``safetensors``, ``npz``, ``torch``, ``orbax`` or ``run``.
-        readers: A function for each tensor.
-        metadata: Of a safetensors file.
+        readers: For each tensor a function that reads it.
+        metadata: Metadata of a safetensors file; for a run, the description of its model.
     """
 
     path: Path
@@ -78,20 +107,27 @@ class Checkpoint(Mapping[str, np.ndarray]):
 
     @property
     def description(self) -> Description | None:
-        """What `zoo.save` or a run says of the model; None if another program wrote the file.
+        """What `zoo.save` or a run says about the model; None if another program wrote the file.
 
         Raises:
-            InputError: If it is damaged.
+            InputError: If the description is damaged.
         """
         if METADATA not in self.metadata:
             return None
         try:
             entry = json.loads(self.metadata[METADATA])
+            how = entry.get("preprocessing")
             found = Description(
-                entry["name"], fields_from_json(entry["fields"]), entry.get("source")
+                entry["name"],
+                fields_from_json(entry["fields"]),
+                entry.get("source"),
+                None if how is None else from_json(how),
+                tuple(entry.get("class_names", ())),
             )
             if not isinstance(found.name, str) or not isinstance(found.source, str | None):
-                raise TypeError("a name that is no string")
+                raise TypeError("a name that is not a string")
+            if not all(isinstance(name, str) for name in found.class_names):
+                raise TypeError("class_names that are not strings")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{self.path}: its metadata {METADATA!r} lacks a model's name and fields: {error!r}"
@@ -109,10 +145,11 @@ class Checkpoint(Mapping[str, np.ndarray]):
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Opens a safetensors, npz or PyTorch file, an index of shards, or a folder with one.
+    """Opens a safetensors, npz or PyTorch file, a pickle of arrays, an index, or a folder with one.
 
     Raises:
-        InputError: If it is not there, is no checkpoint or is cut short; in one line that names it.
+        InputError: If the path does not exist, is not a checkpoint, or is cut short; the message is
+            one line that names the path.
     """
     path = Path(path)
     if is_run(path):
@@ -126,21 +163,40 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if path.name.endswith(".index.json"):
         return _open_index(path)
     with path.open("rb") as file:
-        start = file.read(9)
-    if start[8:] == b"{" and not start.startswith(b"PK"):
+        start = file.read(1024)
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and length <= MAX_HEADER and not start.startswith(b"PK"):
         readers, metadata = read_safetensors(path)
-        return Checkpoint(path, "safetensors", _unwrap(readers, PREFIXES), metadata)
+        return Checkpoint(path, "safetensors", unwrap_torch(readers), metadata)
     if zipfile.is_zipfile(path) and _is_npz(path):
-        return Checkpoint(path, "npz", _unwrap(_read_npz(path), NPZ_PREFIXES))
+        return Checkpoint(path, "npz", unwrap_npz(_read_npz(path)))
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: cut short: a zip archive (npz or PyTorch) without its end")
     if start.startswith((b"PK", b"\x80")):
-        return Checkpoint(path, "torch", _unwrap(read_torch(path), PREFIXES))
-    raise InputError(f"{path}: not a checkpoint: neither safetensors, npz nor a PyTorch file")
+        return Checkpoint(path, "torch", unwrap_torch(read_torch(path)))
+    raise InputError(f"{path}: not a checkpoint: {_what_it_is(start)}")
+
+
+def _what_it_is(start: bytes) -> str:
+    """What a file is that is no checkpoint, as far as its first bytes tell."""
+    if not start:
+        return "it is empty (0 bytes)"
+    for beginning, what in _BEGINNINGS:
+        if start.startswith(beginning):
+            return what
+    if re.match(rb"\s*(<!doctype html|<html|<head|<\?xml)", start.removeprefix(BOM_UTF8), re.I):
+        return "a web page: the download gave a page, such as a login, instead of the file"
+    if re.match(rb"[\x81-\x8f][\xa1-\xbf]\w", start):
+        return "msgpack, as in older files of Flax: convert it to safetensors"
+    if start[257:262] == b"ustar":
+        return "a tar archive: unpack it first"
+    return "neither safetensors, npz nor a PyTorch file"
 
 
 def read_safetensors(path: Path) -> tuple[Readers, dict[str, str]]:
     """The tensors of a safetensors file, mapped into memory one by one, and its metadata.
 
-    The format: 8 bytes with the header's length, the header as JSON, the numbers.
+    The format: 8 bytes with the header's length, the header as JSON, then the numbers.
 
     Raises:
         InputError: If the header is broken or the file is shorter than it says.
@@ -149,12 +205,12 @@ def read_safetensors(path: Path) -> tuple[Readers, dict[str, str]]:
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if 8 + length > size:
-            raise InputError(f"{path}: cut short: {size} bytes, its header alone has {length}")
+            raise InputError(f"{path}: cut short: {size} bytes, but its header alone has {length}")
         try:
             header = json.loads(file.read(length))
             metadata = header.pop("__metadata__", {})
             if not all(isinstance(value, str) for value in metadata.values()):
-                raise TypeError("__metadata__ is not of strings")
+                raise TypeError("__metadata__ has values that are not strings")
             tensors = {name: _entry(entry) for name, entry in header.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: not a safetensors header: {error}") from error
@@ -178,28 +234,36 @@ def _entry(entry: dict) -> tuple[np.dtype, tuple[int, ...], int, int]:
         raise ValueError(f"dtype {entry['dtype']} is not one of {', '.join(SAFETENSORS_DTYPES)}")
     dtype, shape = SAFETENSORS_DTYPES[entry["dtype"]], tuple(map(int, entry["shape"]))
     start, stop = entry["data_offsets"]
-    # The zero of an empty tensor must not hide sizes that no array can have.
+    # Sizes of 0 are left out of the product: they must not hide other sizes that are impossible.
     if any(n < 0 for n in shape) or math.prod(n for n in shape if n) >= 2**48 or len(shape) > 32:
-        raise ValueError(f"shape {list(shape)} is of no array")
+        raise ValueError(f"no array can have the shape {list(shape)}")
     if start < 0 or stop - start != dtype.itemsize * math.prod(shape):
         raise ValueError(f"{stop - start} bytes for shape {list(shape)}")
     return dtype, shape, start, stop
 
 
 def _is_npz(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".npy") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except Exception:  # any exception of zipfile for damage, which `read_torch` then names
+        return False
 
 
 def _read_npz(path: Path) -> Readers:
-    archive = np.load(path, allow_pickle=False)
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:  # not a zip archive from its first byte on
+        raise InputError(
+            f"{path}: not a readable npz file: {str(error).splitlines()[0]}"
+        ) from error
 
     def read(member: str) -> np.ndarray:
         try:
             array = archive[member]
-            if not isinstance(array, np.ndarray):  # numpy hands out the bytes of anything else
+            if not isinstance(array, np.ndarray):  # for other content numpy returns bytes
                 raise TypeError("not in numpy's format")
-        except Exception as error:  # whatever zipfile, zlib and numpy raise for a damaged member
+        except Exception as error:  # any exception of zipfile, zlib or numpy for damage
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{path}: {member} cannot be read: {reason}") from error
         return array
@@ -208,28 +272,44 @@ def _read_npz(path: Path) -> Readers:
     return {member.removesuffix(".npy"): partial(read, member) for member in members}
 
 
-def _unwrap(readers: Readers, prefixes: tuple[str, ...]) -> Readers:
-    """Without the prefix of a wrapper, and without what is beside a wrapped state."""
-    for prefix in prefixes:
-        inside = {k.removeprefix(prefix): v for k, v in readers.items() if k.startswith(prefix)}
-        beside = [k for k in readers if not k.startswith((prefix, "opt/"))]
-        readers = inside if inside and not beside else readers
-    return readers
+# Suffixes of files in formats that the zoo does not write.
+_OTHER_FORMATS = (
+    *(".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar", ".zip", ".gz", ".npz", ".npy"),
+    *(".h5", ".hdf5", ".keras", ".msgpack", ".onnx", ".gguf", ".tflite", ".pb", ".json", ".txt"),
+)
+
+
+def check_output(path: str | Path) -> None:
+    """Checks that a safetensors file can be written to a path.
+
+    Raises:
+        InputError: If the path has the suffix of another format, is a folder, or is in no folder.
+    """
+    path = Path(path)
+    if (suffix := path.suffix.lower()) in _OTHER_FORMATS:
+        raise InputError(
+            f"{path}: the file is written as safetensors: give a name that ends in .safetensors"
+            f" (or without a suffix), not {suffix}"
+        )
+    if not os.path.isdir(path.absolute().parent):  # unlike Path.is_dir, no error for long names
+        raise InputError(f"{path}: there is no folder {path.absolute().parent} to write it to")
+    if os.path.isdir(path):
+        raise InputError(f"{path}: it is a folder; give the name of a file to write")
 
 
 def _open_index(path: Path) -> Checkpoint:
-    """A Hugging Face index: which shard of the same folder holds which tensor."""
+    """Opens a Hugging Face index, which says which shard in its folder holds which tensor."""
     try:
-        shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        shards = sorted(set(json.loads(read_text(path))["weight_map"].values()))
         if not shards or not all(isinstance(shard, str) for shard in shards):
-            raise ValueError("weight_map is not of files' names")
+            raise ValueError("weight_map does not hold names of files")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not an index of shards: {error}") from error
     readers = {}
     for shard in shards:
         if shard.endswith(".index.json"):
             raise InputError(f"{path}: shard {shard!r} is an index; it must be a checkpoint")
-        if Path(shard).name != shard or not (path.parent / shard).is_file():
+        if Path(shard).name != shard or not os.path.isfile(path.parent / shard):
             raise InputError(f"{path}: no shard {shard!r} beside it")
         opened = open_checkpoint(path.parent / shard)
         readers |= opened.readers
@@ -250,4 +330,4 @@ def _open_folder(path: Path) -> Checkpoint:
         tree = read_orbax(path)
         tree = tree if "params" in tree else {"params": tree}
         return _in_memory(path, "orbax", flatten(tree), {})
-    raise InputError(f"{path}: no checkpoint in this folder; it could be {', '.join(FOLDER_FILES)}")
+    raise InputError(f"{path}: no checkpoint in this folder; looked for {', '.join(FOLDER_FILES)}")

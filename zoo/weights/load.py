@@ -1,9 +1,10 @@
-"""A model's variables from a checkpoint, and back to a file."""
+"""Loads a model's variables from a checkpoint, and writes them to a file."""
 
 import dataclasses
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,27 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from zoo.family import Family, NameMap
 from zoo.layers.stack import is_scanned, stacked_names, with_fields
 from zoo.types import InputError
+from zoo.weights.choose import Fit, best_map, name_maps
 from zoo.weights.convert import LoadReport, convert
-from zoo.weights.files import Checkpoint, open_checkpoint
+from zoo.weights.files import Checkpoint
 from zoo.weights.maps import plan
-from zoo.weights.sources import best_map, name_maps
-from zoo.weights.tree import abstract_leaves, example_inputs, flatten, unflatten
+from zoo.weights.tree import abstract_leaves, flatten, unflatten
+from zoo.weights.wrappers import split_names
+from zoo.writing import WriteError
 
-# The entry of a file's metadata with the rows and columns of its positions, as 14x14: other
-# layouts hold them flat.
+# Key of the metadata entry with the rows and columns of the positions, such as 14x14: the layouts
+# of other sources store positions without rows and columns.
 GRID = "jax-vision-zoo.grid"
 
 
 def load_variables(
+    family: Family,
     model: nn.Module,
     checkpoint: Checkpoint,
     source: str | None = None,
@@ -39,91 +45,132 @@ def load_variables(
     """Fills a model's variables from a checkpoint.
 
     Args:
-        model: Whose variables; its fields decide what is read, never the file.
-        checkpoint: Where from.
-        source: Whose names the file has; found out if absent.
-        new_head: Whether the caller asked for a number of classes: a head of another number in the
-            file is then left out, and ours initialised with ``jax.random.key(0)``.
-        dtype: Of floating-point variables; None keeps the file's.
+        family: The model's family.
+        model: The model; its fields, not the file, decide which variables are read.
+        checkpoint: The open checkpoint.
+        source: The project whose tensor names the file has; detected if absent.
+        new_head: Whether the caller gave a number of classes. If the file's head has another
+            number, the model's head is initialised with ``jax.random.key(0)`` instead.
+        dtype: Dtype of floating-point variables; None keeps the dtypes of the file.
 
     Raises:
-        InputError: If a leaf of the model or a tensor of the file stays unexplained, naming the
-            first ones of both sides; or if the source is unknown.
+        InputError: If a leaf of the model or a tensor of the file stays unexplained (the message
+            names the first ones of both sides), or if the source is unknown.
     """
     with ThreadPoolExecutor() as pool:
         place = partial(pool.submit, _to_device, dtype)
-        futures, report = _convert(model, checkpoint, source, new_head=new_head, place=place)
+        futures, report = report_of(
+            family, model, checkpoint, source, new_head=new_head, place=place
+        )
         flat = {path: future.result() for path, future in futures.items()}
     if report.problems:
-        raise InputError(report.error())
+        raise InputError(report.error() + _about_head(family, report))
     if report.reinitialised:
-        flat |= _initialise(with_fields(model, scan_layers=False), set(report.reinitialised))
+        plain = with_fields(model, scan_layers=False)
+        flat |= _initialise(family, plain, set(report.reinitialised))
     if is_scanned(model):
-        for name, parts in _stacked(model).items():
+        for name, parts in _stacked(family, model).items():
             flat[name] = jnp.stack([flat.pop(part) for part in parts])
     return unflatten(flat), report
 
 
-def load_report(
-    model: nn.Module, path: str | Path, source: str | None = None, *, new_head: bool = False
-) -> LoadReport:
-    """What loading a checkpoint into a model would do; never an error for names that differ.
-
-    Args:
-        model: The model.
-        path: The checkpoint.
-        source: Whose names the file has; found out if absent.
-        new_head: Whether a head of another number of classes is to be initialised anew.
-
-    Raises:
-        InputError: If the file cannot be read, or the source is unknown.
-    """
-    return _convert(model, open_checkpoint(path), source, new_head=new_head)[1]
+def _about_head(family: Family, report: LoadReport) -> str:
+    """What to do if a file fits except for the head; empty if it differs in more."""
+    differing = [*report.missing, *report.mismatched]
+    if report.unexpected or not all(path.startswith(family.head) for path in differing):
+        return ""
+    if report.missing:
+        return "; only the head is missing: num_classes=N makes a new head of N classes"
+    return "; only the head differs: give num_classes=N, the file's number or that of a new head"
 
 
-def _stacked(model: nn.Module) -> dict[str, list[str]]:
-    """The leaves that a model has with scanned layers alone: see `stacked_names`."""
-    scanned, unrolled = (abstract_leaves(with_fields(model, scan_layers=s)) for s in (True, False))
+def _stacked(family: Family, model: nn.Module) -> dict[str, list[str]]:
+    """The leaves that exist only with scanned layers, and their parts: see `stacked_names`."""
+    scanned, unrolled = (
+        abstract_leaves(with_fields(model, scan_layers=s), family.example(model))
+        for s in (True, False)
+    )
     return stacked_names(list(scanned), list(unrolled))
 
 
 def _inside(name: str) -> str:
-    """The name of a leaf where its model is an encoder."""
+    """The name of a leaf if its model is the submodule ``encoder`` of another model."""
     collection, _, rest = name.partition("/")
     return f"{collection}/encoder/{rest}"
 
 
 def _unstack(leaves: Mapping[str, Any], stacked: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Leaves by the names that they have without scanned layers.
+    """Splits the leaves of scanned layers into one leaf per layer.
 
     Raises:
-        InputError: If a leaf is of another number of layers.
+        InputError: If a leaf has another number of layers than the model.
     """
     flat = dict(leaves)
     for name in stacked.keys() & leaves.keys():
         array = flat.pop(name)
         if len(array) != len(stacked[name]):
-            raise InputError(f"{name} is of {len(array)} layers, not of {len(stacked[name])}")
+            raise InputError(f"{name} has {len(array)} layers, not {len(stacked[name])}")
         flat |= {part: array[i] for i, part in enumerate(stacked[name])}
     return flat
 
 
-def _convert(
-    model: nn.Module, checkpoint: Checkpoint, source: str | None, **options: Any
+def report_of(
+    family: Family, model: nn.Module, checkpoint: Checkpoint, source: str | None, **options: Any
 ) -> tuple[dict[str, Any], LoadReport]:
-    """By the names that the model has without scanned layers, as all sources but a run have."""
+    """The leaves that a checkpoint fills and the report, as `convert` returns them.
+
+    The leaves have the names of a model without scanned layers, as in all sources except runs.
+    """
+    fit, model, leaves, checkpoint = _matched(family, model, checkpoint, source)
+    tensors, beside = _without_prefix(checkpoint, fit)
+    flat, report = convert(
+        str(checkpoint.path),
+        family,
+        model,
+        fit.name_map,
+        leaves,
+        tensors,
+        grid=_grid(checkpoint),
+        **options,
+    )
+    why = f"beside the model, whose names begin with {fit.prefix!r}"
+    return flat, dataclasses.replace(
+        report, dropped={**report.dropped, **dict.fromkeys(beside, why)}
+    )
+
+
+def _without_prefix(checkpoint: Checkpoint, fit: Fit) -> tuple[Checkpoint, list[str]]:
+    """The tensors by their names without the model's prefix, and the names of those beside it."""
+    if not fit.prefix:
+        return checkpoint, []
+    inside, outside = split_names(checkpoint, fit.prefix)
+    used = (outside - inside) & fit.theirs  # a head beside a backbone
+    readers = {name: checkpoint.readers[fit.prefix + name] for name in inside}
+    readers |= {name: checkpoint.readers[name] for name in used}
+    return dataclasses.replace(checkpoint, readers=readers), sorted(outside - used)
+
+
+def chosen_map(
+    family: Family, model: nn.Module, checkpoint: Checkpoint, source: str | None
+) -> NameMap:
+    """The name map that fits a checkpoint best; no tensor is read."""
+    return _matched(family, model, checkpoint, source)[0].name_map
+
+
+def _matched(
+    family: Family, model: nn.Module, checkpoint: Checkpoint, source: str | None
+) -> tuple[Fit, nn.Module, dict[str, Any], Checkpoint]:
+    """The best fit; and model, leaves and checkpoint, all without scanned layers."""
     if checkpoint.description and checkpoint.description.fields.get("scan_layers"):
-        stacked = _stacked(model)
-        # The file may be of a larger model, of which this one is the encoder: see `own`.
+        stacked = _stacked(family, model)
+        # The file may hold a larger model, whose submodule ``encoder`` is this model.
         stacked |= {_inside(name): [*map(_inside, parts)] for name, parts in stacked.items()}
         tensors = _unstack(checkpoint, stacked)
         readers = {name: partial(np.asarray, array) for name, array in tensors.items()}
         checkpoint = dataclasses.replace(checkpoint, readers=readers)
     model = with_fields(model, scan_layers=False)
-    leaves = abstract_leaves(model)
-    name_map = best_map(model, leaves, set(checkpoint), source)
-    grid = _grid(checkpoint)
-    return convert(str(checkpoint.path), model, name_map, leaves, checkpoint, grid=grid, **options)
+    leaves = abstract_leaves(model, family.example(model))
+    return best_map(family, model, leaves, set(checkpoint), source), model, leaves, checkpoint
 
 
 def _grid(checkpoint: Checkpoint) -> tuple[int, int] | None:
@@ -134,21 +181,21 @@ def _grid(checkpoint: Checkpoint) -> tuple[int, int] | None:
 
 
 def _to_device(dtype: DTypeLike | None, array: np.ndarray) -> jax.Array:
-    """A copy on the device: the file may change once it is read."""
+    """Copies an array to the device, because its file may change later."""
     if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(dtype, copy=False)
-    # jax may share a contiguous array's memory; for any other it makes its own copy, faster than
-    # numpy does.
+    # JAX may share the memory of a contiguous array, so it is copied here. JAX itself copies any
+    # other array, and does so faster than numpy.
     array = array.copy() if array.flags.c_contiguous else array
     return jax.block_until_ready(jax.device_put(array))
 
 
-def _initialise(model: nn.Module, paths: set[str]) -> dict[str, jax.Array]:
-    """Some leaves as `init` makes them; the compiler leaves out all the others."""
+def _initialise(family: Family, model: nn.Module, paths: set[str]) -> dict[str, jax.Array]:
+    """Some leaves as `init` makes them; XLA does not compute the others."""
 
     @jax.jit
     def some() -> dict[str, jax.Array]:
-        inputs = [jnp.zeros(x.shape, x.dtype) for x in example_inputs(model)]
+        inputs = [jnp.zeros(x.shape, x.dtype) for x in family.example(model)]
         leaves = flatten(model.init(jax.random.key(0), *inputs))
         return {path: leaves[path] for path in paths}
 
@@ -156,27 +203,30 @@ def _initialise(model: nn.Module, paths: set[str]) -> dict[str, jax.Array]:
 
 
 def save_variables(
+    family: Family,
     model: nn.Module,
     variables: Mapping[str, Any],
     path: str | Path,
     source: str,
     metadata: Mapping[str, str],
 ) -> None:
-    """Writes a safetensors file in a source's names and layouts; the file appears complete.
+    """Writes a safetensors file in a source's names and layouts; no incomplete file appears.
 
     Raises:
-        InputError: If the source is unknown or has no name for some leaf.
+        InputError: If the source is unknown or has no name for some leaf, or the file cannot be
+            written.
     """
     flat = {name: np.asarray(leaf) for name, leaf in flatten(variables).items()}
     if is_scanned(model):
-        flat, model = _unstack(flat, _stacked(model)), with_fields(model, scan_layers=False)
-    name_map = name_maps(model, source)[0]
+        stacked = _stacked(family, model)
+        flat, model = _unstack(flat, stacked), with_fields(model, scan_layers=False)
+    name_map = name_maps(family, source)[0]
     try:
         steps = plan(name_map.rules(model), flat)
     except ValueError as error:
-        raise InputError(f"{source} cannot hold this {type(model).__name__}: {error}") from error
+        raise InputError(f"{source} cannot hold this {family.title}: {error}") from error
     metadata = dict(metadata)
-    positions = (leaf for name, leaf in flat.items() if name.endswith("/pos_embed"))
+    positions = (x for name, x in flat.items() if name.rpartition("/")[2] in family.positions)
     if (table := next(positions, None)) is not None:
         metadata[GRID] = f"{table.shape[0]}x{table.shape[1]}"
     tensors = {
@@ -187,9 +237,12 @@ def save_variables(
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.touch()
-        mode = part.stat().st_mode  # save_file makes a file for its owner alone
+        mode = part.stat().st_mode  # save_file makes files that only the owner can read
         save_file(tensors, part, metadata=metadata)
         part.chmod(mode)
         os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise WriteError(f"{path}: cannot be written: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Name maps: how another project's tensors correspond to our parameters, as a table.
+"""Name maps: tables of which tensor of another project corresponds to which of our parameters.
 
 A map is a function from a model to rules. A rule pairs one of their tensors with one or more of
-ours and holds the layout change between them; the same table runs in both directions. ``{i}`` in
-a pattern stands for a number and ``{path}`` for anything, the same on both sides. Our names are
-paths with the collection first: ``params/blocks_0/attn/query/kernel``.
+ours and holds the layout change between them; loading and saving use the same table. In a pattern
+``{i}`` stands for a number and ``{path}`` for any text; each has the same value on both sides. Our
+names are paths that begin with the collection: ``params/blocks_0/attn/query/kernel``.
 
     >>> rules = dense("blocks.{i}.fc", "blocks_{i}/fc")
     >>> plan(rules, ["params/blocks_3/fc/kernel", "params/blocks_3/fc/bias"])[0].theirs
@@ -12,75 +12,35 @@ paths with the collection first: ``params/blocks_0/attn/query/kernel``.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Shaped
 
-HEAD = ("params/head/", "batch_stats/head_norm/")
-
-
-class Layout(NamedTuple):
-    """A layout change: `read` takes their array to a tuple of ours, `write` ours back to theirs."""
-
-    read: Callable[[np.ndarray], tuple[np.ndarray, ...]]
-    write: Callable[..., np.ndarray]
-
-
-class Rule(NamedTuple):
-    """One of their tensors, what it is in ours, and the layout change."""
-
-    theirs: str
-    ours: tuple[str, ...]
-    layout: Layout
-
-
-class NameMap(NamedTuple):
-    """The names of one source for one family of models.
-
-    Attributes:
-        source: ``timm``, ``torchvision``, ...
-        rules: The table for a model.
-        ignored: Shell-style patterns of their tensors that a model has no use for, and why.
-        fields: Fields of the model that this source's models have and a file does not tell: those
-            of a model loaded from another program's file, unless the caller gives others.
-        implied: A function of a model to the leaves of ours that follow from what the file is: they
-            are not looked for.
-    """
-
-    source: str
-    rules: Callable[[nn.Module], tuple[Rule, ...]]
-    ignored: Mapping[str, str] = MappingProxyType({})
-    fields: Mapping[str, Any] = MappingProxyType({})
-    implied: Callable[[nn.Module], dict[str, "Implied"]] = lambda _: {}
-
-
-class Implied(NamedTuple):
-    """A leaf that no tensor of the file makes up, and why it has this value."""
-
-    value: np.ndarray
-    why: str
-
+from zoo.family import Layout, NameMap, Rule
 
 SAME = Layout(lambda x: (x,), lambda x: x)
 TRANSPOSE = Layout(lambda x: (x.T,), lambda x: x.T)
 CONV = Layout(lambda x: (x.transpose(2, 3, 1, 0),), lambda x: x.transpose(3, 2, 0, 1))
-# A 1 x 1 convolution that is a dense layer of ours.
+# Their first convolution, of images in the order blue, green, red; ours is of red, green, blue.
+CONV_OF_BGR = Layout(
+    lambda x: (x[:, ::-1].transpose(2, 3, 1, 0),), lambda x: x.transpose(3, 2, 0, 1)[:, ::-1]
+)
+# Their 1 x 1 convolution; our dense layer.
 POINTWISE = Layout(lambda x: (x[:, :, 0, 0].T,), lambda x: x.T[:, :, None, None])
 
 
-# torch's BatchNorm counts batches for a momentum that none of these models uses.
+# torch's BatchNorm counts batches for momentum=None, which none of these models uses.
 BATCH_COUNTERS = {"*.num_batches_tracked": "a counter of batches, not used"}
 
 
 def reshape(ours: tuple[int, ...], theirs: tuple[int, ...]) -> Layout:
-    """The same numbers in the same order under another shape; -1 stands for one free axis."""
+    """The same numbers in the same order in another shape; -1 stands for one free axis."""
 
-    def read(x: np.ndarray) -> tuple[np.ndarray]:
+    def read(x: Shaped[np.ndarray, "..."]) -> tuple[Shaped[np.ndarray, "..."]]:
         if len(x.shape) != len(theirs) or any(
             want not in (-1, have) for want, have in zip(theirs, x.shape, strict=True)
         ):
@@ -103,7 +63,7 @@ def patches(patch_size: int) -> Layout:
 
 
 def fused(count: int, part: Layout) -> Layout:
-    """Their `count` arrays of one `part` layout, stacked along the first axis."""
+    """Their one array of `count` stacked arrays of layout `part`; ours are `count` arrays."""
     return Layout(
         lambda x: tuple(part.read(piece)[0] for piece in np.split(x, count)),
         lambda *xs: np.concatenate([part.write(x) for x in xs]),
@@ -111,29 +71,33 @@ def fused(count: int, part: Layout) -> Layout:
 
 
 def positions(*, class_token: bool) -> Layout:
-    """Their ``[1, n, d]`` positions, the class token's first if there is one; ours as a grid.
+    """Their positions ``[1, n, d]``, first the class token's if there is one; ours as a grid.
 
-    What is read is still without rows and columns, ``[n, d]``: see `as_grid`.
+    `read` returns positions without rows and columns, ``[n, d]``; `as_grid` adds these.
     """
 
-    def read(x: np.ndarray) -> tuple[np.ndarray, ...]:
+    def read(x: Shaped[np.ndarray, "..."]) -> tuple[Shaped[np.ndarray, "..."], ...]:
         if x.ndim != 3 or len(x) != 1:
             raise ValueError("not positions of shape [1, n, d]")
         flat = x[0, int(class_token) :]
         return (flat, x[0, 0]) if class_token else (flat,)
 
-    def write(map_: np.ndarray, *token: np.ndarray) -> np.ndarray:
+    def write(
+        map_: Shaped[np.ndarray, "rows columns d"], *token: Shaped[np.ndarray, " d"]
+    ) -> Shaped[np.ndarray, "1 n d"]:
         flat = map_.reshape(-1, map_.shape[-1])
         return np.concatenate([*(t[None] for t in token), flat])[None]
 
     return Layout(read, write)
 
 
-def as_grid(flat: np.ndarray, known: tuple[int, int] | None, wanted: tuple[int, int]) -> np.ndarray:
+def as_grid(
+    flat: Shaped[np.ndarray, "n d"], known: tuple[int, int] | None, wanted: tuple[int, int]
+) -> Shaped[np.ndarray, "rows columns d"]:
     """Positions ``[n, d]`` as a grid: the file's if it is known, else a square, else the model's.
 
     Raises:
-        ValueError: If there is no such grid of n positions.
+        ValueError: If none of these grids has n positions.
     """
     count = len(flat)
     square = (math.isqrt(count),) * 2
@@ -144,20 +108,24 @@ def as_grid(flat: np.ndarray, known: tuple[int, int] | None, wanted: tuple[int, 
 
 
 def position_rule(theirs: str, model: nn.Module, prefix: str = "") -> Rule:
-    """Their positions, the class token's first if there is one; ours learned or fixed."""
+    """The rule for positions, first the class token's if there is one; ours learned or fixed."""
     collection = "fixed" if model.positions == "fixed" else "params"
     names = ("pos_embed", "cls_pos_embed") if model.class_token else ("pos_embed",)
     paths = tuple(f"{collection}/{prefix}{name}" for name in names)
     return Rule(theirs, paths, positions(class_token=model.class_token))
 
 
+# The zoo's own names, for any model.
+ZOO = NameMap("zoo", lambda model: (Rule("{path}", ("{path}",), SAME),))
+
+
 def rule(theirs: str, *ours: str, layout: Layout = SAME) -> Rule:
-    """A rule for parameters; `ours` without the collection."""
+    """A rule for parameters; `ours` are paths without the collection."""
     return Rule(theirs, tuple(f"params/{path}" for path in ours), layout)
 
 
 def dense(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """Torch's Linear."""
+    """Rules for torch's Linear."""
     return (
         rule(f"{theirs}.weight", f"{ours}/kernel", layout=TRANSPOSE),
         rule(f"{theirs}.bias", f"{ours}/bias"),
@@ -165,7 +133,7 @@ def dense(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """Torch's LayerNorm or GroupNorm."""
+    """Rules for torch's LayerNorm or GroupNorm."""
     return (
         rule(f"{theirs}.weight", f"{ours}/scale"),
         rule(f"{theirs}.bias", f"{ours}/bias"),
@@ -173,25 +141,33 @@ def norm(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 def patch_embed(theirs: str, patch_size: int, ours: str = "patch_embed") -> tuple[Rule, ...]:
-    """Torch's Conv2d over patches."""
+    """Rules for torch's Conv2d over patches."""
     return (
         rule(f"{theirs}.weight", f"{ours}/proj/kernel", layout=patches(patch_size)),
         rule(f"{theirs}.bias", f"{ours}/proj/bias"),
     )
 
 
-def conv(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """Torch's Conv2d without bias."""
-    return (rule(f"{theirs}.weight", f"{ours}/kernel", layout=CONV),)
+def conv(theirs: str, ours: str, layout: Layout = CONV) -> tuple[Rule, ...]:
+    """The rule for torch's Conv2d without bias."""
+    return (rule(f"{theirs}.weight", f"{ours}/kernel", layout=layout),)
+
+
+def pointwise(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Rules for torch's 1 x 1 Conv2d with bias; ours is a dense layer."""
+    return (
+        rule(f"{theirs}.weight", f"{ours}/kernel", layout=POINTWISE),
+        rule(f"{theirs}.bias", f"{ours}/bias"),
+    )
 
 
 def biased_conv(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """Torch's Conv2d with bias."""
+    """Rules for torch's Conv2d with bias."""
     return (*conv(theirs, ours), rule(f"{theirs}.bias", f"{ours}/bias"))
 
 
 def batch_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """Torch's BatchNorm2d; a norm without statistics has the first two rules only."""
+    """Rules for torch's BatchNorm2d; only the first two match a norm without statistics."""
     return (
         *norm(theirs, ours),
         Rule(f"{theirs}.running_mean", (f"batch_stats/{ours}/mean",), SAME),
@@ -200,7 +176,7 @@ def batch_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 def fused_attention(weight: str, bias: str, ours: str) -> tuple[Rule, ...]:
-    """Torch's one matrix for query, key and value."""
+    """Rules for torch's one matrix for query, key and value."""
     kernels = [f"{ours}/{part}/kernel" for part in ("query", "key", "value")]
     biases = [f"{ours}/{part}/bias" for part in ("query", "key", "value")]
     return (
@@ -210,7 +186,7 @@ def fused_attention(weight: str, bias: str, ours: str) -> tuple[Rule, ...]:
 
 
 def within(rules: Iterable[Rule], theirs: str, ours: str) -> tuple[Rule, ...]:
-    """The rules of a model that is a submodule: `theirs` is put before, `ours` is its path."""
+    """The rules of a submodule: with the prefix `theirs`, and at our path `ours`."""
 
     def path(name: str) -> str:
         collection, _, rest = name.partition("/")
@@ -221,15 +197,15 @@ def within(rules: Iterable[Rule], theirs: str, ours: str) -> tuple[Rule, ...]:
 
 @cache
 def pattern(path: str) -> re.Pattern[str]:
-    """A name with ``{i}`` for numbers, ``{path}`` for anything, as a regular expression."""
+    """The regular expression of a name with ``{i}`` for numbers and ``{path}`` for any text."""
     groups = re.escape(path).replace(r"\{path\}", "(?P<path>.+)")
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>\\d+)", groups))
 
 
 def plan(rules: Iterable[Rule], leaves: Iterable[str]) -> list[Rule]:
-    """The rules with their numbers filled in, one for each tensor that makes up the leaves.
+    """The rules with numbers filled in, one for each tensor that holds some of the leaves.
 
-    Of two rules for a leaf the first counts.
+    If two rules match a leaf, the first is used.
 
     Raises:
         ValueError: If a leaf has no rule: the source has no name for it.
@@ -249,5 +225,5 @@ def plan(rules: Iterable[Rule], leaves: Iterable[str]) -> list[Rule]:
 
 
 def reason(name: str, reasons: Mapping[str, str]) -> str | None:
-    """Why a tensor may be dropped, if one of the shell-style patterns fits its name."""
+    """Why a tensor may be dropped; None if no shell-style pattern matches its name."""
     return next((why for theirs, why in reasons.items() if fnmatchcase(name, theirs)), None)

@@ -1,20 +1,18 @@
-"""Reading PyTorch's files without PyTorch, and without running anything that they hold.
+"""Reads PyTorch's files, and pickles of numpy's arrays, without PyTorch and without running code.
 
-A `.pth`, `.pt` or `.bin` file is a pickle, whose opcodes can call any function that can be
-imported. Here an import succeeds only for the few names below, and each of them is replaced by
-something inert: tensors become descriptions of where their numbers are, a Namespace becomes a
-class of this one call. Any other name is refused. Formats: torch's zip archive (since 1.6) and the
-legacy sequence of pickles.
+`zoo.weights.pickles` says how a pickle is read. A tensor becomes a description of where its numbers
+are in the file. An object that is not loaded is an error where a parameter should be. Formats:
+torch's zip archive (since 1.6), as in `.pth`, `.pt` and `.bin` files, the older sequence of
+pickles, and a single pickle of a dict of arrays, as in detectron2's `.pkl` files.
 """
 
-import collections
 import io
 import math
 import pickle
-import pickletools
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.types import InputError
+from zoo.weights.numpy_pickle import Array, numpy_names
+from zoo.weights.pickles import MAX_PICKLE, Names, Unknown, Unpickler, check_sizes
 
 DTYPES = {
     "DoubleStorage": np.dtype(np.float64),
@@ -36,14 +36,15 @@ DTYPES = {
     "BoolStorage": np.dtype(np.bool_),
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-# Of nested tuples; torch's own files have three.
-MAX_DEPTH = 100
-# Bytes of the pickle beside the storages; a thousand tensors take 0.2 MB.
-MAX_PICKLE = 2**24
-# Of a number in a tensor's description; and numpy's axes.
-MAX_NUMBER, MAX_AXES = 2**48, 32
-# Where training scripts keep the parameters, better ones first.
-STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
+# Keys under which training scripts keep the parameters, preferred first: averages of parameters,
+# then the parameters.
+STATE_KEYS = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "params_ema", "ema", "teacher"),
+    *("state_dict", "model_state_dict", "model_state", "model", "module", "network", "net"),
+    *("params", "student", "backbone"),
+)
+# Most dicts around the parameters.
+MAX_NESTED = 4
 
 
 class _Storage(NamedTuple):
@@ -60,19 +61,15 @@ class _Tensor(NamedTuple):
 
 
 class _MakeTensor:
-    """Stands for torch's functions that make a tensor; no pickle can write to it."""
+    """Replaces torch's functions that make a tensor; a pickle cannot set attributes of it."""
 
     __slots__ = ()
 
     def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
         shape, strides = tuple(shape), tuple(strides)
-        numbers = (offset, *shape, *strides)
         if not isinstance(storage, _Storage) or len(shape) != len(strides):
             raise pickle.UnpicklingError("a tensor without a storage")
-        if not all(isinstance(n, int) and 0 <= n < MAX_NUMBER for n in numbers):
-            raise pickle.UnpicklingError(f"a tensor of sizes that are not 0 to {MAX_NUMBER - 1}")
-        if len(shape) > MAX_AXES or math.prod(n for n in shape if n) >= MAX_NUMBER:
-            raise pickle.UnpicklingError("a tensor of too many axes or numbers")
+        check_sizes(shape, offset, *strides)
         if math.prod(shape) > storage.count:
             raise pickle.UnpicklingError(
                 f"a tensor of more numbers than the {storage.count} of its storage: an expanded one"
@@ -85,7 +82,7 @@ class _MakeTensor:
 
 
 class _MakeParameter:
-    """Stands for the function that wraps a tensor as a parameter."""
+    """Replaces the function that wraps a tensor as a parameter."""
 
     __slots__ = ()
 
@@ -96,7 +93,7 @@ class _MakeParameter:
 
 
 class _MakeSize:
-    """Stands for ``torch.Size``."""
+    """Replaces ``torch.Size``."""
 
     __slots__ = ()
 
@@ -107,73 +104,30 @@ class _MakeSize:
         return size
 
 
-def _check_pickle(file: BinaryIO) -> None:
-    """Refuses a pickle that is too long or nests tuples too deeply; leaves the file where it was.
+# What a parameter can be in a file; of an `Unknown`, or an `Array` without numbers, it is refused.
+_Parameter = _Tensor | Array | Unknown
 
-    To hash a tuple, C code calls itself for each tuple inside it, without a limit: a million nested
-    ones end the process. Only these opcodes make tuples of tuples, as `_MakeSize` makes none; the
-    depth of whatever is on the stack is followed, of lists and dicts only as far as they are full.
+_TORCH = {
+    "torch.Size": _MakeSize(),
+    **{f"torch._utils._rebuild_tensor{end}": _MakeTensor() for end in ("", "_v2")},
+    **{f"torch._utils._rebuild_parameter{end}": _MakeParameter() for end in ("", "_with_state")},
+    **{f"torch.{name}": name for name in DTYPES},
+}
+
+
+class _Unpickler(Unpickler):
+    """Reads tensors as descriptions of where their numbers are, and numpy's arrays.
+
+    Attributes:
+        storages: The parts of the file that hold tensors' numbers, by key.
     """
-    start = file.tell()
-    stack: list[int] = []  # depths; -1 is a mark
-    memo: dict[int, int] = {}
-    argument: Any
-    for op, argument, position in pickletools.genops(file):
-        if position is None or position - start > MAX_PICKLE:
-            raise ValueError(f"more than {MAX_PICKLE} bytes beside its storages")
-        inside, kept = [0], len(op.stack_before)
-        if pickletools.markobject in op.stack_before:
-            while (depth := stack.pop()) >= 0:
-                inside.append(depth)
-            kept = op.stack_before.index(pickletools.markobject)
-        inside += [stack.pop() for _ in range(kept)]
-        depth = max(inside) + op.name.startswith("TUPLE")
-        if depth > MAX_DEPTH:
-            raise ValueError(f"tuples nested more than {MAX_DEPTH} deep")
-        if op.name == "MARK":
-            depth = -1
-        elif op.name.endswith("GET"):
-            depth = memo[argument]
-        elif op.name.endswith("PUT") or op.name == "MEMOIZE":
-            index = len(memo) if argument is None else argument
-            if index > position:  # the unpickler would make a table of as many entries
-                raise ValueError(f"an entry {index} of the memo at byte {position}")
-            memo[index] = depth if op.stack_before else stack[-1]
-        stack += [depth] * len(op.stack_after)
-    file.seek(start)
 
-
-def _load(file: BinaryIO) -> tuple[Any, dict[str, _Storage]]:
-    """The next pickled object of a file, and the storages that it names."""
-    _check_pickle(file)
-    unpickler = _Unpickler(file)
-    return unpickler.load(), unpickler.storages
-
-
-class _Unpickler(pickle.Unpickler):
-    """Tensors, dicts, lists, sets, strings and numbers; everything else is refused by name."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="utf-8")
+    def __init__(self, file: BinaryIO, unknown: Names) -> None:
         self.storages: dict[str, _Storage] = {}
-        self._allowed: dict[str, Any] = {
-            "collections.OrderedDict": collections.OrderedDict,
-            "argparse.Namespace": type("Namespace", (), {}),
-            "builtins.set": set,
-            "__builtin__.set": set,
-            "torch.Size": _MakeSize(),
-            "torch._utils._rebuild_tensor": _MakeTensor(),
-            "torch._utils._rebuild_tensor_v2": _MakeTensor(),
-            "torch._utils._rebuild_parameter": _MakeParameter(),
-            **{f"torch.{name}": name for name in DTYPES},
-        }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for an allowed name."""
-        full = f"{module}.{name}"
-        if full not in self._allowed:
-            raise pickle.UnpicklingError(f"it asks for {full}, which is not loaded: no code is run")
-        return self._allowed[full]
+        start = file.tell()
+        size = file.seek(0, io.SEEK_END) - start
+        file.seek(start)
+        super().__init__(file, {**_TORCH, **numpy_names(size)}, unknown)
 
     def persistent_load(self, pid: Any) -> _Storage:
         """The description of a storage."""
@@ -184,26 +138,48 @@ class _Unpickler(pickle.Unpickler):
         return self.storages.setdefault(storage.key, storage)
 
 
+def _load(file: BinaryIO, unknown: Names) -> tuple[Any, dict[str, _Storage]]:
+    """The next pickled object of a file, and its storages; fills `unknown` as `Unpickler` does."""
+    unpickler = _Unpickler(file, unknown)
+    return unpickler.load(), unpickler.storages
+
+
 def read_torch(path: Path) -> dict[str, Callable[[], np.ndarray]]:
     """The tensors of a state dict, each as a function that reads it.
 
+    The state dict is the file's object, or is found in it under one of `STATE_KEYS`, in up to
+    `MAX_NESTED` dicts. The tensors beside it, such as a best score, are not read. A pickle of
+    numpy's arrays is in memory as a whole; other files are mapped.
+
     Raises:
-        InputError: If the file is cut short, is no PyTorch file, holds no state dict, or asks for
-            anything but tensors and plain containers; in one line that names the file.
+        InputError: If the file is cut short, is not a PyTorch file, or holds no state dict; the
+            message is one line that names the file. The function of a parameter raises it if the
+            parameter is no tensor but an object of a class that is not loaded.
     """
+    unknown: Names = {}
+    zipped = zipfile.is_zipfile(path)
     try:
-        if zipfile.is_zipfile(path):
-            state, offsets = _read_zip(path)
-        else:
-            state, offsets = _read_legacy(path)
+        state, offsets = (_read_zip if zipped else _read_pickles)(path, unknown)
         tensors = _state_dict(state)
-    except Exception as error:  # a broken pickle can raise anything
-        raise InputError(f"{path}: not a readable PyTorch file: {error}") from error
+    except Exception as error:  # a broken pickle can raise any exception
+        reason = " ".join(str(error).split()) or type(error).__name__
+        for first in list(unknown.values())[:1]:
+            reason += f"; it asks for {first.asked}, which is not loaded: no code is run"
+        kind = "PyTorch file" if zipped else "PyTorch file or pickle of arrays"
+        raise InputError(f"{path}: not a readable {kind}: {reason}") from error
 
-    def reader(tensor: _Tensor) -> Callable[[], np.ndarray]:
-        return lambda: _read_tensor(path, offsets[tensor.storage.key], tensor)
+    def reader(name: str, tensor: _Parameter) -> Callable[[], np.ndarray]:
+        if isinstance(tensor, _Tensor):
+            return partial(_read_tensor, path, offsets[tensor.storage.key], tensor)
+        if isinstance(tensor, Array) and tensor.numbers is not None:
+            return partial(np.asarray, tensor.numbers)
+        return partial(_refuse, f"{path}: {name} is not a tensor but {tensor.asked}")
 
-    return {name: reader(tensor) for name, tensor in tensors.items()}
+    return {name: reader(name, tensor) for name, tensor in tensors.items()}
+
+
+def _refuse(what: str) -> np.ndarray:
+    raise InputError(f"{what}, which is not loaded: no code is run")
 
 
 def _read_tensor(path: Path, offset: int, tensor: _Tensor) -> np.ndarray:
@@ -216,7 +192,7 @@ def _read_tensor(path: Path, offset: int, tensor: _Tensor) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides)
 
 
-def _read_zip(path: Path) -> tuple[Any, dict[str, int]]:
+def _read_zip(path: Path, unknown: Names) -> tuple[Any, dict[str, int]]:
     """The pickled object and where each storage starts in the file."""
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         names = {name.partition("/")[2]: info for name, info in archive.NameToInfo.items()}
@@ -227,7 +203,7 @@ def _read_zip(path: Path) -> tuple[Any, dict[str, int]]:
         pickled = names["data.pkl"]
         if pickled.compress_type != zipfile.ZIP_STORED or pickled.file_size > MAX_PICKLE:
             raise ValueError(f"data.pkl is compressed or of more than {MAX_PICKLE} bytes")
-        state, storages = _load(io.BytesIO(archive.read(pickled)))
+        state, storages = _load(io.BytesIO(archive.read(pickled)), unknown)
         offsets = {}
         for key, storage in storages.items():
             info = names[f"data/{key}"]
@@ -236,22 +212,32 @@ def _read_zip(path: Path) -> tuple[Any, dict[str, int]]:
                 raise ValueError(f"storage {key} is compressed or cut short")
             file.seek(info.header_offset + 26)  # lengths of the name and of the extra field
             offsets[key] = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+            if offsets[key] + size > path.stat().st_size:
+                raise ValueError(f"storage {key} is cut short")
     return state, offsets
 
 
-def _read_legacy(path: Path) -> tuple[Any, dict[str, int]]:
-    """The same of a file from before torch 1.6: five pickles, then the storages in order."""
+def _read_pickles(path: Path, unknown: Names) -> tuple[Any, dict[str, int]]:
+    """As `_read_zip`, for a file from before torch 1.6: five pickles, then the storages.
+
+    A file of another first pickle than torch's consists of this pickle, which has no storages.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
-        if _load(file)[0] != LEGACY_MAGIC:
-            raise ValueError("no magic number")
-        _load(file)  # the version of the format
-        _load(file)  # sizes of C's integers on the machine that wrote it
-        state, storages = _load(file)
-        keys, _ = _load(file)
+        first, storages = _load(file, unknown)
+        if first != LEGACY_MAGIC:
+            if storages:
+                raise ValueError("tensors whose numbers are in other files")
+            return first, {}
+        _load(file, unknown)  # the version of the format
+        _load(file, unknown)  # sizes of C's integers on the machine that wrote it
+        state, storages = _load(file, unknown)
+        keys, _ = _load(file, unknown)
         offsets = {}
         for key in keys:
             storage = storages[key]
+            if file.tell() + 8 > size:
+                raise ValueError(f"cut short before storage {key}")
             (count,) = struct.unpack("<q", file.read(8))
             offsets[key] = file.tell()
             end = offsets[key] + count * storage.dtype.itemsize
@@ -261,14 +247,53 @@ def _read_legacy(path: Path) -> tuple[Any, dict[str, int]]:
     return state, offsets
 
 
-def _state_dict(state: Any) -> dict[str, _Tensor]:
+def _state_dict(state: Any) -> dict[str, _Parameter]:
     """The parameters of a state dict, or of a training script's checkpoint."""
+    if isinstance(state, Unknown):
+        raise ValueError("it holds an object, not a state dict: in PyTorch, save its state_dict()")
     if not isinstance(state, Mapping):
         raise ValueError(f"it holds a {type(state).__name__}, not a state dict")
-    tensors = {str(k): v for k, v in state.items() if isinstance(v, _Tensor)}
-    if tensors:
-        return tensors
+    for dotted in (True, False):  # names without a dot are those of a single layer, or of no layer
+        if tensors := _find(state, MAX_NESTED, dotted):
+            return tensors
     for key in STATE_KEYS:
-        if isinstance(state.get(key), Mapping):
-            return _state_dict(state[key])
+        if isinstance(state.get(key), Unknown):
+            raise ValueError(f"{key!r} is an object, not a state dict: save its state_dict()")
     raise ValueError(f"no state dict under {', '.join(map(str, list(state)[:8])) or 'no key'}")
+
+
+def _find(state: Mapping[Any, Any], nested: int, dotted: bool) -> dict[str, _Parameter]:
+    """The parameters in at most `nested` dicts; empty if there are none.
+
+    Raises:
+        ValueError: If there are parameters under several keys that are none of `STATE_KEYS`.
+    """
+    for key in STATE_KEYS:
+        inner = state.get(key)
+        if nested and isinstance(inner, Mapping) and (found := _find(inner, nested - 1, dotted)):
+            return found
+    if found := _parameters(state, dotted):
+        return found
+    inside = {str(k): _parameters(v, dotted) for k, v in state.items() if isinstance(v, Mapping)}
+    inside = {key: tensors for key, tensors in inside.items() if tensors}
+    if len(inside) > 1:
+        raise ValueError(f"several state dicts, under {', '.join(list(inside)[:8])}: save one")
+    return next(iter(inside.values()), {})
+
+
+def _parameters(state: Mapping[Any, Any], dotted: bool) -> dict[str, _Parameter]:
+    """The tensors of a dict, and the objects with a parameter's name, such as a.b.c.
+
+    Empty if there are no tensors; with `dotted`, if no tensor has such a name.
+    """
+    found = {
+        str(name): value
+        for name, value in state.items()
+        if _has_numbers(value) or ("." in str(name) and isinstance(value, Array | Unknown))
+    }
+    names = [name for name, value in found.items() if _has_numbers(value)]
+    return found if any("." in name or not dotted for name in names) else {}
+
+
+def _has_numbers(value: Any) -> bool:
+    return isinstance(value, _Tensor) or (isinstance(value, Array) and value.numbers is not None)

@@ -21,27 +21,13 @@ def unflatten(leaves: Mapping[str, Any]) -> dict:
     return unflatten_dict(dict(leaves), sep="/")
 
 
-def example_images(model: nn.Module) -> jax.ShapeDtypeStruct:
-    """One image that the model can be initialised with, as a shape."""
-    if side := getattr(model, "input_side", None):  # a U-Net takes some sizes alone
-        return jax.ShapeDtypeStruct((1, side(1), side(1), 3), jnp.float32)
-    size = getattr(model, "image_size", 224)
-    height, width = (size, size) if isinstance(size, int) else size
-    return jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
-
-
-def example_inputs(model: nn.Module) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """What the model can be initialised with, as shapes: its own example, else an image."""
-    if hasattr(model, "example_inputs"):
-        return model.example_inputs()
-    return (example_images(model),)
-
-
-def abstract_leaves(model: nn.Module) -> dict[str, Any]:
+def abstract_leaves(model: nn.Module, inputs: tuple) -> dict[str, Any]:
     """Shapes and dtypes of a model's variables; nothing is computed.
 
-    Of submodules that are equal but for their name and see equal shapes, only the first is traced:
-    a deep model takes hardly longer than one of its blocks.
+    `inputs` are the shapes of inputs for initialisation: see `zoo.family.Family.example`.
+
+    If submodules differ only in their names and get inputs of equal shapes, only the first is
+    traced, so that a deep model takes hardly longer than one of its blocks.
     """
     traced: dict[Hashable, tuple[str, Any]] = {}
     copies: list[tuple[str, str]] = []
@@ -63,7 +49,7 @@ def abstract_leaves(model: nn.Module) -> dict[str, Any]:
 
     with nn.intercept_methods(trace_once):
         init = partial(model.init, jax.random.key(0))
-        leaves = flatten(jax.eval_shape(init, *example_inputs(model)))
+        leaves = flatten(jax.eval_shape(init, *inputs))
     for first, path in copies:
         for name, leaf in list(leaves.items()):
             collection, _, rest = name.partition("/")

@@ -1,4 +1,4 @@
-"""Goldens of what is not a model: transforms, preprocessing, files of torch.save."""
+"""Goldens of transforms, preprocessing and files of torch.save."""
 
 import argparse
 import collections
@@ -15,8 +15,14 @@ from torchvision.transforms import RandomResizedCrop
 from peers.draws import HERE
 
 
+def goldens() -> None:
+    """Writes the goldens of transforms, and of files in both formats of torch.save."""
+    data_transforms()
+    torch_files()
+
+
 def data_transforms() -> None:
-    """timm's and torchvision's image transforms on one small picture, and boxes they draw."""
+    """Image transforms of timm and torchvision on a small picture, and the boxes that they draw."""
     rough = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     picture = Image.fromarray(rough).resize((37, 26), Image.Resampling.BICUBIC)
     arrays = {"picture": np.asarray(picture)}
@@ -42,7 +48,7 @@ def data_transforms() -> None:
         for magnitude in (0, 9.5, 10):
             for op in auto_augment._RAND_INCREASING_TRANSFORMS:
                 if (op, magnitude) == ("PosterizeIncreasing", 10):
-                    continue  # to 0 bits, on which Pillow 13 raises
+                    continue  # posterizes to 0 bits, which is an error in Pillow 13
                 applied = auto_augment.AugmentOp(op, 1.0, magnitude, hparams)(small)
                 name = op.removesuffix("Increasing").removesuffix("Rel")
                 arrays[f"randaugment/{name},{magnitude},{sign}"] = np.asarray(applied)
@@ -62,7 +68,7 @@ def data_transforms() -> None:
 
 
 def preprocessing() -> None:
-    """How timm prepares the images of the models that it has."""
+    """How timm prepares images for the models that it also has."""
     names = json.loads((HERE / "parameter_counts.json").read_text())
     configs = {name: timm.get_pretrained_cfg(name) for name in names}
     found = {
@@ -80,7 +86,7 @@ def preprocessing() -> None:
 
 
 def torch_files() -> None:
-    """Files of torch.save in both formats: dtypes, views, a training script's wrapping."""
+    """Files of torch.save in both formats, with all dtypes, views, and nested checkpoints."""
     base = torch.arange(24.0).reshape(4, 6)
     state = collections.OrderedDict(
         float32=base,

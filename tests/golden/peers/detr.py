@@ -1,4 +1,4 @@
-"""Goldens of DETR: facebookresearch/detr, and transformers."""
+"""Goldens of DETR, made by facebookresearch/detr and transformers."""
 
 import copy
 import gzip
@@ -17,14 +17,24 @@ from PIL import Image
 from safetensors.numpy import load_file
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from peers.draws import HERE, images, randomise
+from peers.draws import HERE, images, randomise, write
 
 DETR = {"num_classes": 4, "num_queries": 6, "hidden_dim": 32, "num_heads": 2, "mlp_dim": 32}
 DETR |= {"num_encoder_layers": 2, "num_decoder_layers": 2}
 
 
+def goldens() -> None:
+    """Goldens of both peers' models, and of the names, masks and segments of the authors' code."""
+    fair_detr()
+    huggingface_detr()
+    fair_names()
+    fair_masks()
+    torch.manual_seed(0)
+    fair_panoptic()
+
+
 def padded_batch(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two images of different sizes, NCHW with zeros around them, and True on their pixels."""
+    """Two images of different sizes, NCHW, padded with zeros; and a mask, True on real pixels."""
     x, valid = torch.zeros(2, 3, height, width), torch.zeros(2, height, width, dtype=torch.bool)
     for i, (rows, columns) in enumerate([(height * 3 // 4, width), (height, width * 2 // 3)]):
         x[i, :, :rows, :columns] = images(rows, columns)[0]
@@ -33,7 +43,7 @@ def padded_batch(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def randomise_detr(model: torch.nn.Module) -> torch.nn.Module:
-    """As `randomise`, with norms around the identity, so that images and queries still differ."""
+    """Like `randomise`, but with norm scales near 1, so that outputs depend on image and query."""
     with torch.no_grad():
         for name, tensor in randomise(model).state_dict().items():
             if name.endswith("weight") and tensor.ndim == 1:
@@ -43,10 +53,12 @@ def randomise_detr(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | None = None) -> None:
+def save_detr(
+    source: str, case: str, fields: dict, model: torch.nn.Module, weights: dict | None = None
+) -> None:
     """Writes the golden of a DETR of either peer.
 
-    The peer computes in float64: what is found to differ is the rounding of ours alone.
+    The peer computes in float64, so all differences come from the rounding in our model.
     """
     x, valid = padded_batch(34, 41)
     weights = model.state_dict() if weights is None else weights
@@ -68,31 +80,31 @@ def save_detr(case: str, fields: dict, model: torch.nn.Module, weights: dict | N
         keys = {"auxiliary_logits": "pred_logits", "auxiliary_boxes_cxcywh": "pred_boxes"}
         for ours, theirs in keys.items():
             arrays[ours] = torch.stack([layer[theirs] for layer in output["aux_outputs"]])
-    np.savez_compressed(
-        HERE / f"{case}.npz",
-        config=json.dumps({"name": "detr_resnet50", "fields": {**DETR, **fields}}),
-        images=x.permute(0, 2, 3, 1).numpy(),
-        valid=valid.numpy(),
-        **{k: v.float().numpy() for k, v in arrays.items()},
-        **{f"weights/{k}": np.asarray(v) for k, v in weights.items()},
+    write(
+        f"detr_{source}{case}",
+        {"name": "detr_resnet50", "fields": {**DETR, **fields}, "source": source},
+        {"images": x.permute(0, 2, 3, 1), "valid": valid},
+        {k: v.float() for k, v in arrays.items()},
+        weights,
+        tolerance=2e-6,  # the largest values are 2.6
     )
 
 
 def fair_modules() -> None:
-    """Makes a checkout of facebookresearch/detr in $FAIR_DETR importable, as far as models need."""
+    """Makes the models in the checkout of facebookresearch/detr, $FAIR_DETR, importable."""
     sys.path.insert(0, os.environ["FAIR_DETR"])
     for name in ("panopticapi", "panopticapi.utils"):
         sys.modules[name] = types.ModuleType(name)
-    bits = np.array([0, 8, 16])  # panopticapi's coding of ids, the lowest byte is red
+    bits = np.array([0, 8, 16])  # panopticapi's code of ids: the lowest byte is red
     sys.modules["panopticapi.utils"].__dict__.update(
         id2rgb=lambda ids: (ids[..., None] >> bits & 255).astype(np.uint8),
         rgb2id=lambda colours: (colours.astype(np.int64) << bits).sum(axis=-1),
     )
-    torchvision.__version__ = "1.0"  # it takes 0.2x for 0.2
+    torchvision.__version__ = "1.0"  # the authors' code mistakes versions 0.2x for 0.2
 
 
 def fair_detr() -> None:
-    """The authors' own code around a narrow ResNet: post-norm, and dilated with pre-norm."""
+    """The authors' code with a narrow ResNet: once post-norm, once dilated and pre-norm."""
     fair_modules()
     from models.backbone import BackboneBase, FrozenBatchNorm2d, Joiner
     from models.detr import DETR as Detr
@@ -101,8 +113,8 @@ def fair_detr() -> None:
     from torchvision.models._utils import IntermediateLayerGetter
 
     cases = {
-        "fair_detr": (BasicBlock, (1, 2), 32, 8, False),
-        "fair_detr_dc5": (Bottleneck, (1, 1, 2), 8, 16, True),
+        "": (BasicBlock, (1, 2), 32, 8, False),
+        "_dc5": (Bottleneck, (1, 1, 2), 8, 16, True),
     }
     for case, (block, depths, output_stride, features, pre_norm) in cases.items():
         stages = len(depths)
@@ -130,11 +142,12 @@ def fair_detr() -> None:
         body = {"block": "basic" if block is BasicBlock else "bottleneck", "norm": "frozen"}
         body |= {"num_blocks": depths, "stage_dims": dims, "stem_dim": 64}
         body |= {"dilated_stages": int(pre_norm)}
-        save_detr(case, {"backbone_fields": body, "pre_norm": pre_norm, **layers}, model)
+        fields = {"backbone_fields": body, "pre_norm": pre_norm, **layers}
+        save_detr("fair", case, fields, model)
 
 
 def fair_masks() -> None:
-    """The authors' masks at the size of two images, which are resized and padded to 64 x 96."""
+    """The authors' masks at the size of two images, after resizing and padding to 64 x 96."""
     fair_modules()
     from models.segmentation import PostProcessSegm
 
@@ -152,7 +165,7 @@ def fair_masks() -> None:
 
 
 def fair_panoptic() -> None:
-    """The authors' segments of four images: some of one stuff, some too small, and none."""
+    """The authors' segments of four images: with several masks of one stuff, too small, or none."""
     fair_modules()
     from models.segmentation import PostProcessPanoptic
 
@@ -182,11 +195,11 @@ def fair_panoptic() -> None:
 
 
 def huggingface_detr() -> None:
-    """Detection with a file's names, and panoptic segmentation with a state dict's."""
+    """Detection with the names of files, and panoptic segmentation with those of state dicts."""
     widths = {f"{part}_ffn_dim": 32 for part in ("encoder", "decoder")}
     cases = {
-        "huggingface_detr": (transformers.DetrForObjectDetection, 2, ([4, 8], [1, 2])),
-        "huggingface_detr_panoptic": (
+        "": (transformers.DetrForObjectDetection, 2, ([4, 8], [1, 2])),
+        "_panoptic": (
             transformers.DetrForSegmentation,
             8,
             ([4, 4, 4, 8], [1, 1, 1, 1]),
@@ -224,11 +237,14 @@ def huggingface_detr() -> None:
         fields |= {"num_blocks": depths, "stage_dims": dims}
         fields = {"backbone_fields": fields, "num_heads": heads, "masks": masks}
         fields |= {"num_encoder_layers": num_layers, "num_decoder_layers": num_layers}
-        save_detr(case, fields, model, weights)
+        save_detr("huggingface", case, fields, model, weights)
 
 
-def detr_models() -> dict[str, torch.nn.Module]:
-    """The authors' own models, and their code around a small ResNet of Hugging Face's."""
+def models() -> dict[str, torch.nn.Module]:
+    """The peer's model for each of our names; their parameters are counted.
+
+    They are the authors' models, and their code with a small ResNet of Hugging Face.
+    """
     fair_modules()
     from models.backbone import BackboneBase, FrozenBatchNorm2d, Joiner
     from models.detr import DETR as Detr
@@ -265,13 +281,13 @@ def detr_models() -> dict[str, torch.nn.Module]:
 
 
 def fair_names() -> None:
-    """Names and shapes of the tensors in the authors' own checkpoints of DETR."""
+    """Writes the names and shapes of the tensors in the authors' checkpoints of DETR."""
     with torch.device("meta"):
-        models = detr_models()
-    del models["detr_nano"]
+        published = models()
+    del published["detr_nano"]
     names = {
-        model: {name: list(tensor.shape) for name, tensor in state.state_dict().items()}
-        for model, state in models.items()
+        name: {tensor: list(x.shape) for tensor, x in model.state_dict().items()}
+        for name, model in published.items()
     }
     text = json.dumps(names, separators=(",", ":"))
-    (HERE / "fair_detr_names.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    (HERE / "detr_fair_names.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -1,7 +1,6 @@
-"""Goldens of masked autoencoders: transformers, and facebookresearch/mae."""
+"""MAE's goldens: transformers, and facebookresearch/mae."""
 
 import argparse
-import json
 import os
 import sys
 from functools import partial
@@ -10,8 +9,8 @@ import numpy as np
 import torch
 import transformers
 
-from peers.classification import VIT
-from peers.draws import HERE, images, randomise
+from peers.draws import images, randomise, write
+from peers.vit import VIT
 
 CONFIGS = {
     "mae_vit_base_patch16": {},
@@ -43,15 +42,15 @@ CONFIGS = {
 }
 
 
-def masked_autoencoders() -> None:
-    """Hugging Face's, and the authors' own from a checkout of facebookresearch/mae in $FAIR_MAE.
+def goldens() -> None:
+    """Goldens of Hugging Face's model, and of facebookresearch/mae, whose checkout is $FAIR_MAE.
 
-    The losses are with (`loss_normalised`) and without normalised patches; they draw the mask.
-    The authors' positions are as they are, Hugging Face's are drawn as everything else.
+    Each has the losses with and without normalised patches, for a mask that the peer draws. The
+    authors' positions are not changed; Hugging Face's are random like all other weights.
     """
     fields = {**{k: VIT[k] for k in VIT if k != "num_classes"}, "decoder_hidden_dim": 8}
     fields |= {"decoder_num_layers": 1, "decoder_num_heads": 2, "decoder_mlp_dim": 32}
-    name, x = "mae_vit_nano_patch4", images(16, 16)
+    x = images(16, 16)
     config = transformers.ViTMAEConfig(
         hidden_size=16,
         num_hidden_layers=2,
@@ -71,7 +70,7 @@ def masked_autoencoders() -> None:
         config.norm_pix_loss = True
         normalised = model(x, noise=noise).loss
     weights = model.state_dict()
-    # A file of transformers 4, as on the hub: attention and MLP are called as ViT's there.
+    # The names of files by transformers 4, as on the hub: attention and MLP as in its ViT.
     for old, new in (
         ("vit.layers", "vit.encoder.layer"),
         ("attention.q_proj", "attention.attention.query"),
@@ -82,15 +81,15 @@ def masked_autoencoders() -> None:
         ("mlp.fc2", "output.dense"),
     ):
         weights = {k.replace(old, new): v for k, v in weights.items()}
-    save_masked("huggingface_mae", name, fields, x, weights, plain, normalised)
+    save_masked("huggingface", fields, x, weights, plain, normalised)
 
-    np.float = float  # what its positions are made with; numpy has dropped it
+    np.float = float  # the code that makes its positions uses it, but numpy 2 does not have it
     sys.path.insert(0, os.environ["FAIR_MAE"])
+    drop_util()
     import models_mae
 
     sys.path.pop(0)
-    for module in ("util", "util.pos_embed"):  # DETR has a package of that name as well
-        del sys.modules[module]
+    drop_util()
 
     block = models_mae.Block
     models_mae.Block = lambda *args, qk_scale=None, **kwargs: block(*args, **kwargs)
@@ -112,18 +111,33 @@ def masked_autoencoders() -> None:
         model.norm_pix_loss = True
         normalised = model.forward_loss(x, predicted, mask)
     output = argparse.Namespace(loss=loss, logits=predicted, mask=mask)
-    save_masked("fair_mae", name, fields, x, model.state_dict(), output, normalised)
+    save_masked("fair", fields, x, model.state_dict(), output, normalised)
 
 
-def save_masked(case, name, fields, x, weights, output, normalised) -> None:
-    """Writes the golden of a masked autoencoder: its prediction, what it saw, and both losses."""
-    np.savez_compressed(
-        HERE / f"{case}.npz",
-        config=json.dumps({"name": name, "fields": fields}),
-        images=x.permute(0, 2, 3, 1).numpy(),
-        logits=output.logits.numpy(),
-        visible=output.mask.numpy() == 0,
-        loss=output.loss.numpy(),
-        loss_normalised=normalised.numpy(),
-        **{f"weights/{k}": v.numpy() for k, v in weights.items()},
+def drop_util() -> None:
+    """Removes the package `util` of DETR's checkout: MAE has a package with the same name."""
+    sys.path[:] = [path for path in sys.path if path != os.environ.get("FAIR_DETR")]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "util"]:
+        del sys.modules[name]
+
+
+def save_masked(source, fields, x, weights, output, normalised) -> None:
+    """Writes the golden of a masked autoencoder: prediction, visible patches and both losses."""
+    write(
+        f"mae_{source}",
+        {"name": "mae_vit_nano_patch4", "fields": fields, "source": source},
+        {"images": x.permute(0, 2, 3, 1), "visible": output.mask == 0},
+        {"patches": output.logits, "loss/plain": output.loss, "loss/normalised": normalised},
+        weights,
+        tolerance=1e-5,
     )
+
+
+def models() -> dict[str, torch.nn.Module]:
+    """The peer's model for each of our names, without its fixed positions; to count parameters."""
+    found = {}
+    for name, config in CONFIGS.items():
+        model = transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**config))
+        del model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed
+        found[name] = model
+    return found

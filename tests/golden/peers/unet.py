@@ -1,45 +1,13 @@
-"""Goldens of U-Nets: segmentation_models_pytorch, and the paper's, defined here in torch."""
+"""Goldens of the paper's U-Net, which is defined here in torch, and of its usual variants."""
 
 import numpy as np
 import torch
-from segmentation_models_pytorch.base import SegmentationHead
-from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
-from timm.models.resnet import BasicBlock, ResNet
 
 from peers.draws import images, randomise, save
 
 
-class NarrowSmpUnet(torch.nn.Module):
-    """segmentation_models_pytorch's decoder and head on timm's ResNet, which can be narrow."""
-
-    def __init__(self, dims: tuple[int, ...], decoder_dims: tuple[int, ...], classes: int):
-        super().__init__()
-        self.encoder = ResNet(BasicBlock, (1, 1, 1, 1), channels=dims)
-        del self.encoder.fc
-        self.decoder = UnetDecoder((3, 64, *dims), decoder_dims)
-        self.segmentation_head = SegmentationHead(decoder_dims[-1], classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        net = self.encoder
-        maps = [x, torch.relu(net.bn1(net.conv1(x)))]
-        y = net.maxpool(maps[-1])
-        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-            y = stage(y)
-            maps.append(y)
-        return self.segmentation_head(self.decoder(maps))
-
-
-def smp_unet() -> None:
-    """`Unet` in small."""
-    dims, decoder_dims = (4, 8, 8, 8), (8, 4, 4, 4, 4)
-    model = randomise(NarrowSmpUnet(dims, decoder_dims, 3))
-    fields = {"backbone": "resnet_nano", "backbone_fields": {"stage_dims": dims}}
-    fields |= {"decoder_dims": decoder_dims, "num_classes": 3}
-    save("smp_unet", "unet_resnet34", fields, model, images(32, 32))
-
-
 class TorchUNet(torch.nn.Module):
-    """The paper's U-Net, written from its figure 1, and the usual changes to it."""
+    """The U-Net in figure 1 of the paper, and its usual variants."""
 
     def __init__(self, depth: int, dim: int, classes: int, padding: str, bilinear: bool, norm: str):
         super().__init__()
@@ -84,7 +52,7 @@ class TorchUNet(torch.nn.Module):
         return self.head(x)
 
     def zoo_weights(self) -> dict[str, np.ndarray]:
-        """Under the zoo's own names, in its layouts."""
+        """The weights under the zoo's names and in its layouts."""
         weights = {}
         for part in ("down", "up"):
             for i, block in enumerate(getattr(self, part)):
@@ -100,7 +68,7 @@ class TorchUNet(torch.nn.Module):
             if self.bilinear:
                 weights |= self._leaves(f"upsample_{i}/proj", layer[1], dense=True)
             else:
-                kernel = layer.weight.permute(0, 2, 3, 1).flatten(1)  # c, 2 2 d
+                kernel = layer.weight.permute(0, 2, 3, 1).flatten(1)  # [c, 2 * 2 * d]
                 weights[f"params/upsample_{i}/proj/kernel"] = kernel
                 weights[f"params/upsample_{i}/bias"] = layer.bias
         weights |= self._leaves("head", self.head, dense=True)
@@ -119,8 +87,8 @@ class TorchUNet(torch.nn.Module):
         return leaves | ({f"params/{path}/bias": state["bias"]} if "bias" in state else {})
 
 
-def torch_unets() -> None:
-    """The paper's form, and the same-padded one with each norm and upsampling."""
+def goldens() -> None:
+    """Goldens of the paper's form, and of the same-padded form with each norm and upsampling."""
     for padding, upsampling, norm, size in (
         ("valid", "transposed", "none", (52, 44)),
         ("same", "bilinear", "batch", (12, 20)),
@@ -129,5 +97,14 @@ def torch_unets() -> None:
         fields = {"depth": 2, "base_dim": 4, "padding": padding, "upsampling": upsampling}
         fields |= {"norm": norm, "num_classes": 3}
         model = randomise(TorchUNet(2, 4, 3, padding, upsampling == "bilinear", norm))
-        weights = model.zoo_weights()
-        save(f"torch_unet_{padding}_{norm}", "unet", fields, model, images(*size), weights)
+        weights, case = model.zoo_weights(), f"unet_torch_{padding}_{norm}"
+        save(case, "unet", fields, model, images(*size), weights, source="zoo")
+
+
+def models() -> dict[str, torch.nn.Module]:
+    """The torch model for each of our names; their parameters are counted."""
+    return {
+        "unet": TorchUNet(4, 64, 2, "valid", False, "none"),
+        "unet_same": TorchUNet(4, 64, 2, "same", False, "batch"),
+        "unet_nano": TorchUNet(2, 32, 2, "same", False, "batch"),
+    }

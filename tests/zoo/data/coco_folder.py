@@ -1,4 +1,4 @@
-"""A folder of small images with annotations as COCO has them, for the tests of its readers."""
+"""A folder of small images with annotations in COCO's format, for the tests of its readers."""
 
 import json
 
@@ -10,14 +10,14 @@ SIZES = {3: (60, 80), 14: (80, 60), 15: (50, 90), 159: (64, 64)}  # height, widt
 
 
 def square(image, category, x, y, width, height, **more):
-    """An annotation with a rectangle's polygon."""
+    """An annotation whose polygon is a rectangle."""
     corners = [x, y, x, y + height, x + width, y + height, x + width, y]
     box = {"bbox": [x, y, width, height], "area": width * height, "segmentation": [corners]}
     return {"image_id": image, "category_id": category, "iscrowd": 0, **box, **more}
 
 
 def annotations():
-    """Category ids with gaps, in another order than sorted; image 15 has no objects."""
+    """Annotations with category ids that have gaps and are not sorted; image 15 has no objects."""
     mask = np.zeros((1, 80, 60), bool)
     mask[0, 10:30, 5:25] = True
     compressed = {"size": [80, 60], "counts": rle.to_strings(rle.from_arrays(mask))[0]}

@@ -7,12 +7,12 @@ from PIL import Image
 
 from tests.zoo.data.coco_folder import SIZES, annotations
 from zoo.data import ClassificationData, DetectionData
-from zoo.data.sources import prepared_digits
+from zoo.data.formats.tfds import prepared_digits
 
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """TFDS's folder of this session, with the digits in it."""
+    """The folder of TFDS for this session, with the digits prepared."""
     path = str(tmp_path_factory.mktemp("tfds"))
     prepared_digits(path)
     return path
@@ -55,7 +55,7 @@ def folder(tmp_path, photo, encode):
 
 @pytest.fixture
 def coco(tmp_path):
-    """COCO's own layout, the same for training and evaluation; every image has noise in it."""
+    """COCO's folders with the same files for training and evaluation; the images are noise."""
     (tmp_path / "annotations").mkdir()
     for split in ("train2017", "val2017"):
         path = tmp_path / "annotations" / f"instances_{split}.json"
@@ -69,7 +69,7 @@ def coco(tmp_path):
 
 @pytest.fixture
 def config(coco):
-    """Detection in the folder of `coco`, images as large as they are."""
+    """Data settings for the folder of `coco`; images keep their size."""
     return DetectionData(
         source=f"coco:{coco}",
         train_split="train2017",

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.recipes.imagenet import mixer_b16_imagenet, vit_s16_imagenet
+from train.recipes.mlp_mixer import mixer_b16_imagenet
+from train.recipes.vit import vit_s16_imagenet
 from zoo.data import ClassificationData, DataError, eval_batches, open_classification, train_batches
 
 replace = dataclasses.replace
@@ -129,7 +130,7 @@ def test_big_visions_magnitudes_go_further(folder):
 
 @pytest.mark.parametrize("recipe", [vit_s16_imagenet, mixer_b16_imagenet])
 def test_the_imagenet_recipes_data_can_be_drawn(recipe, folder):
-    """Enough draws that every operation of RandAugment is among them."""
+    """Draws so many examples that every operation of RandAugment is applied."""
     config = replace(recipe().data, source=f"folder:{folder}", train_split="train", threads=2)
     dataset = open_classification(config, "train")
     raw = dataset.source[0]
@@ -159,6 +160,6 @@ def test_labels_are_positions_among_the_classes_of_a_run(folder, digits):
         DataError, match=r"val: class folder cat, dog is none .* these are ant, eel"
     ):
         open_classification(config, "eval", ("ant", "eel"))
-    with pytest.raises(DataError, match=r"has the classes 0, 1, .* other data: 1, 0"):
+    with pytest.raises(DataError, match=r"has the classes 0, 1, .* other classes: 1, 0"):
         open_classification(digits, "eval", ("1", "0"))
     assert len(open_classification(digits, "eval", tuple("0123456789"))) == 540

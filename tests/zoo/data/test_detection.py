@@ -1,4 +1,4 @@
-"""Batches for detectors: resized, augmented, in buckets of fixed shapes."""
+"""Batches for detectors: images are resized, augmented, and padded to buckets of fixed shapes."""
 
 import dataclasses
 import json
@@ -58,7 +58,7 @@ def test_scenes_annotations_are_what_evaluation_needs():
 
 
 def test_evaluation_examples(config):
-    """Small images keep their size where short_sides is empty; crowds are no targets."""
+    """Small images keep their size if short_sides is empty; crowds are no targets."""
     dataset = open_detection(config, "eval")
     batches = {int(b["index"][0]): b for b in eval_batches(dataset, 1)}
     assert {i: b["image"].shape[1:3] for i, b in batches.items()} == {
@@ -130,7 +130,7 @@ def test_augmented_batches_are_the_same_for_any_threads_and_hosts(config):
 
 
 def test_augmented_boxes_stay_around_their_masks(config):
-    """The crop is DETR's, of 384 pixels and more, from images enlarged to 400 and more."""
+    """DETR's crop has at least 384 pixels; images are first enlarged to at least 400 pixels."""
     dataset = open_detection(replace(config, **AUGMENTED), "train")
     batches = train_batches(dataset, 4, seed=0)
     seen, counts = set(), set()
@@ -203,7 +203,7 @@ def test_exif_orientation_and_boxes_agree(config, coco):
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = Image.open(path)
-    stored.save(path, exif=exif)  # upright it is 80 high and 60 wide
+    stored.save(path, exif=exif)  # after rotation by exif it is 80 high and 60 wide
     with pytest.raises(DataError, match=r"80 x 60 .* for 60 x 80 .* try --data\.upright=false"):
         list(eval_batches(open_detection(config, "eval"), 2))
     dataset = open_detection(replace(config, upright=False), "eval")

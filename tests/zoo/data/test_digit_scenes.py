@@ -22,7 +22,7 @@ def test_scenes_are_functions_of_split_and_index():
 
 
 def test_the_digits_of_a_scene_are_fixed():
-    """Scores of different versions are of the same scenes."""
+    """The scenes must not change between versions, so that scores can be compared."""
     labels = [open_digit_scenes("test")[index]["labels"].tolist() for index in range(4)]
     assert labels == [[9, 0, 8, 0], [2, 8], [6, 2, 2], [6]]
 
@@ -56,7 +56,7 @@ def test_counts_sizes_and_labels_are_spread(scenes):
 
 
 def test_digits_stand_out_from_the_ground(scenes):
-    """The gray level of the ink differs from that of the ground around it."""
+    """The gray level of a digit differs from the background around it."""
     contrasts = []
     for scene in scenes:
         if len(scene["labels"]) == 1:
@@ -68,7 +68,7 @@ def test_digits_stand_out_from_the_ground(scenes):
 
 
 def test_hidden_digits_stay_visible_enough(monkeypatch, scenes):
-    """Of scenes drawn with no such rule some digits are hidden more."""
+    """In scenes that are drawn without this rule, some digits have fewer visible pixels."""
     before = [len(scene["labels"]) for scene in scenes]
     monkeypatch.setattr("zoo.data.digit_scenes.MIN_VISIBLE", 0.0)
     areas = [mask.sum() for index in range(300) for mask in draw_scene("train", index).masks]

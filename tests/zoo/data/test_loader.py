@@ -103,7 +103,7 @@ def test_processes_have_contiguous_rows_of_the_same_batches(processes):
 
 @pytest.mark.slow
 def test_worker_processes_change_nothing():
-    """And bring errors, warnings, state and the end of an evaluation across."""
+    """They also pass on errors, warnings, state and the end of an evaluation."""
     broken = (5, 11)
     wanted = take(train_batches(numbers(30, broken, on_error="skip"), 4, seed=3), 12)
     dataset = numbers(30, broken, on_error="skip", workers=2)
@@ -156,7 +156,7 @@ def test_prefetch_runs_ahead_in_another_thread():
 
     batches = prefetch(train_batches(numbers(50), 8, seed=3), put, size=2)
     next(batches)
-    for _ in range(3):  # one handed out, two that nobody asked for
+    for _ in range(3):  # one was taken, two are prepared in advance
         assert ahead.acquire(timeout=10)
     assert threading.get_ident() not in threads
     batches.close()
@@ -227,7 +227,7 @@ def test_a_skipped_example_keeps_its_place_and_is_named_once(caplog):
 
 @dataclasses.dataclass
 class Wide:
-    """Draws examples as wide as their group says."""
+    """Draws examples whose width depends on their group."""
 
     groups: np.ndarray
 
@@ -237,7 +237,7 @@ class Wide:
 
 
 def grouped(counts, broken=(), **options):
-    """Groups of these many examples each, mixed; an example of group g has g + 1 numbers."""
+    """Mixed groups with these numbers of examples; an example of group g has g + 1 numbers."""
     groups = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     padding = tuple(
         {"number": np.int32(-1), "noise": np.zeros(g + 1, np.float32), "valid": np.bool_(False)}
@@ -260,7 +260,7 @@ def test_a_batch_is_of_one_group_and_groups_have_their_shares():
     shares = np.array(COUNTS) / sum(COUNTS)
     for stop in (256, 512, 768, 1024):
         assert np.abs(np.bincount(group[:stop], minlength=4) - shares * stop).max() < 2
-    assert len(set(group[:20])) > 1  # mixed, not one after the other
+    assert len(set(group[:20])) > 1  # groups are mixed, not one after the other
 
 
 def test_each_group_has_its_own_epochs():
@@ -339,7 +339,7 @@ def test_worker_processes_change_nothing_about_groups():
 
 @pytest.mark.parametrize("dataset", [numbers(50), grouped((50,))])
 def test_what_one_group_sees_stays_as_it_is(dataset):
-    """Runs go on from their checkpoints in other versions; the numbers are those of numpy 2."""
+    """The order must not change between versions, or resumed runs differ; numbers of numpy 2."""
     batches = take(train_batches(dataset, 8, seed=3), 300)
     order = [np.random.default_rng([3, epoch]).permutation(50) for epoch in range(48)]
     seen = np.concatenate([batch["number"] for batch in batches])

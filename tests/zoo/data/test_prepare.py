@@ -6,9 +6,9 @@ import tarfile
 import numpy as np
 import pytest
 
+from zoo.data.class_sources import open_source
 from zoo.data.decode import decode_image
 from zoo.data.prepare import main
-from zoo.data.sources import open_source
 
 
 def add(archive, name, data):
@@ -18,7 +18,7 @@ def add(archive, name, data):
 
 
 def test_imagenet_is_prepared_from_its_archives(tmp_path, photo, encode):
-    """In a process of its own, where TensorFlow is stood in for; read in this one."""
+    """Prepared in a new process, with a replacement for TensorFlow; then read in this process."""
     jpeg = encode(photo, "JPEG")
     with tarfile.open(tmp_path / "ILSVRC2012_img_train.tar", "w") as train:
         for wordnet_id, count in (("n01440764", 1), ("n01443537", 2)):
@@ -50,3 +50,13 @@ def test_digits(tmp_path, capsys):
 def test_unknown(name, tmp_path, capsys):
     assert main([name, f"--data_dir={tmp_path}"]) == 2
     assert f"error: unknown data {name!r}" in capsys.readouterr().err
+
+
+def test_a_tfds_with_other_private_parts_is_one_line(tmp_path, capsys, monkeypatch):
+    from tensorflow_datasets.core.features import image_feature
+
+    monkeypatch.delattr(image_feature._ImageEncoder, "_encode_image")
+    assert main(["oxford_flowers102", f"--data_dir={tmp_path}"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert "has no features.image_feature._ImageEncoder._encode_image, which" in errors[0]

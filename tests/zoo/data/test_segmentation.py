@@ -5,8 +5,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from zoo.data import DataError, SegmentationData, eval_batches, open_segmentation, train_batches
-from zoo.data.deform import elastic, mirror, random_place, random_scale
-from zoo.data.joint import Picture
+from zoo.data.augment.deform import elastic, mirror, random_place, random_scale
+from zoo.data.augment.picture import Picture
 from zoo.data.prepare import prepare
 from zoo.data.segmentation import find_objects
 from zoo.ops.borders import border_weights
@@ -82,7 +82,7 @@ def test_images_and_labels_move_together(pairs, fields):
     assert labels.shape[1:] == fields.get("image_size", (16, 20))
     inside = labels != 255
     wrong = inside & (np.abs(image - 40 * labels.astype(int)) > 20)
-    assert wrong.mean() < 0.12  # along edges, where the image is interpolated
+    assert wrong.mean() < 0.12  # only at edges, where the image is interpolated
     if "scale" not in fields and "elastic" not in fields:
         assert not wrong.any()
     outside = np.rint(255 * np.array(examples.transform.config.mean))
@@ -115,7 +115,7 @@ def test_elastic_moves_by_the_interpolated_draws():
     inside = (y >= 0) & (y < 40) & (x >= 0) & (x < 56)
     moved = elastic(Picture(image, label_map=labels), 4.0, np.random.default_rng(3)).label_map
     same = moved[inside] == labels[y[inside], x[inside]]
-    assert same.mean() > 0.99  # OpenCV's nearest rounds in fixed point
+    assert same.mean() > 0.99  # OpenCV rounds coordinates in fixed point
 
 
 def test_random_place_and_mirror():
@@ -144,11 +144,15 @@ def spoil(path, name, pixels):
 BAD = {
     "a label": (
         lambda path: spoil(path, "a.png", np.full((24, 30), 7, np.uint8)),
-        r"masks/a\.png: value 7 is no class; these are 0 to 2, nor ignored as 255 is",
+        r"masks/a\.png: value 7 is not a class; classes are 0 to 2, and 255 is ignored",
     ),
     "a size": (
         lambda path: spoil(path, "a.png", np.zeros((24, 31), np.uint8)),
         r"images/a\.png: the image is of 24 x 30 px, but its mask .*masks/a\.png of 24 x 31 px",
+    ),
+    "a turned mask": (
+        lambda path: spoil(path, "a.png", np.zeros((30, 24), np.uint8)),
+        r"images/a\.png: .*a\.png of 30 x 24 px; an orientation in the EXIF of one may be why",
     ),
     "colours": (
         lambda path: spoil(path, "a.png", np.zeros((24, 30, 3), np.uint8)),
@@ -156,7 +160,7 @@ BAD = {
     ),
     "damage": (
         lambda path: (path / "val/masks/a.png").write_bytes(b"nothing"),
-        r"masks/a\.png: not a readable image",
+        r"masks/a\.png: not an image of a known format",
     ),
 }
 
@@ -189,11 +193,11 @@ MISSING = {
     ),
     "the classes": (
         lambda path: (path / "classes.txt").unlink(),
-        r"classes\.txt: cannot be read .* the name of a class a line",
+        r"classes\.txt: cannot be read .* one class name in each line",
     ),
     "a class": (
         lambda path: (path / "classes.txt").write_text("a\n\nb\n"),
-        r"classes\.txt: it needs a class a line, none blank and none twice",
+        r"classes\.txt: line 2 is blank$",
     ),
     "a name": (
         lambda path: Image.new("L", (4, 4)).save(path / "val/images/a.bmp"),
@@ -228,7 +232,7 @@ def test_palette_masks_are_indices(pairs):
 
 
 def test_other_classes_than_the_models(pairs):
-    with pytest.raises(DataError, match="the classes ground, cat, dog, but the model those"):
+    with pytest.raises(DataError, match="the classes ground, cat, dog, but the model has"):
         open_segmentation(folder(pairs), "eval", class_names=("ground", "cat"))
 
 
@@ -250,7 +254,7 @@ def test_pascal_voc(tmp_path):
 
 
 def open_prepared(source, tmp_path, monkeypatch, examples):
-    """The first example of a TFDS set whose builder's `examples` stand for its download."""
+    """The first example of a TFDS data set, prepared from `examples` instead of a download."""
     builder = type(tfds.builder(source, data_dir=str(tmp_path), file_format="array_record"))
     monkeypatch.setattr(builder, "_split_generators", lambda self, _: {"train": examples(self)})
     prepare(source, str(tmp_path))
@@ -262,7 +266,7 @@ def open_prepared(source, tmp_path, monkeypatch, examples):
 def test_oxford_pets(tmp_path, monkeypatch):
     image, labels = blocks()
     (tmp_path / "trimaps").mkdir()
-    # One of the files that TFDS mends: a png with alpha under the name of a jpg.
+    # TFDS repairs this file: it is a png with alpha, but its name ends in jpg.
     Image.fromarray(image).convert("RGBA").save(tmp_path / "beagle_116.jpg", "PNG")
     Image.fromarray(labels + 1).save(tmp_path / "trimaps" / "beagle_116.png")
     (tmp_path / "list.txt").write_text("beagle_116 1 1 1\n")

@@ -102,7 +102,7 @@ def test_flip_is_a_mirror_half_the_time():
 def test_erased_boxes_are_distributed_as_timms():
     grey, spans = np.full((26, 37, 3), 7, np.uint8), []
     for rng in rngs(500):
-        # Noise far above 255, so that a box is all white.
+        # The noise is far above 255, so all pixels of an erased box are white.
         changed = (random_erase(grey, 1.0, (9.0,) * 3, (0.1,) * 3, rng) == 255).all(-1)
         rows, columns = changed.any(1), changed.any(0)
         np.testing.assert_array_equal(changed, rows[:, None] & columns)

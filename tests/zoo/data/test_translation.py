@@ -16,7 +16,7 @@ from zoo.data.translation import bundle
 
 @pytest.fixture
 def few(monkeypatch):
-    """The number words with few numbers, which are made fast."""
+    """The number words with fewer numbers, which takes less time."""
     monkeypatch.setattr(pairs_module, "_TRAIN", 150)
     monkeypatch.setattr(pairs_module, "_SMALL", 120)
     number_words.cache_clear()
@@ -56,7 +56,7 @@ def test_a_file_is_split_by_its_texts(file):
     test = open_pairs(source, None, "test", ("en", "de"))
     assert len(train) + len(test) == 200 and 2 < len(test) < 25
     assert not set(train) & set(test)
-    file.write_text(file.read_text() * 2)  # the same texts again are on the same side
+    file.write_text(file.read_text() * 2)  # equal texts are in the same split
     assert set(open_pairs(source, None, "test", ("en", "de"))) == set(test)
 
 

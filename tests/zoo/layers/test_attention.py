@@ -15,7 +15,7 @@ def drawn():
 
 
 def by_hand(params, queries, keys, mask):
-    """Attention of two heads in numpy, in float64."""
+    """Attention with two heads, computed in numpy in float64."""
 
     def heads(name, x):
         y = x @ np.float64(params[name]["kernel"]) + np.float64(params[name]["bias"])
@@ -34,7 +34,7 @@ def test_equals_numpy_in_both_paths(drawn, masked):
     queries, keys = drawn
     share = 0.6 if masked else 1.0
     mask = np.random.default_rng(1).random((2, 1, 5, 7)) < share
-    mask = jnp.asarray(mask | (np.arange(7) == 0))  # every query sees one key at least
+    mask = jnp.asarray(mask | (np.arange(7) == 0))  # every query sees at least one key
     module = MultiHeadAttention(num_heads=2)
     variables = module.init(jax.random.key(0), queries, keys, mask=mask)
     expected, maps = by_hand(variables["params"], queries, keys, mask)
@@ -117,4 +117,4 @@ def test_a_kernel_that_is_not_there_is_replaced(drawn):
     queries, _ = drawn
     q = queries.reshape(2, 5, 1, 8).astype(jnp.bfloat16)
     expected = _attend(q, q, q, None, "xla")
-    np.testing.assert_array_equal(_attend(q, q, q, None, "cudnn"), expected)  # no cuDNN on a CPU
+    np.testing.assert_array_equal(_attend(q, q, q, None, "cudnn"), expected)  # a CPU has no cuDNN

@@ -32,7 +32,7 @@ def test_sincos_2d_equals_numpy(endpoint):
     np.testing.assert_allclose(positions, expected, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=12)  # each new shape compiles
+@settings(deadline=None, max_examples=12)  # each new shape is compiled
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3))
 def test_sincos_2d_are_distinct_and_of_one_norm(rows, columns, quarters):
     dim = 8 * quarters

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo.layers import DropPath
 from zoo.layers.stack import drop_path_rates, stacked_names
 
 FIELDS = {"num_classes": 5, "num_layers": 3, "hidden_dim": 16, "num_heads": 2, "mlp_dim": 32}
@@ -14,7 +15,7 @@ SIZE = {"image_size": 8, "patch_size": 4}
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """A ViT as a loop and scanned, with the same parameters, and the file they went through."""
+    """A ViT with looped and with scanned layers, and the file that holds their parameters."""
     loop = zoo.create("vit_nano_patch4_32", **FIELDS, **SIZE)
     leaves, tree = jax.tree.flatten(jax.jit(loop.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
     rng = np.random.default_rng(1)
@@ -79,7 +80,7 @@ def test_files_are_the_same_with_and_without_scanned_layers(both, tmp_path):
 
 
 def test_drop_path_rises_through_scanned_layers(both):
-    """With the rates 0, 0.45 and 0.9 an example keeps the first branches and hardly the last."""
+    """With the rates 0, 0.45 and 0.9, the first branches are always kept, the last seldom."""
     _, (scan, stacked), _ = both
     scan = scan.clone(drop_path=0.9)
     names = ["attn", "mlp"]
@@ -91,7 +92,7 @@ def test_drop_path_rises_through_scanned_layers(both):
             train=True,
             rngs={"dropout": key},
             mutable=["intermediates"],
-            capture_intermediates=lambda module, _: type(module).__name__ == "DropPath",
+            capture_intermediates=lambda module, _: isinstance(module, DropPath),
         )
         found = state["intermediates"]["blocks"]
         paths = [found[name]["__call__"] for name in found if name not in names]

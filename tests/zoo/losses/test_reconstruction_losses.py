@@ -15,7 +15,7 @@ def drawn():
 
 
 def by_hand(predicted, patches, visible, norm_pix_loss):
-    """In float64, one patch after the other."""
+    """The loss, computed in float64, patch by patch."""
     losses = []
     for image, row in zip(zip(predicted, patches, strict=True), visible, strict=True):
         for guess, patch, seen in zip(*image, row, strict=True):

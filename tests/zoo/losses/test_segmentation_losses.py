@@ -19,24 +19,24 @@ CLASS_WEIGHTS = np.array([0.5, 2.0, 1.0, 0.0], np.float32)
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Logits and labels of two images; a fifth of the labels are to be ignored."""
+    """Logits and labels of two images; a fifth of the labels is the label to ignore."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (2, 6, 7, K)).astype(np.float32)
-    labels = rng.integers(0, 3, (2, 6, 7))  # no image shows class 3
+    labels = rng.integers(0, 3, (2, 6, 7))  # class 3 is in no image
     labels[rng.random(labels.shape) < 0.2] = 255
-    labels[1][labels[1] == 2] = 1  # and the second one not class 2 either
+    labels[1][labels[1] == 2] = 1  # class 2 is not in the second image
     return logits, labels.astype(np.uint8)
 
 
 def pixels(logits, labels):
-    """(log-probabilities, label) of the pixels that count, image by image."""
+    """(log-probabilities, labels) of the pixels that are not ignored, for each image."""
     log_p = scipy.special.log_softmax(logits.astype(np.float64), axis=-1)
     return [(log_p[i][labels[i] != 255], labels[i][labels[i] != 255]) for i in range(len(labels))]
 
 
 @pytest.mark.parametrize("class_weights", [None, CLASS_WEIGHTS])
 def test_cross_entropy_is_torchs_with_weights_and_an_ignored_label(drawn, class_weights):
-    # torch: sum of w[y] * -log p[y] over the sum of w[y], of the labels that are not ignored.
+    # torch: the sum of w[y] * -log p[y] divided by the sum of w[y], over labels not ignored.
     top = bottom = 0.0
     for log_p, y in pixels(*drawn):
         for row, label in zip(log_p, y, strict=True):
@@ -74,7 +74,7 @@ def test_dice(drawn):
 
 
 def lovasz_extension(errors, wrong):
-    """Sum over the errors, largest first, times what each adds to 1 - IoU of the set before it."""
+    """Sums error * increase of the Jaccard loss, adding wrong pixels from the largest error on."""
 
     def jaccard_loss(mispredicted):
         """1 - IoU where `mispredicted` pixels of the true mask `wrong` are wrong."""

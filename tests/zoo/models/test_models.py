@@ -1,8 +1,11 @@
-"""What holds for every registered model, and for every image classifier."""
+"""Tests of every family of models, of every classifier, and of every backbone."""
 
+import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,58 +14,72 @@ import optax
 import pytest
 
 import zoo
-from tests.zoo.models.inputs import (
-    WITHOUT_GRADIENT,
-    abstract_inputs,
-    float_outputs,
-    model_inputs,
-)
+from tests.zoo.models.drawn import abstract_inputs, drawn_inputs, float_outputs, shallow
+from zoo.family import Family
+from zoo.registry import BACKBONES, FAMILIES, MODELS
 from zoo.types import Preprocessing
 from zoo.weights.tree import flatten
 
 COUNTS = Path(__file__).parents[2] / "golden" / "parameter_counts.json"
-ALL_NANO = zoo.list_models("*nano*")
-TRANSFORMERS = zoo.list_models("vit*") + zoo.list_models("mixer*")
-CLASSIFIERS = sorted(
-    name
-    for name in zoo.list_models()
-    if type(zoo.create(name)).__name__ in ("ViT", "MlpMixer", "ResNet")
-)
-NANO = sorted(set(ALL_NANO) & set(CLASSIFIERS))
-STREAMS = {"dropout": jax.random.key(7), "mask": jax.random.key(8)}
+NANO = [name for name in MODELS if "nano" in name]
+CLASSIFIERS = [name for name, family in MODELS.items() if family.task == "classification"]
+NANO_CLASSIFIERS = [name for name in NANO if name in CLASSIFIERS]
+STREAMS = {name: jax.random.key(i) for i, name in enumerate(("dropout", "mask", "sample"), start=7)}
 
 
-def drawn(name, **fields):
-    """A small model with every parameter drawn, heads included, and a batch of four for it."""
+@dataclasses.dataclass
+class Case:
+    """A small model with random parameters, also in heads, and its outputs for four examples.
+
+    `apply` is compiled once, for all tests.
+    """
+
+    name: str
+    family: Family
+    model: Any
+    variables: Any
+    inputs: tuple
+    apply: Callable[..., list[jax.Array]]
+    outputs: list[jax.Array]
+
+
+@functools.cache
+def drawn(name: str, **fields: Any) -> Case:
     model = zoo.create(name, **fields)
-    inputs = model_inputs(name, model, 4)
+    inputs = drawn_inputs(name, model, 4)
     variables = jax.jit(model.init)({"params": jax.random.key(0), **STREAMS}, *inputs)
     leaves, tree = jax.tree.flatten(variables)
     rng = np.random.default_rng(1)
     leaves = [jnp.float32(rng.normal(leaf, 0.1)) for leaf in leaves]
-    return name, model, jax.tree.unflatten(tree, leaves), inputs
-
-
-@pytest.fixture(scope="module", params=ALL_NANO)
-def nano(request):
-    return drawn(request.param)
+    variables = jax.tree.unflatten(tree, leaves)
+    apply = jax.jit(functools.partial(call, model))
+    return Case(name, MODELS[name], model, variables, inputs, apply, apply(variables, *inputs))
 
 
 @pytest.fixture(scope="module", params=NANO)
+def nano(request):
+    return drawn(request.param, **shallow(request.param))
+
+
+@pytest.fixture(scope="module", params=NANO_CLASSIFIERS)
 def classifier(request):
     return drawn(request.param, num_classes=10)
 
 
 def call(model, variables, *inputs, **options):
-    """The floating-point outputs, the same random streams every time."""
+    """The floating-point outputs, computed with the same random streams in every call."""
     return float_outputs(model.apply(variables, *inputs, rngs=STREAMS, **options))
 
 
 def assert_close(actual, expected, tolerance):
-    """Each output within `tolerance` of the largest of its expected values."""
+    """Each output differs by at most `tolerance` times its largest expected value."""
     for a, b in zip(actual, expected, strict=True):
         scale = max(float(np.abs(b).max()), 1.0)
         np.testing.assert_allclose(np.float32(a), np.float32(b), rtol=0, atol=tolerance * scale)
+
+
+def test_every_family_has_a_nano():
+    assert all(any("nano" in name for name in family.variants) for family in FAMILIES)
 
 
 @pytest.mark.parametrize("name", zoo.list_models())
@@ -89,19 +106,18 @@ def test_shapes(name):
     images = abstract_inputs(name, model, 2)
     logits, variables = jax.eval_shape(init, jax.random.key(0), *images)
     assert (logits.shape, logits.dtype) == ((2, 1000), jnp.float32)
-    if name in TRANSFORMERS:
-        check_tokens(name, flatten(variables["intermediates"]))
+    if hasattr(model, "tokens"):
+        check_tokens(name, model, flatten(variables["intermediates"]))
 
 
-def check_tokens(name, state):
-    """Shapes of the tokens and of each block's attention maps."""
-    model = zoo.create(name)
+def check_tokens(name, model, state):
+    """Checks the shapes of the tokens and of the attention maps of each block."""
     height, width = zoo.preprocessing(name).size
     count = height // model.patch_size * (width // model.patch_size)
     count += getattr(model, "class_token", False)
     (tokens,) = state.pop("tokens")
     assert tokens.shape == (2, count, model.hidden_dim)
-    heads = [model.num_heads] * model.num_layers if name.startswith("vit") else []
+    heads = [model.num_heads] * model.num_layers if hasattr(model, "num_heads") else []
     assert [maps.shape for (maps,) in state.values()] == [(2, n, count, count) for n in heads]
 
 
@@ -121,10 +137,9 @@ def test_every_counted_model_is_registered():
     assert sorted(json.loads(COUNTS.read_text())) == zoo.list_models()
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_feature_map_shapes(name):
-    shallow = {"num_layers": 1} if name in TRANSFORMERS else {}  # all layers have one shape
-    model = zoo.create(name, **shallow)
+    model = zoo.create(name, **shallow(name))
     height, width = zoo.preprocessing(name).size
     images = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
     init = functools.partial(model.init_with_output, method="feature_maps")
@@ -134,12 +149,12 @@ def test_feature_map_shapes(name):
     assert list(strides) == sorted(strides)
 
 
-@pytest.mark.parametrize("name", ALL_NANO)
+@pytest.mark.parametrize("name", NANO)
 def test_training_moves_every_parameter(name):
-    model = zoo.create(name)
-    inputs = model_inputs(name, model, 4)
+    model = zoo.create(name, **shallow(name))
+    inputs = drawn_inputs(name, model, 4)
     variables = jax.jit(model.init)({"params": jax.random.key(0), **STREAMS}, *inputs)
-    optimiser = optax.adam(1e-3)  # moves by its rate wherever there is a gradient
+    optimiser = optax.adam(1e-3)  # a parameter with a gradient moves by the rate
 
     @jax.jit
     def step(params, state, rest):
@@ -147,7 +162,7 @@ def test_training_moves_every_parameter(name):
             outputs, updates = model.apply(
                 {"params": params, **rest}, *inputs, train=True, mutable=list(rest), rngs=STREAMS
             )
-            targets = jnp.cos(jnp.arange(1.0, 1000.0))  # of any shape, nothing symmetric
+            targets = jnp.cos(jnp.arange(1.0, 1000.0))  # without symmetry
             errors = [x - jnp.resize(targets, x.shape) for x in float_outputs(outputs)]
             return sum(jnp.mean(error**2) for error in errors), updates
 
@@ -157,74 +172,59 @@ def test_training_moves_every_parameter(name):
 
     params, rest = variables["params"], {k: v for k, v in variables.items() if k != "params"}
     state, losses = optimiser.init(params), []
-    for _ in range(3):  # heads start at zero: the first step moves nothing but the heads
+    for _ in range(3):  # heads start at zero: the first step moves only the heads
         params, state, rest, value = step(params, state, rest)
         losses.append(float(value))
     variables.pop("fixed", None)  # tables that are not trained
     rest.pop("fixed", None)
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), variables, {"params": params, **rest})
-    still = [
-        jax.tree_util.keystr(p) for p, m in jax.tree_util.tree_leaves_with_path(moved) if not m
-    ]
-    assert still == WITHOUT_GRADIENT.get(type(model).__name__, [])
+    still = tuple(path for path, m in flatten(moved).items() if not m)
+    assert still == MODELS[name].without_gradient
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_jit_equals_eager(nano):
-    _, model, variables, inputs = nano
-    eager = call(model, variables, *inputs)
-    jitted = float_outputs(
-        jax.jit(functools.partial(model.apply, rngs=STREAMS))(variables, *inputs)
-    )
-    assert_close(jitted, eager, 1e-4)
+    eager = call(nano.model, nano.variables, *nano.inputs)
+    assert_close(nano.outputs, eager, 1e-4)
 
 
 def test_second_call_does_not_compile(nano):
-    _, model, variables, inputs = nano
-    apply = jax.jit(functools.partial(model.apply, rngs=STREAMS))
-    apply(variables, *inputs)
-    apply(variables, *(jax.tree.map(lambda x: x[::-1], x) for x in inputs))
-    assert apply._cache_size() == 1
+    nano.apply(nano.variables, *(jax.tree.map(lambda x: x[::-1], x) for x in nano.inputs))
+    assert nano.apply._cache_size() == 1
 
 
 def test_batch_of_one_equals_batched(nano):
-    _, model, variables, inputs = nano
-    apply = jax.jit(functools.partial(call, model))
-    singles = [apply(variables, *(x[i : i + 1] for x in inputs)) for i in range(4)]
-    batched = apply(variables, *inputs)
-    for whole, *parts in zip(batched, *singles, strict=True):
-        changes = np.not_equal(whole.shape, parts[0].shape)  # true of the batch's axis alone
+    apply = jax.jit(functools.partial(call, nano.model))
+    singles = [apply(nano.variables, *(x[i : i + 1] for x in nano.inputs)) for i in range(4)]
+    for whole, *parts in zip(nano.outputs, *singles, strict=True):
+        changes = np.not_equal(whole.shape, parts[0].shape)  # True only for the batch axis
         joined = np.concatenate(parts, axis=int(changes.argmax()))
         assert_close([whole], [joined], 1e-4)
 
 
 def test_bf16_is_finite_and_near(nano):
-    _, model, variables, inputs = nano
-    half = model.clone(dtype=jnp.bfloat16)
-    outputs = jax.jit(functools.partial(call, half))(variables, *inputs)
+    half = nano.model.clone(dtype=jnp.bfloat16)
+    outputs = jax.jit(functools.partial(call, half))(nano.variables, *nano.inputs)
     assert {x.dtype for x in outputs} == {jnp.dtype("float32")}
-    assert_close(outputs, jax.jit(functools.partial(call, model))(variables, *inputs), 0.05)
+    assert_close(outputs, nano.outputs, 0.05)
 
 
 def test_zero_classes_give_features(classifier):
-    name, model, variables, (images,) = classifier
-    features = zoo.create(name, num_classes=0)
+    features = zoo.create(classifier.name, num_classes=0)
+    variables = classifier.variables
     params = {k: v for k, v in variables["params"].items() if k != "head"}
-    x = jax.jit(features.apply)({**variables, "params": params}, images)
+    x = jax.jit(features.apply)({**variables, "params": params}, *classifier.inputs)
     head = variables["params"]["head"]
     logits = x @ head["kernel"] + head["bias"]
-    expected = jax.jit(model.apply)(variables, images)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(logits, classifier.outputs[0], rtol=1e-4, atol=1e-4)
 
 
 def test_inference_needs_no_rngs(classifier):
-    name, model, variables, (images,) = classifier
-    dropping = zoo.create(name, num_classes=10, drop_path=0.5)
-    plain = jax.jit(model.apply)(variables, images)
-    np.testing.assert_array_equal(jax.jit(dropping.apply)(variables, images), plain)
+    dropping = zoo.create(classifier.name, num_classes=10, drop_path=0.5)
+    arguments = classifier.variables, *classifier.inputs
+    np.testing.assert_array_equal(jax.jit(dropping.apply)(*arguments), classifier.outputs[0])
     with pytest.raises(Exception, match="dropout"):
         jax.eval_shape(
-            functools.partial(dropping.apply, train=True, mutable=["batch_stats"]),
-            variables,
-            images,
+            functools.partial(dropping.apply, train=True, mutable=["batch_stats"]), *arguments
         )

@@ -1,4 +1,4 @@
-"""The stacks of all families as a loop, scanned, and computed again in the backward pass."""
+"""The layers of all families give the same in a loop, scanned, and with remat."""
 
 import dataclasses
 import json
@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.zoo.models.inputs import float_outputs, model_inputs
-from zoo.decoding import Search, generate
+from tests.zoo.models.drawn import drawn_inputs, float_outputs
+from zoo.registry import family_of
+from zoo.text.decoding import Search, generate
 from zoo.types import InputError
 from zoo.weights import Checkpoint, load_variables
 from zoo.weights.files import METADATA
@@ -24,8 +25,8 @@ DECODER = {f"decoder_{name}": value for name, value in WIDTHS.items()}
 SIDES = {"num_encoder_layers": 2, "num_decoder_layers": 2, "dropout": 0.0}
 SMALL = {"image_size": 8, "patch_size": 4, "num_layers": 2}
 
-# What makes a registered model of each family small, a stacked leaf, and how many layers it has.
-# ViT's own tests are beside the stack's.
+# For a model of each family: fields that make it small, a stacked leaf, and its number of layers.
+# The tests of ViT are in tests/zoo/layers/test_stack.py.
 CASES = {
     "mixer_nano_patch4_32": ({"hidden_dim": 16, **SMALL}, "blocks/mlp_tokens/fc1/bias", 2),
     "mae_vit_nano_patch4": (
@@ -51,7 +52,10 @@ CASES = {
 
 @dataclasses.dataclass
 class Both:
-    """A model as a loop and scanned, with the same parameters, the file between, and a batch."""
+    """A model with looped and with scanned layers, with the same parameters, and a batch.
+
+    The parameters went from the first to the second through the file at `path`.
+    """
 
     name: str
     loop: tuple
@@ -60,11 +64,17 @@ class Both:
     batch: tuple
 
 
-@pytest.fixture(scope="module", params=CASES)
+FAST = ("mixer_nano_patch4_32", "transformer_nano")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=[] if n in FAST else pytest.mark.slow) for n in CASES],
+)
 def both(request, tmp_path_factory):
     name, (fields, *_) = request.param, CASES[request.param]
     loop = zoo.create(name, **fields)
-    batch = model_inputs(name, loop, 2)
+    batch = drawn_inputs(name, loop, 2)
     if hasattr(loop, "image_size"):
         images = batch[0][:, :8, :8]
         batch = (images, jnp.eye(2, 4, dtype=bool)) if "mae" in name else (images,)
@@ -78,7 +88,7 @@ def both(request, tmp_path_factory):
 
 
 def outputs_and_gradients(model, variables, batch):
-    """The outputs, and the gradients by the names that they have without scanned layers."""
+    """The outputs, and the gradients under the names of a model without scanned layers."""
 
     @jax.jit
     def both(params, rest):
@@ -91,7 +101,7 @@ def outputs_and_gradients(model, variables, batch):
     rest = {name: tree for name, tree in variables.items() if name != "params"}
     grads, outputs = both(variables["params"], rest)
     flat = flatten({"params": grads})
-    return outputs, _unstack(flat, _stacked(model)) if model.scan_layers else flat
+    return outputs, _unstack(flat, _stacked(family_of(model), model)) if model.scan_layers else flat
 
 
 def assert_close(found, expected):
@@ -117,7 +127,7 @@ def test_files_are_the_same_with_and_without_scanned_layers(both, tmp_path):
 
 
 def described(model, variables, **fields):
-    """A checkpoint as a run has them: stacked, with the model's fields."""
+    """A checkpoint like those of a run: stacked, with the fields of the model."""
     entry = {"name": model, "fields": {"scan_layers": True, **fields}, "source": None}
     readers = {name: partial(np.asarray, x) for name, x in flatten(variables).items()}
     return Checkpoint(Path("run"), "run", readers, {METADATA: json.dumps(entry)})
@@ -138,21 +148,21 @@ def test_the_encoder_of_a_scanned_mae_is_a_vit():
         loaded["params"]["blocks_1"]["attn"]["key"]["kernel"],
         variables["params"]["encoder"]["blocks"]["attn"]["key"]["kernel"][1],
     )
-    with pytest.raises(InputError, match="is of 2 layers, not of 3"):
+    with pytest.raises(InputError, match="has 2 layers, not 3"):
         load_variables(vit.clone(num_layers=3), checkpoint)
 
 
 @pytest.mark.parametrize("num_beams", [1, 2])
 def test_scanned_layers_translate_as_the_loop(num_beams):
     loop = zoo.create("transformer_nano", **CASES["transformer_nano"][0])
-    sources, targets, valid, _ = model_inputs("transformer_nano", loop, 2)
+    sources, targets, valid, _ = drawn_inputs("transformer_nano", loop, 2)
     shapes = jax.eval_shape(loop.init, jax.random.key(0), sources, targets)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda x: jnp.float32(rng.normal(0, 0.4, x.shape)), shapes)
     scanned, flat = loop.clone(scan_layers=True), flatten(variables)
     stacked = {
         name: jnp.stack([flat.pop(part) for part in parts])
-        for name, parts in _stacked(scanned).items()
+        for name, parts in _stacked(family_of(scanned), scanned).items()
     }
     search = Search(23, 0, 1, 6, num_beams, 1.0, early_stopping=False)
     expected, found = (

@@ -15,7 +15,7 @@ def test_border_weights_are_equation_2():
     expected = 10 * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * 5**2))
     expected[instances > 0] = 0
     np.testing.assert_allclose(border_weights(instances), expected, rtol=1e-4, atol=1e-5)
-    assert border_weights(instances).argmax() // 40 in range(5, 12)  # between the first two
+    assert border_weights(instances).argmax() // 40 in range(5, 12)  # between the first two objects
 
 
 def test_one_object_has_no_border_to_another():

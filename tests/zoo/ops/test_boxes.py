@@ -15,7 +15,7 @@ BOXES = st.lists(
 
 
 def slow_iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Counts unit cells: boxes have whole corners."""
+    """Computes the IoU by counting unit cells; the corners must be integers."""
     cells = [
         {(x, y) for x in range(*map(int, box[::2])) for y in range(*map(int, box[1::2]))}
         for box in (a, b)
@@ -60,10 +60,10 @@ def test_pairwise_equals_paired_and_batched_equals_single():
     [
         ([0, 0, 2, 2], [0, 0, 2, 2], 1.0),
         ([0, 0, 2, 2], [1, 0, 3, 2], 1 / 3),
-        ([0, 0, 1, 1], [2, 0, 3, 1], -1 / 3),  # apart: the hull is 3, the union 2
+        ([0, 0, 1, 1], [2, 0, 3, 1], -1 / 3),  # separate: the hull has area 3, the union 2
         ([0, 0, 0, 0], [0, 0, 0, 0], 0.0),  # a point
         ([0, 0, 2, 2], [1, 1, 1, 1], 0.0),  # a point inside a box
-        ([5, 5, 4, 4], [5, 5, 4, 4], 0.0),  # inside out
+        ([5, 5, 4, 4], [5, 5, 4, 4], 0.0),  # corners in the wrong order
     ],
 )
 def test_giou_by_hand(a, b, expected):
@@ -82,7 +82,7 @@ def gradients(a, b):
 @given(BOXES, st.integers(0, 3))
 @settings(deadline=None, max_examples=50)
 def test_giou_gradients_are_finite(boxes, roll):
-    for gradient in gradients(boxes, jnp.roll(boxes, roll, axis=0)):  # 0: against themselves
+    for gradient in gradients(boxes, jnp.roll(boxes, roll, axis=0)):  # roll 0: the same boxes
         assert jnp.isfinite(gradient).all()
 
 

@@ -24,14 +24,14 @@ def test_positions_are_uniform_by_chi_square():
     counts = draws(1, 20_000).sum(axis=0)
     assert chisquare(counts).pvalue > 1e-3
     counts[0] = 1.1 * counts[0]
-    assert chisquare(counts).pvalue < 1e-3  # the test would see a tenth more
+    assert chisquare(counts).pvalue < 1e-3  # the test detects a count that is 10% larger
 
 
 def test_pairs_of_positions_are_uniform_by_chi_square():
     visible = draws(2, 20_000).astype(float)
     together = (visible.T @ visible)[np.triu_indices(16, 1)]
     np.testing.assert_allclose(together.sum(), 20_000 * 6)
-    # Counts of pairs are dependent, which only lowers the statistic's expectation.
+    # The counts of pairs depend on each other, which can only make the statistic smaller.
     assert chisquare(together).pvalue > 1e-3
 
 

@@ -12,7 +12,7 @@ jitted = jax.jit(match)
 
 
 def drawn(kind, seed=0):
-    """Costs of sixteen problems, and which targets are real, zero to all of them, anywhere."""
+    """Costs of 16 problems, and which targets are real: from none to all, at random places."""
     rng = np.random.default_rng(seed)
     shape = (PROBLEMS, QUERIES, TARGETS)
     costs = {
@@ -35,7 +35,7 @@ def drawn(kind, seed=0):
 
 
 def check_assignment(queries, valid, num_queries):
-    """Real targets have queries of their own, padded ones none."""
+    """Checks that each real target has a different query, and that padded targets have none."""
     assert queries.dtype == np.int32
     np.testing.assert_array_equal(queries[~valid], num_queries)
     for got, real in zip(queries, valid, strict=True):
@@ -110,7 +110,7 @@ def test_costs_that_are_not_finite_are_avoided():
         spoilt = np.where(bad, np.float32(value), costs)
         queries = np.asarray(jitted(spoilt, valid))
         check_assignment(queries, valid, QUERIES)
-        weighed = np.where(bad, np.float32(1e4), costs)  # outweighs all the others together
+        weighed = np.where(bad, np.float32(1e4), costs)  # more than all other costs together
         np.testing.assert_allclose(
             totals(weighed, queries, valid), least_totals(weighed, valid), atol=1e-2
         )
@@ -164,3 +164,32 @@ def test_detr_sized_problems(queries):
     np.testing.assert_allclose(
         totals(costs, found, valid), least_totals(costs, valid), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", ["normal", "ties", "chain"])
+def test_padding_beyond_the_queries_changes_nothing(kind):
+    costs, valid = drawn(kind)
+    expected = np.asarray(jitted(costs, valid))
+    more = 7  # columns of padding: 13 targets, 9 queries
+    wide = np.concatenate([costs, np.full((PROBLEMS, QUERIES, more), -1e9, np.float32)], axis=2)
+    real = np.concatenate([valid, np.zeros((PROBLEMS, more), bool)], axis=1)
+    order = np.argsort(np.random.default_rng(2).uniform(size=real.shape), axis=1)
+    mixed = np.take_along_axis(wide, order[:, None], axis=2)
+    kept = np.take_along_axis(real, order, axis=1)
+    for call in (match, jitted):
+        queries = np.asarray(call(jnp.asarray(mixed), jnp.asarray(kept)))
+        check_assignment(queries, kept, QUERIES)
+        np.testing.assert_allclose(
+            totals(mixed, queries, kept), totals(costs, expected, valid), rtol=1e-5
+        )
+        queries = np.asarray(call(jnp.asarray(wide), jnp.asarray(real)))
+        np.testing.assert_array_equal(queries[:, :TARGETS], expected)
+
+
+def test_more_real_targets_than_queries_name_both_flags():
+    costs = jnp.zeros((2, 3, 5))
+    valid = jnp.array([[True, True, False, False, True], [True] * 4 + [False]])
+    with pytest.raises(InputError, match=r"^4 targets cannot be matched to 3 queries: ") as error:
+        match(costs, valid)
+    assert all(f in str(error.value) for f in ("--model.num_queries", "--data.max_objects"))
+    assert match(costs, valid.at[:, 0].set(False)).shape == (2, 5)

@@ -12,7 +12,7 @@ SEEDS = st.integers(0, 10_000)
 
 
 def greedy(boxes, scores, threshold, classes=None, valid=None):
-    """One image, box by box, in float32 as torchvision's kernel, with its double threshold."""
+    """One image, box by box; like torchvision: IoUs in float32, the threshold in float64."""
     overlap = np.asarray(box_ops.iou(boxes, boxes)).astype(float)
     scores = np.asarray(scores)
     kept = np.zeros(len(scores), bool)
@@ -64,7 +64,7 @@ def test_any_number_of_boxes(n):
 
 
 def test_long_chain():
-    """Each box suppresses the next: every second one stays."""
+    """Each box suppresses the next one, so every second box is kept."""
     left = jnp.arange(200, dtype=jnp.float32)
     boxes = jnp.stack([left, 0 * left, left + 3, 0 * left + 1], axis=-1)
     kept = ops.nms(boxes, -left, 0.4)
@@ -87,10 +87,10 @@ def test_degenerate_boxes_stay():
 
 
 def test_threshold_is_exclusive_and_compared_in_double_precision():
-    boxes = jnp.array([[0.0, 0, 10, 1], [9, 0, 10, 1]])  # IoU 1 / 10, in float32 above 0.1
+    boxes = jnp.array([[0.0, 0, 10, 1], [9, 0, 10, 1]])  # IoU 1 / 10, which is above 0.1 in float32
     scores = jnp.array([0.9, 0.8])
     assert ops.nms(boxes, scores, 0.1).tolist() == [True, False]
-    boxes = jnp.array([[0.0, 0, 2, 1], [1, 0, 2, 1]])  # exactly 1 / 2
+    boxes = jnp.array([[0.0, 0, 2, 1], [1, 0, 2, 1]])  # IoU exactly 1 / 2
     assert ops.nms(boxes, scores, 0.5).tolist() == [True, True]
 
 

@@ -32,13 +32,13 @@ def test_segments_are_drawn_with_lines_between_them_and_their_texts():
     image, ids = np.full((400, 600, 3), 100, np.uint8), np.ones((400, 600), np.int32)
     ids[:, 300:], ids[:50] = 2, 0
     drawn = draw_segments(image, ids, np.array([4, 0]), ["left", "right"])
-    assert (drawn[:49] == 100).all()  # belongs to nothing
+    assert (drawn[:49] == 100).all()  # no segment is here
     assert (drawn[60:, 299] == 255).all() and (drawn[49] == 255).all()
     blue, red = palette(6)[5], palette(2)[1]
     np.testing.assert_array_equal(drawn[390, 10], np.rint(50 + blue / 2))
     np.testing.assert_array_equal(drawn[390, 590], np.rint(50 + red / 2))
     for colour, columns in ((blue, slice(0, 299)), (red, slice(300, 600))):
-        rows, _ = np.nonzero((drawn[:, columns] == colour).all(-1))  # of the text's ground
+        rows, _ = np.nonzero((drawn[:, columns] == colour).all(-1))  # background of the text
         assert 150 < rows.min() and rows.max() < 300
     nothing = draw_segments(image, ids * 0, np.zeros(0, int), [])
     np.testing.assert_array_equal(nothing, image)

@@ -11,7 +11,7 @@ THINGS = {0}
 
 
 def of_areas(*areas):
-    """Masks that share the pixels of one row of four among them, each the given number."""
+    """Mask logits of one row of pixels, in which each mask has the given number of pixels."""
     bounds = np.cumsum((0, *areas))
     columns = np.arange(bounds[-1])
     inside = (columns >= bounds[:-1, None]) & (columns < bounds[1:, None])
@@ -39,9 +39,7 @@ def test_segments_are_those_of_detrs_authors(image):
         (height, width),
         (rows, columns),
     )
-    if golden[
-        f"labels/{image}"
-    ].size:  # theirs count from 0, and call what is nothing a thing of class 1
+    if golden[f"labels/{image}"].size:  # their ids start at 0, and no segment is a thing of class 1
         np.testing.assert_array_equal(found.ids - 1, golden[f"ids/{image}"])
         np.testing.assert_array_equal(found.labels, golden[f"labels/{image}"])
     else:
@@ -102,5 +100,5 @@ def test_padding_is_cut_off():
     found = merge_masks(
         logits, np.array([0, 0]), np.array([0.9, 0.9]), THINGS, (48, 48), (48, 20), (24, 10)
     )
-    assert found.labels.tolist() == [0]  # the second mask is all in the padding
+    assert found.labels.tolist() == [0]  # all pixels of the second mask are padding
     np.testing.assert_array_equal(found.ids, np.ones((24, 10)))

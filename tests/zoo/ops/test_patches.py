@@ -11,7 +11,7 @@ from zoo.ops.patches import grid_size, patchify, unpatchify
 sizes = st.integers(1, 4)
 
 
-@settings(deadline=None, max_examples=12)  # each new shape compiles
+@settings(deadline=None, max_examples=12)  # each new shape is compiled
 @given(b=sizes, rows=sizes, columns=sizes, p=sizes, c=sizes)
 def test_round_trip(b, rows, columns, p, c):
     shape = (b, rows * p, columns * p, c)

@@ -19,7 +19,7 @@ def x():
 def test_depth_to_space_of_a_dense_layer_is_a_transposed_convolution(x):
     kernel = jax.random.normal(jax.random.key(1), (3, 2, 2, 5))
     found = depth_to_space(x @ kernel.reshape(3, -1))
-    turned = kernel.transpose(1, 2, 0, 3)[::-1, ::-1]  # jax correlates where torch does not
+    turned = kernel.transpose(1, 2, 0, 3)[::-1, ::-1]  # jax does not flip the kernel, torch does
     expected = jax.lax.conv_transpose(x, turned, (2, 2), "VALID")
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

@@ -23,7 +23,7 @@ def test_masks_without_channels_and_sizes_that_stay():
 
 
 def test_indices_are_those_of_torch_where_float32_rounds():
-    """torch gives 1064 rows at 34 the row 532 at cell 17, and never one beyond the last."""
+    """torch, from 1064 rows to 34, takes row 532 for row 17, and never a row after the last."""
     x = jnp.arange(1064)[None, :, None]
     rows = np.asarray(resize_nearest(x, (34, 1)))[0, :, 0]
     step = np.float32(1064) / np.float32(34)

@@ -5,12 +5,12 @@ from pycocotools import mask as official
 from zoo.ops import rle
 from zoo.ops.polygons import from_polygons
 
-# pycocotools 2.0.11's decode, with numpy 2
+# The `decode` of pycocotools 2.0.11 gives this warning with numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def draw_polygons(seed: int) -> tuple[list[list[float]], np.ndarray, int, int]:
-    """Up to five masks of one to three polygons: outside the image, on pixel borders, crossing."""
+    """Polygons that may leave the image, lie on pixel borders, or cross; up to five masks."""
     rng = np.random.default_rng(seed)
     height, width = (int(v) for v in rng.integers(1, 60, 2))
     polygons, owners = [], []

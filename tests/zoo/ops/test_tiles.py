@@ -37,7 +37,7 @@ def test_windows_are_parts_of_the_mirrored_image(tiling):
 def test_windows_are_few_spread_and_overlap():
     tiling = Tiling((16, 16), overlap=4, multiple=4)
     tops = sorted({top for top, _ in tiling.offsets(49, 16)})
-    assert tops == [0, 12, 24, 36]  # the last reaches 52: 49 is between multiples
+    assert tops == [0, 12, 24, 36]  # the last window ends at 52, because 49 is no multiple of 4
     assert Tiling((16, 16)).offsets(16, 17) == [(0, 0), (0, 1)]
 
 

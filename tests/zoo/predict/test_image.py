@@ -10,8 +10,10 @@ from PIL import Image
 import zoo
 from zoo.data.transforms import normalize, resize_and_crop
 from zoo.ops.palette import draw_objects, overlay, palette
-from zoo.predict import predict_classes, predict_detections
+from zoo.predict import detect, predict_classes
 from zoo.types import InputError
+
+ONE_LAYER = {"num_encoder_layers": 1, "num_decoder_layers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,16 @@ def test_zoo_predict_segments_an_image_of_any_size(segmenter, tmp_path):
         np.testing.assert_array_equal(zoo.predict(model, variables, same).labels, found.labels)
 
 
+def test_zoo_predict_of_sixteen_bits_is_that_of_the_upper_byte(segmenter):
+    values = np.random.default_rng(0).integers(0, 65536, (21, 34), dtype=np.uint16)
+    expected = zoo.predict(*segmenter, np.stack([(values >> 8).astype(np.uint8)] * 3, axis=-1))
+    for dtype in (np.uint16, np.int32):
+        found = zoo.predict(*segmenter, Image.fromarray(values.astype(dtype)))
+        np.testing.assert_array_equal(found.labels, expected.labels)
+    with pytest.raises(InputError, match=r"mode F, .* no known range"):
+        zoo.predict(*segmenter, Image.fromarray(values.astype(np.float32)))
+
+
 def test_zoo_predict_classifies():
     model = zoo.create("vit_nano_patch4_32", num_classes=7, num_layers=0)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
@@ -60,7 +72,7 @@ def test_zoo_predict_classifies():
 def test_zoo_predict_says_what_it_cannot_do(segmenter):
     for image, message in (
         ("nowhere.jpg", r"nowhere\.jpg: cannot be read: No such file"),
-        (np.zeros((4, 4, 3), np.float32), r"an image is uint8 \[h w 3\], this array float32"),
+        (np.zeros((4, 4, 3), np.float32), r"an image is uint8 \[h w 3\], not float32"),
     ):
         with pytest.raises(InputError, match=message):
             zoo.predict(*segmenter, image)
@@ -69,21 +81,17 @@ def test_zoo_predict_says_what_it_cannot_do(segmenter):
 
 
 def test_detections_of_one_image_are_those_of_the_batch():
-    model = zoo.create("detr_nano", num_classes=3, num_queries=5)
+    model = zoo.create("detr_nano", num_classes=3, num_queries=5, **ONE_LAYER)
     image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     how = zoo.preprocessing("detr_nano")
-    variables = model.init(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
+    variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
     found = zoo.predict(model, variables, image)
-    size = np.array([[48, 64]])  # already of the model's size; 48 rows are padded to 64
+    size = np.array([[48, 64]])  # needs no resizing; 48 rows are padded to 64
     padded = np.zeros((1, 64, 64, 3), np.uint8)
     padded[0, :48] = image
-    valid = np.zeros((1, 64, 64), bool)
-    valid[0, :48] = True
-    batch = predict_detections(
-        model.apply(
-            variables, normalize(jnp.asarray(padded), how.mean, how.std), jnp.asarray(valid)
-        ),
-        jnp.asarray(size),
+    images = normalize(jnp.asarray(padded), how.mean, how.std)
+    batch = jax.jit(detect, static_argnums=0)(
+        model, variables, images, jnp.asarray(size), jnp.asarray(size)
     )
     order = np.argsort(-np.asarray(batch.scores[0]), kind="stable")
     assert (np.diff(found.scores) <= 0).all()
@@ -94,8 +102,8 @@ def test_detections_of_one_image_are_those_of_the_batch():
 
 def test_the_picture_of_detections_has_their_boxes_names_and_scores(monkeypatch):
     image = np.zeros((48, 64, 3), np.uint8)
-    model = zoo.create("detr_nano", num_classes=3, num_queries=4)
-    variables = model.init(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
+    model = zoo.create("detr_nano", num_classes=3, num_queries=4, **ONE_LAYER)
+    variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
     head = variables["params"]["head"]
     head["kernel"], head["bias"] = head["kernel"] * 0, jnp.array([0.0, 0.0, 9.0, 0.0])
     asked = []
@@ -118,6 +126,7 @@ def test_the_picture_of_detections_has_their_boxes_names_and_scores(monkeypatch)
 def test_masks_become_segments_where_things_are_named():
     maps = {"num_blocks": (1, 1, 1, 1), "stage_dims": (8, 8, 8, 8), "stem_dim": 8, "norm": "batch"}
     fields = {"backbone_fields": maps, "hidden_dim": 64, "num_queries": 4, "masks": True}
+    fields |= ONE_LAYER
     model = zoo.create("detr_nano", num_classes=3, **fields)
     variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 64, 64, 3)))
     head = variables["params"]["head"]
@@ -127,15 +136,15 @@ def test_masks_become_segments_where_things_are_named():
     how = zoo.preprocessing("detr_nano")
     output = jax.jit(model.apply)(variables, normalize(jnp.asarray(image[None]), how.mean, how.std))
     logits = np.asarray(jax.image.resize(output.masks[0], (4, 64, 64), "linear"))
-    queries = np.unique(logits.argmax(axis=0))  # the others own nothing
+    queries = np.unique(logits.argmax(axis=0))  # the other queries have no pixels
     assert len(queries) == found.ids.max() > 1
     owned = np.take_along_axis(logits, queries[found.ids - 1][None], axis=0)[0]
-    # The masks of drawn weights are nearly the same: where two are equal to rounding, either owns.
+    # Masks of random weights are nearly equal: if two differ only by rounding, either may win.
     np.testing.assert_allclose(owned, logits.max(axis=0), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found.labels, np.ones(found.ids.max()))
     np.testing.assert_allclose(found.scores, 0.99963, atol=1e-5)
     assert found.overlay.shape == (320, 320, 3)
-    one = zoo.predict(model, variables, image, things=())  # four times the same stuff
+    one = zoo.predict(model, variables, image, things=())  # four masks of the same stuff
     assert (one.ids == 1).all() and one.labels.tolist() == [1]
 
 

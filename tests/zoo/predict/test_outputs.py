@@ -4,9 +4,10 @@ import numpy as np
 import scipy.special
 
 from zoo.losses.reconstruction import patch_statistics
-from zoo.models.detr import DetrOutput
+from zoo.models.detection.detr.decode import decode
+from zoo.models.detection.detr.model import DetrOutput
 from zoo.ops.patches import patchify
-from zoo.predict import predict_classes, predict_detections, predict_pixels, reconstruct
+from zoo.predict import predict_classes, predict_pixels, reconstruct
 
 
 def test_the_likeliest_classes_with_their_probabilities():
@@ -46,7 +47,7 @@ def test_detections_are_pixels_of_the_sizes_and_never_no_object():
     boxes = jnp.array([[[0.5, 0.5, 1.0, 0.5], [0.25, 0.75, 0.5, 0.25]]])
     nothing = jnp.zeros((0, 1, 2, 3))
     output = DetrOutput(logits, boxes, nothing, jnp.zeros((0, 1, 2, 4)))
-    found = jax.jit(predict_detections)(output, jnp.array([[480, 640]]))
+    found = jax.jit(decode)(output, jnp.array([[480, 640]]))
     np.testing.assert_allclose(found.boxes, [[[0, 120, 640, 360], [0, 300, 320, 420]]], rtol=1e-6)
     np.testing.assert_allclose(found.scores, [[0.3, 0.7]], rtol=1e-6)
     np.testing.assert_array_equal(found.labels, [[1, 0]])

@@ -3,7 +3,8 @@ import pytest
 
 import zoo
 from zoo.ops.tiles import Tiling
-from zoo.predict import PixelPredictions, make_tiling, predict_tiled
+from zoo.outputs import Segments
+from zoo.predict import make_tiling, predict_tiled
 
 
 def test_windows_of_a_model():
@@ -22,7 +23,7 @@ def test_images_of_all_sizes_pass_in_order_through_batches_of_windows(batch_size
 
     def predict(windows):
         seen.append(len(windows))
-        return PixelPredictions(windows[..., 0], windows[..., 1] / np.float32(255))
+        return Segments(windows[..., 0], windows[..., 1] / np.float32(255))
 
     results = list(predict_tiled(predict, images, Tiling((8, 12), 0, 2, 2), batch_size))
     assert len(results) == len(images) and set(seen) == {batch_size}

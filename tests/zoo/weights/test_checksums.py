@@ -17,7 +17,7 @@ from zoo.weights.checksums import (
 
 
 def by_hand(words):
-    """The checksum of 32-bit words, in Python's integers."""
+    """The checksum of 32-bit words, computed with Python's integers."""
     total = 0
     for place, word in enumerate(words):
         h = place
@@ -66,7 +66,7 @@ def test_a_manifest_names_files_and_arrays(tmp_path):
     check_arrays(step, "item", tree)
     with pytest.raises(DamagedError, match="item/bias/0 is damaged"):
         check_arrays(step, "item", {**tree, "bias": [np.array([0, 1, 0], np.int32)]})
-    with pytest.raises(DamagedError, match="item/kernel is damaged"):  # of the same numbers
+    with pytest.raises(DamagedError, match="item/kernel is damaged"):  # other shape
         check_arrays(step, "item", {**tree, "kernel": np.ones((3, 2), np.float32)})
     (step / "data" / "metadata").write_text('{"batch": 4}')
     with pytest.raises(DamagedError, match="data/metadata is damaged"):

@@ -95,7 +95,7 @@ def test_shards(tmp_path, tensors):
 
 
 class Evil:
-    """Pickles as a call."""
+    """An object that is pickled as a function call."""
 
     def __init__(self, call, *arguments):
         self.reduced = call, arguments
@@ -159,7 +159,7 @@ def test_no_opcode_imports_anything_else(tmp_path, opcodes):
 
 
 def forged(tmp_path, offset, shape, strides):
-    """A zip file of one storage of four numbers, with a tensor of any claim on it."""
+    """A zip file with a storage of four numbers, and a tensor with the given view of it."""
     arguments = b"".join(
         b"(" + b"".join(b"I%d\n" % n for n in numbers) + b"t" for numbers in (shape, strides)
     )
@@ -242,7 +242,7 @@ def test_cut_short(tmp_path, tensors, kind, share):
         save_file({"a": np.zeros((50, 50), np.float32), "b": np.zeros(9)}, tmp_path / "full")
         source = tmp_path / "full"
     else:
-        source = GOLDEN / ("timm_mixer.npz" if kind == "npz" else f"torch_{kind}")
+        source = GOLDEN / ("mlp_mixer_timm.npz" if kind == "npz" else f"torch_{kind}")
     path = cut(source, tmp_path / f"cut.{kind}", share)
     with pytest.raises(InputError, match=r"cut\.") as error:
         open_checkpoint(path)

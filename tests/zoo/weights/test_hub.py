@@ -1,4 +1,4 @@
-"""Downloads, with the network replaced."""
+"""Downloads, with a replacement for the network."""
 
 import hashlib
 import sys
@@ -14,7 +14,7 @@ from zoo.weights import fetch
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub of files by (repo, name, revision), cached as the real one does it."""
+    """A dict of files by (repo, name, revision) in place of the hub, with the same cache."""
     files, asked = {}, []
 
     def download(repo, name, revision=None):
@@ -52,7 +52,17 @@ def test_named_file_and_revision(hub):
     files, asked = hub
     put(files, "sub/x.pth", revision="v1.0")
     assert fetch("hf://owner/repo/sub/x.pth@v1.0").read_bytes() == b"weights"
-    assert asked == [("owner/repo", "sub/x.pth", "v1.0")]
+    beside = [f"sub/{name}" for name in ("config.json", "preprocessor_config.json")]
+    assert asked == [("owner/repo", name, "v1.0") for name in ("sub/x.pth", *beside)]
+
+
+def test_how_images_are_prepared_comes_along(hub):
+    files, _ = hub
+    put(files, "model.safetensors")
+    put(files, "preprocessor_config.json", b'{"size": 384}')
+    path = fetch("hf://owner/repo")
+    assert (path.parent / "preprocessor_config.json").read_bytes() == b'{"size": 384}'
+    assert not (path.parent / "config.json").exists()
 
 
 def test_file_is_chosen(hub):
@@ -119,7 +129,7 @@ def test_https_with_the_recorded_digits(hub, monkeypatch):
     serve(monkeypatch, b"weights")
     path = fetch(url)
     assert path.read_bytes() == b"weights"
-    serve(monkeypatch, None)  # it is in the cache now
+    serve(monkeypatch, None)  # the file is in the cache now
     assert fetch(url) == path
     serve(monkeypatch, b"other")
     with pytest.raises(InputError, match=r"resnet18-00000000\.pth: its SHA-256 is"):

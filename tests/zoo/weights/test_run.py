@@ -20,7 +20,7 @@ def params_of(step):
 
 
 def save(checkpoints, scores):
-    """Checkpoints as the training loop writes them, with the score of each step."""
+    """Saves checkpoints like the training loop, with the score of each step."""
     options = ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics.get("score", -1))
     with ocp.CheckpointManager(checkpoints, options=options) as manager:
         for step, score in scores.items():
@@ -65,7 +65,8 @@ def test_the_best_step_is_read_of_equal_ones_the_latest(run, scores, read):
 def test_half_written_step_is_not_seen(run):
     (run / "checkpoints" / "11.orbax-checkpoint-tmp").mkdir()
     assert read_run(run)[2]["params"]["head"]["kernel"][0, 0] == 9
-    assert (run / "checkpoints" / "11.orbax-checkpoint-tmp").is_dir()  # a run may be writing it
+    # Another process may be writing this folder, so it is kept.
+    assert (run / "checkpoints" / "11.orbax-checkpoint-tmp").is_dir()
 
 
 def test_not_a_run(tmp_path):

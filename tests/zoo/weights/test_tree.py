@@ -2,7 +2,8 @@ import jax
 import pytest
 
 import zoo
-from zoo.weights.tree import abstract_leaves, example_images, flatten, unflatten
+from zoo.registry import family_of
+from zoo.weights.tree import abstract_leaves, flatten, unflatten
 
 CASES = [
     ("vit_nano_patch4_32", {}),
@@ -15,7 +16,8 @@ CASES = [
 @pytest.mark.parametrize(("name", "fields"), CASES)
 def test_tracing_each_block_once_gives_the_same_leaves(name, fields):
     model = zoo.create(name, **fields)
-    whole = jax.eval_shape(model.init, jax.random.key(0), example_images(model))
-    leaves = abstract_leaves(model)
+    inputs = family_of(model).example(model)
+    whole = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    leaves = abstract_leaves(model, inputs)
     assert unflatten(leaves) == whole
     assert leaves.keys() == flatten(whole).keys()

@@ -1,7 +1,7 @@
 """Handwritten digits: 1,797 real scans of 8 x 8 pixels, ten classes.
 
 The images are the test part of UCI's "Optical Recognition of Handwritten Digits" as scikit-learn
-ships it, so preparing them needs no network. A fixed random 540 of them are the test split.
+ships it, so preparing them needs no network. The test split is a fixed random selection of 540.
 """
 
 import functools
@@ -18,15 +18,15 @@ NUM_TEST = 540
 
 
 def split_indices() -> dict[str, np.ndarray]:
-    """Which of scikit-learn's scans each split has, ascending."""
-    # RandomState's stream is frozen by numpy's policy; default_rng's is not.
+    """Indices of scikit-learn's scans in each split, ascending."""
+    # numpy guarantees that RandomState's numbers never change; default_rng's may.
     order = np.random.RandomState(0).permutation(1797)
     return {"train": np.sort(order[NUM_TEST:]), "test": np.sort(order[:NUM_TEST])}
 
 
 @functools.cache
 def scans() -> tuple[UInt8[np.ndarray, "n 8 8"], Int[np.ndarray, " n"]]:
-    """All scans, ink 255 on 0, and their labels."""
+    """All scans, with ink 255 and paper 0, and their labels."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

@@ -1,0 +1,88 @@
+"""Imports a few files of projects that are not installed, from checkouts of their code.
+
+Only what these files need is imported: the packages' own ``__init__`` files, which need many other
+packages, are not run.
+"""
+
+import importlib
+import os
+import sys
+import types
+from unittest import mock
+
+import torch
+
+
+def _package(name: str, root: str) -> types.ModuleType:
+    """An empty package whose modules are found in a folder of a checkout."""
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [os.path.join(root, *name.split("."))]
+    return package
+
+
+def detectron2_backbones() -> None:
+    """Makes `detectron2.modeling.backbone.{resnet,fpn}` importable from a checkout, $DETECTRON2."""
+    if "detectron2" in sys.modules:
+        return
+    for name in ("nn", "nn.weight_init", "nn.distributed", "common", "common.registry"):
+        sys.modules[f"fvcore.{name}"] = mock.MagicMock()
+    sys.modules["fvcore"] = mock.MagicMock()
+    packages = ("", ".layers", ".modeling", ".modeling.backbone", ".utils")
+    for name in packages:
+        _package(f"detectron2{name}", os.environ["DETECTRON2"])
+    layers = sys.modules["detectron2.layers"]
+    layers.DeformConv = layers.ModulatedDeformConv = None  # need compiled code
+    files = {
+        "batch_norm": ("get_norm", "FrozenBatchNorm2d"),
+        "wrappers": ("Conv2d",),
+        "blocks": ("CNNBlockBase",),
+        "shape_spec": ("ShapeSpec",),
+    }
+    for file, names in files.items():
+        module = importlib.import_module(f"detectron2.layers.{file}")
+        vars(layers).update({name: getattr(module, name) for name in names})
+
+
+class ConvModule(torch.nn.Module):
+    """What mmcv's class of this name does for convolutions that a norm may follow."""
+
+    def __init__(
+        self, in_dim: int, dim: int, size: int, *, norm_cfg: dict | None, act_cfg=None, **options
+    ):
+        super().__init__()
+        assert act_cfg is None
+        options = {name: options[name] for name in ("stride", "padding") if name in options}
+        self.conv = torch.nn.Conv2d(in_dim, dim, size, bias=norm_cfg is None, **options)
+        if norm_cfg is not None:
+            self.bn = torch.nn.BatchNorm2d(dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.bn(x) if hasattr(self, "bn") else x
+
+
+class BaseModule(torch.nn.Module):
+    """mmengine's class of this name, without its initialisation of weights."""
+
+    def __init__(self, init_cfg: object = None):
+        super().__init__()
+
+
+def mmdet_necks() -> None:
+    """Makes `mmdet.models.necks.{fpn,pafpn}` importable from a folder with mmdet's code, $MMDET."""
+    if "mmdet" in sys.modules:
+        return
+    registry = types.SimpleNamespace(register_module=lambda: lambda kind: kind)
+    stands = {
+        "mmcv": {},
+        "mmcv.cnn": {"ConvModule": ConvModule},
+        "mmengine": {},
+        "mmengine.model": {"BaseModule": BaseModule},
+        "mmdet.registry": {"MODELS": registry},
+        "mmdet.utils": dict.fromkeys(("ConfigType", "MultiConfig", "OptConfigType"), dict),
+    }
+    for name in ("mmdet", "mmdet.models", "mmdet.models.necks"):
+        _package(name, os.environ["MMDET"])
+    for name, content in stands.items():
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name]).update(content)

@@ -1,0 +1,37 @@
+"""Inputs and outputs of the models of all families, for tests."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from zoo.registry import MODELS
+
+# Fields for the number of layers, which are all alike.
+LAYERS = ("num_layers", "num_encoder_layers", "num_decoder_layers", "decoder_num_layers")
+
+
+def shallow(name: str) -> dict[str, int]:
+    """Fields that give a model one layer of each kind, so that it compiles in less time."""
+    return {field: 1 for field in LAYERS if field in MODELS[name].field_names()}
+
+
+def drawn_inputs(name: str, model: Any, count: int) -> tuple:
+    """Inputs of a model: `count` random examples of the size that the variant `name` expects."""
+    how = MODELS[name].variants[name].preprocessing
+    return MODELS[name].inputs(model, how and how.size, count, jax.random.key(5))
+
+
+def abstract_inputs(name: str, model: Any, count: int) -> tuple:
+    """The shapes and dtypes of `drawn_inputs`, without computing values."""
+    return jax.eval_shape(lambda: drawn_inputs(name, model, count))
+
+
+def float_outputs(outputs: Any) -> list[jax.Array]:
+    """The floating-point arrays in the output of a model, which may have any structure.
+
+    Empty arrays, such as the outputs of all decoder layers but the last if there is one, are not
+    among them.
+    """
+    leaves = jax.tree.leaves(outputs)
+    return [leaf for leaf in leaves if leaf.size and jnp.issubdtype(leaf.dtype, jnp.floating)]

@@ -1,0 +1,1 @@
+"""Settings that recipes of several families share."""

@@ -1,0 +1,1 @@
+"""Readers of file formats, for training and evaluation: files to columns, without JAX."""

@@ -1,0 +1,93 @@
+"""Convolutions as torch's networks have them."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def conv_layer(
+    dim: int,
+    size: int,
+    stride: int = 1,
+    *,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+    kernel_init: nn.initializers.Initializer = _INIT,
+    dtype: DTypeLike,
+    name: str,
+) -> nn.Conv:
+    """A convolution that is padded by half its extent on both sides, as in torch.
+
+    A 1 x 1 convolution is computed as a matrix product. On CPUs, a depthwise convolution, one with
+    as many groups as features, is computed as a sum of shifted maps: with XLA's depthwise
+    convolution, a training step of MobileNetV3 takes 4.6 times as long there.
+
+    Args:
+        dim: Features of the output.
+        size: Height and width of the kernel, odd.
+        stride: Pixels of the input from one pixel of the output to the next.
+        dilation: Pixels of the input from one weight of the kernel to the next.
+        groups: Groups of features that are convolved by themselves; if there are `dim` of them, the
+            input has `dim` features, too.
+        bias: Whether there is one; it starts at zero.
+        kernel_init: By default Kaiming's, for the features of the output, as in torch's networks.
+        dtype: Dtype of the computation; parameters are float32.
+        name: Of the submodule.
+    """
+    compute = None
+    if size == groups == 1:
+        compute = _pointwise
+    elif groups == dim > 1 and dilation == 1 and jax.default_backend() == "cpu":
+        compute = _depthwise
+    return nn.Conv(
+        dim,
+        (size, size),
+        stride,
+        padding=dilation * (size // 2),
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+        use_bias=bias,
+        kernel_init=kernel_init,
+        dtype=dtype,
+        conv_general_dilated=compute,
+        name=name,
+    )
+
+
+def _pointwise(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "1 1 c d"],
+    strides: Sequence[int],
+    *_: object,
+    precision: jax.lax.PrecisionLike = None,
+    **__: object,
+) -> Float[Array, "b rows columns d"]:
+    """A 1 x 1 convolution as a matrix product."""
+    x = x[:, :: strides[0], :: strides[1]]
+    return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=precision)
+
+
+def _depthwise(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "size size 1 c"],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    **_: object,
+) -> Float[Array, "b rows columns c"]:
+    """A depthwise convolution as a sum over the kernel's weights."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0))).astype(jnp.float32)
+    (row_step, column_step), size = strides, len(kernel)
+    total = jnp.zeros((), jnp.float32)
+    for i in range(size):
+        rows = x[:, i : x.shape[1] - size + 1 + i : row_step]
+        for j in range(size):
+            shifted = rows[:, :, j : x.shape[2] - size + 1 + j : column_step]
+            total += shifted * kernel[i, j, 0]
+    return total.astype(kernel.dtype)

@@ -1,0 +1,1 @@
+"""Families for classification, one package each."""

@@ -1,0 +1,1 @@
+"""Families for detection, one package each."""

@@ -1,0 +1,1 @@
+"""Families of pretraining, one package each."""

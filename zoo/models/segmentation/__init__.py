@@ -1,0 +1,1 @@
+"""Families for segmentation, one package each."""

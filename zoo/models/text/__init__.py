@@ -1,0 +1,1 @@
+"""Families for text, one package each."""
