@@ -1,0 +1,1 @@
+"""Detection before neural networks: templates, sliding windows, linear SVMs, selective search."""
