@@ -24,12 +24,12 @@ from train.checks import CHECKS
 from train.checks.files import MOST, describe, has_files, read_files
 from train.config import Config, ConfigError, override
 from train.fields import show_fields
+from train.model import build, complete, initial_variables, with_preprocessing
 from train.optim import make_optimizer
 from train.parallel import Parallel
 from train.recipes import RECIPES
 from train.step import make_init, make_step, with_initial
 from train.tasks import Batch
-from train.workdir import build, complete, initial_variables, with_preprocessing
 from zoo.data import DataError, Dataset, train_batches
 from zoo.registry import layers_of, unknown
 from zoo.types import InputError

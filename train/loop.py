@@ -25,6 +25,7 @@ from train.config import Config
 from train.disk import DiskError, why_not_written, without_tracebacks
 from train.hosts import caught_signals
 from train.log import draw_learning_curve
+from train.model import build, complete, initial_variables, with_preprocessing
 from train.optim import make_optimizer, make_schedule
 from train.parallel import Parallel
 from train.report import Report
@@ -37,15 +38,7 @@ from train.step import (
     make_step,
     with_initial,
 )
-from train.workdir import (
-    build,
-    check_same,
-    complete,
-    initial_variables,
-    locked,
-    with_preprocessing,
-    write_config,
-)
+from train.workdir import check_same, locked, write_config
 from zoo.data import Dataset, prefetch, train_batches
 from zoo.data.devices import everywhere, gather, this_process
 from zoo.registry import layers_of

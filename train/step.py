@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt32
 
 from train.config import Config
-from train.optim import freeze
+from train.multipliers import freeze
 from train.tasks import Batch, Mean
 
 

@@ -1,26 +1,17 @@
-"""The folder of a run, with its ``config.json`` and lock, and the model that a run trains."""
+"""The folder of a run, with its ``config.json`` and lock."""
 
 import dataclasses
 import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
-import jax
 from etils import epath
-from flax import linen as nn
-from rich.console import Console
 
-import zoo
-from train.config import Config, ConfigError, model_field_names, to_json
+from train.config import Config, ConfigError, to_json
 from train.data_checksum import COMPARED, data_checksum
-from train.tasks import Batch
-from zoo.data import Dataset, DetectionData
-from zoo.data.object_sources import DetectionSource
-from zoo.data.own import fill_in, left_to_the_model
-from zoo.weights.run import complete_steps
+from zoo.data import Dataset
 from zoo.writing import write_whole
 
 # Settings that a resumed run may change, since they do not change what it computes.
@@ -30,116 +21,6 @@ _FREE = (
     *("distributed.coordinator", "distributed.processes", "distributed.process"),
     *("data.data_dir", "data.threads", "data.workers", "data.on_error"),
 )
-
-
-def with_preprocessing(config: Config, workdir: epath.Path | None = None) -> Config:
-    """Fills in the settings of the data that the model decides, such as ``data.mean``.
-
-    If `workdir` holds checkpoints, the values are those of its ``config.json``, because the file of
-    ``init`` may not exist any more. Otherwise they come from the checkpoint of ``init``, and
-    without ``init`` from the preprocessing that belongs to the model's name.
-
-    Raises:
-        ConfigError: If the model refuses its fields.
-        InputError: If the checkpoint cannot be read.
-    """
-    data = config.data
-    if not (names := left_to_the_model(data)):
-        return config
-    if workdir is not None and complete_steps(workdir / "checkpoints"):
-        there = _read_config(workdir)
-        found = {name: there[f"data.{name}"] for name in names if f"data.{name}" in there}
-        tuples = {k: tuple(x) if isinstance(x, list) else x for k, x in found.items()}
-        data = dataclasses.replace(data, **tuples)
-    if not left_to_the_model(data):
-        return dataclasses.replace(config, data=data)
-    if config.init is None:
-        how = zoo.preprocessing(config.model.name)
-    else:
-        try:
-            model = zoo.create(config.model.name, **config.model.fields)
-        except TypeError as error:
-            raise ConfigError(str(error)) from error
-        how = zoo.preprocessing(config.init, model=model)
-    return dataclasses.replace(config, data=fill_in(data, how))
-
-
-def complete(config: Config, examples: Dataset) -> Config:
-    """Fills in the fields of the model that the data decide, such as ``num_classes``.
-
-    Raises:
-        ConfigError: If such a field was set to a value that differs from the data's, the model
-            refuses its fields, or an image has more objects than the model has queries.
-    """
-    name, fields = config.model.name, config.model.fields
-    known = model_field_names(name)
-    decided = config.task.model_fields(config.data, examples)
-    decided = {field: value for field, value in decided.items() if field in known}
-    for field, value in decided.items():
-        if fields.get(field, value) != value:
-            raise ConfigError(f"model.{field} is {fields[field]}, but the data have {value}")
-    model = dataclasses.replace(config.model, fields={**decided, **fields})
-    completed = dataclasses.replace(config, model=model)
-    _check_queries(completed, examples)
-    return completed
-
-
-def _check_queries(config: Config, examples: Dataset) -> None:
-    """Raises ConfigError if an image can have more targets than a detector has queries for them."""
-    queries = getattr(_create(config), "num_queries", None)
-    if queries is None or not isinstance(config.data, DetectionData):
-        return
-    counts = cast(DetectionSource, examples.source).target_counts
-    most = min(int(counts.max(initial=0)), config.data.max_objects)
-    if most > queries:
-        raise ConfigError(
-            f"an image of {config.data.source} has {most} objects, but {config.model.name} has only"
-            f" {queries} queries: set --model.num_queries={most}, or --data.max_objects={queries}"
-            " --data.too_many=drop_smallest"
-        )
-
-
-def _create(config: Config) -> Any:
-    """The model; raises ConfigError if it refuses its fields."""
-    try:
-        return zoo.create(config.model.name, **config.model.fields)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{config.model.name}: {str(error).splitlines()[0]}") from error
-
-
-def build(config: Config, batch: Batch) -> tuple[nn.Module, Any]:
-    """The model of a completed configuration, and the shapes of its variables.
-
-    Raises:
-        ConfigError: If the model refuses its fields, or a batch of these shapes.
-    """
-    model = _create(config)
-    try:
-        init = partial(config.task.init, model)
-        return model, jax.eval_shape(init, jax.random.key(0), batch)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{config.model.name}: {str(error).splitlines()[0]}") from error
-
-
-def initial_variables(config: Config, model: Any, console: Console) -> dict[str, Any] | None:
-    """The variables of ``init``, or of ``init_backbone`` for the backbone only; else None.
-
-    Raises:
-        InputError: If the checkpoint cannot be read, or does not fit the model.
-    """
-    if config.init is not None:
-        name, fields = config.model.name, config.model.fields
-        _, variables, report = zoo.load_with_report(name, config.init, **fields)
-        console.print(str(report), soft_wrap=True)
-        return dict(variables)
-    if config.init_backbone is None:
-        return None
-    if not hasattr(model, "backbone"):
-        raise ConfigError(f"init_backbone: {config.model.name} has no separate backbone; use init")
-    fields = {**model.backbone_fields, "num_classes": 0}
-    _, variables, report = zoo.load_with_report(model.backbone, config.init_backbone, **fields)
-    console.print(str(report), soft_wrap=True)
-    return {collection: {"body": tree} for collection, tree in variables.items()}
 
 
 @contextmanager
@@ -190,7 +71,7 @@ def check_same(
     Raises:
         ConfigError: If the run has other settings, naming the first, or the data have changed.
     """
-    there = _read_config(workdir)
+    there = read_config(workdir)
     # Tuples become lists, as in the file.
     asked = flatten(json.loads(json.dumps(to_json(config))))
     defaults = json.loads(json.dumps(_defaults(config)))
@@ -264,7 +145,7 @@ def _checksums(examples: Dataset, held_out: Dataset) -> dict[str, str]:
     return {"train": data_checksum(examples), "eval": data_checksum(held_out)}
 
 
-def _read_config(workdir: epath.Path) -> dict[str, Any]:
+def read_config(workdir: epath.Path) -> dict[str, Any]:
     """The settings in ``config.json``, by dotted names."""
     path = workdir / "config.json"
     try:

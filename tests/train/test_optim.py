@@ -5,15 +5,8 @@ import optax
 import pytest
 
 import zoo
-from train.optim import (
-    OptimConfig,
-    decay_mask,
-    freeze,
-    layer_multipliers,
-    make_optimizer,
-    make_schedule,
-    path_multipliers,
-)
+from train.multipliers import freeze, layer_multipliers, path_multipliers
+from train.optim import OptimConfig, decay_mask, make_optimizer, make_schedule
 from train.recipes.detr import detr_resnet50_coco
 from zoo.registry import family_of, layers_of
 from zoo.types import InputError

@@ -11,10 +11,10 @@ from tests.train.modes import RUNS, config_of, finish, start
 from train.config import ConfigError
 from train.log import read_metrics
 from train.loop import train
+from train.model import build, complete
 from train.optim import make_optimizer
 from train.parallel import check_divides, keep_rows, make_mesh, shard
 from train.step import make_init
-from train.workdir import build, complete
 from zoo.data import train_batches
 
 MODES = ("data", "fsdp", "pmap")

@@ -11,8 +11,8 @@ from etils import epath
 
 import zoo
 from train.config import ConfigError, override
+from train.model import with_preprocessing
 from train.recipes import RECIPES
-from train.workdir import with_preprocessing
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, InputError, Preprocessing
 from zoo.weights.checksums import MANIFEST
 

@@ -9,10 +9,10 @@ from tests.zoo.models.drawn import shallow
 from train import speed
 from train.config import override
 from train.flops import count_flops
+from train.model import build, with_preprocessing
 from train.optim import make_optimizer
 from train.step import make_init, make_step
 from train.synthetic import draw_batch, synthetic_config
-from train.workdir import build, with_preprocessing
 from zoo.registry import FAMILIES, layers_of
 
 SMALL = [next(name for name in family.variants if "nano" in name) for family in FAMILIES]

@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
+from train.model import build, complete
 from train.step import first_metrics, make_init, make_logged, make_step
 from train.tasks import Mean
 from train.tasks.classification import Classification
-from train.workdir import build, complete
 from zoo.data import train_batches
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from zoo.data.classification import ClassificationData as ClassificationData
     from zoo.data.classification import open_classification as open_classification
     from zoo.data.dataset import Dataset as Dataset
-    from zoo.data.detection import DetectionData as DetectionData
     from zoo.data.detection import open_detection as open_detection
+    from zoo.data.detection_config import DetectionData as DetectionData
     from zoo.data.errors import DataError as DataError
     from zoo.data.loader import eval_batches as eval_batches
     from zoo.data.loader import prefetch as prefetch
@@ -31,7 +31,8 @@ _HOMES = {
     "augment.mix": ["mix_batch"],
     "classification": ["ClassificationData", "open_classification"],
     "dataset": ["Dataset"],
-    "detection": ["DetectionData", "open_detection"],
+    "detection": ["open_detection"],
+    "detection_config": ["DetectionData"],
     "errors": ["DataError"],
     "loader": ["eval_batches", "prefetch", "train_batches"],
     "segmentation": ["SegmentationData", "open_segmentation"],

@@ -2,45 +2,25 @@
 
 import dataclasses
 import json
-import math
 import os
 import re
-import struct
 import zipfile
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from zoo.text_files import read_text
 from zoo.types import InputError, Preprocessing
+from zoo.weights.array_files import Readers, is_npz, read_npz, read_safetensors
 from zoo.weights.preprocessing import from_json
 from zoo.weights.run import fields_from_json, fields_to_json, is_orbax, is_run, read_orbax, read_run
 from zoo.weights.torch_file import read_torch
 from zoo.weights.tree import flatten
 from zoo.weights.wrappers import unwrap_npz, unwrap_torch
 
-SAFETENSORS_DTYPES = {
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": jnp.dtype(jnp.bfloat16),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "I16": np.dtype(np.int16),
-    "I8": np.dtype(np.int8),
-    "U64": np.dtype(np.uint64),
-    "U32": np.dtype(np.uint32),
-    "U16": np.dtype(np.uint16),
-    "F8_E5M2": jnp.dtype(jnp.float8_e5m2),
-    "F8_E4M3": jnp.dtype(jnp.float8_e4m3fn),
-    "U8": np.dtype(np.uint8),
-    "BOOL": np.dtype(np.bool_),
-}
 # Checkpoint files that a folder from a hub may contain, preferred first.
 FOLDER_FILES = (
     "model.safetensors",
@@ -84,9 +64,6 @@ class Description(NamedTuple):
     source: str | None
     preprocessing: Preprocessing | None
     class_names: tuple[str, ...]
-
-
-Readers = dict[str, Callable[[], np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,8 +145,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if start[8:9] == b"{" and length <= MAX_HEADER and not start.startswith(b"PK"):
         readers, metadata = read_safetensors(path)
         return Checkpoint(path, "safetensors", unwrap_torch(readers), metadata)
-    if zipfile.is_zipfile(path) and _is_npz(path):
-        return Checkpoint(path, "npz", unwrap_npz(_read_npz(path)))
+    if zipfile.is_zipfile(path) and is_npz(path):
+        return Checkpoint(path, "npz", unwrap_npz(read_npz(path)))
     if start.startswith(b"PK") and not zipfile.is_zipfile(path):
         raise InputError(f"{path}: cut short: a zip archive (npz or PyTorch) without its end")
     if start.startswith((b"PK", b"\x80")):
@@ -191,85 +168,6 @@ def _what_it_is(start: bytes) -> str:
     if start[257:262] == b"ustar":
         return "a tar archive: unpack it first"
     return "neither safetensors, npz nor a PyTorch file"
-
-
-def read_safetensors(path: Path) -> tuple[Readers, dict[str, str]]:
-    """The tensors of a safetensors file, mapped into memory one by one, and its metadata.
-
-    The format: 8 bytes with the header's length, the header as JSON, then the numbers.
-
-    Raises:
-        InputError: If the header is broken or the file is shorter than it says.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if 8 + length > size:
-            raise InputError(f"{path}: cut short: {size} bytes, but its header alone has {length}")
-        try:
-            header = json.loads(file.read(length))
-            metadata = header.pop("__metadata__", {})
-            if not all(isinstance(value, str) for value in metadata.values()):
-                raise TypeError("__metadata__ has values that are not strings")
-            tensors = {name: _entry(entry) for name, entry in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(f"{path}: not a safetensors header: {error}") from error
-    end = 8 + length + max((stop for *_, stop in tensors.values()), default=0)
-    if end != size:
-        raise InputError(f"{path}: {size} bytes, but its header says {end}: cut short or damaged")
-
-    def reader(dtype: np.dtype, shape: tuple[int, ...], start: int) -> Callable[[], np.ndarray]:
-        offset = 8 + length + start
-        if 0 in shape:
-            return lambda: np.zeros(shape, dtype)
-        return lambda: np.memmap(path, dtype, "r", offset, shape)
-
-    readers = {name: reader(*entry[:3]) for name, entry in tensors.items()}
-    return readers, metadata
-
-
-def _entry(entry: dict) -> tuple[np.dtype, tuple[int, ...], int, int]:
-    """The dtype, shape, start and end of a tensor in a safetensors header."""
-    if entry["dtype"] not in SAFETENSORS_DTYPES:
-        raise ValueError(f"dtype {entry['dtype']} is not one of {', '.join(SAFETENSORS_DTYPES)}")
-    dtype, shape = SAFETENSORS_DTYPES[entry["dtype"]], tuple(map(int, entry["shape"]))
-    start, stop = entry["data_offsets"]
-    # Sizes of 0 are left out of the product: they must not hide other sizes that are impossible.
-    if any(n < 0 for n in shape) or math.prod(n for n in shape if n) >= 2**48 or len(shape) > 32:
-        raise ValueError(f"no array can have the shape {list(shape)}")
-    if start < 0 or stop - start != dtype.itemsize * math.prod(shape):
-        raise ValueError(f"{stop - start} bytes for shape {list(shape)}")
-    return dtype, shape, start, stop
-
-
-def _is_npz(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".npy") for name in archive.namelist())
-    except Exception:  # any exception of zipfile for damage, which `read_torch` then names
-        return False
-
-
-def _read_npz(path: Path) -> Readers:
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:  # not a zip archive from its first byte on
-        raise InputError(
-            f"{path}: not a readable npz file: {str(error).splitlines()[0]}"
-        ) from error
-
-    def read(member: str) -> np.ndarray:
-        try:
-            array = archive[member]
-            if not isinstance(array, np.ndarray):  # for other content numpy returns bytes
-                raise TypeError("not in numpy's format")
-        except Exception as error:  # any exception of zipfile, zlib or numpy for damage
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{path}: {member} cannot be read: {reason}") from error
-        return array
-
-    members = [name for name in archive.zip.namelist() if name.endswith(".npy")]
-    return {member.removesuffix(".npy"): partial(read, member) for member in members}
 
 
 # Suffixes of files in formats that the zoo does not write.

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.zoo.data.coco_folder import rewrite
 from zoo.data import DataError, DetectionData, eval_batches, open_detection, train_batches
-from zoo.data.detection import choose_bucket
+from zoo.data.detection_examples import choose_bucket
 from zoo.data.digit_scenes import draw_scene
 
 replace = dataclasses.replace

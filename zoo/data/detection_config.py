@@ -1,0 +1,100 @@
+"""What detection data to read, how to augment them, and the shapes of examples."""
+
+import dataclasses
+from typing import Literal
+
+from zoo.data.augment.picture import Size
+from zoo.data.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionData:
+    """What to train and evaluate on; the defaults are the embedded digit scenes.
+
+    Attributes:
+        source: ``digit_scenes``; ``coco:DIR`` with the folders of COCO's downloads, or with the
+            paths in `train_annotations` to `eval_images`; ``voc:DIR`` with the folders of PASCAL
+            VOC's devkit, or with xml files beside the images of each split; or a TFDS set such as
+            ``voc/2007``.
+        data_dir: Folder of TFDS's data sets; None is ``~/tensorflow_datasets``.
+        train_split: ``train``, ``train2017``, ..., or a slice such as ``train[:90%]``. COCO's and
+            VOC's images are sliced in a fixed shuffled order. Digit scenes have only slices with a
+            number of scenes, from the first on: ``train[:1000]``.
+        eval_split: The same for evaluation.
+        train_annotations: Path of COCO's json in DIR; None is
+            ``annotations/instances_SPLIT.json``, or with `keypoints`
+            ``annotations/person_keypoints_SPLIT.json``.
+        train_images: Path of the folder of images in DIR; None is ``SPLIT``.
+        eval_annotations: The same for evaluation.
+        eval_images: The same for evaluation.
+        buckets: Heights and widths of padded images; the bucket of an image depends only on the
+            size of that image.
+        mean: Mean of the pixels on a scale of 0..1, for each channel; None means the model's own,
+            which a run fills in.
+        std: Standard deviation on the same scale; None means the model's own.
+        max_objects: Largest number of training targets in an image.
+        too_many: What happens if an image has more: ``stop`` raises an error before the run begins;
+            ``drop_smallest`` leaves out the smallest objects.
+        short_sides: The length of the shorter side is drawn from these in training; evaluation
+            takes the largest. If this is empty, images keep their size.
+        long_side: Maximum length of the longer side.
+        random_crop: Crop training images as DETR does, with probability 1/2.
+        flip: Mirror training images left and right with probability 1/2.
+        masks: Whether examples have instance masks; COCO's annotations must have them then.
+        keypoints: Whether examples have keypoints; COCO's annotations must have them then.
+        upright: Apply EXIF's orientation, as annotation tools do when they show an image. Set it to
+            False if the boxes refer to the pixels as they are stored.
+        on_error: What happens if an image cannot be read: ``stop`` ends the run with an error;
+            ``skip`` leaves the image out, counts it and logs its name.
+        threads: Threads that read and decode.
+        workers: Worker processes with that many threads each; with 0, this process does the work.
+    """
+
+    source: str = "digit_scenes"
+    data_dir: str | None = None
+    train_split: str = "train"
+    eval_split: str = "test"
+    train_annotations: str | None = None
+    train_images: str | None = None
+    eval_annotations: str | None = None
+    eval_images: str | None = None
+    buckets: tuple[Size, ...] = ((64, 64),)
+    mean: tuple[float, float, float] | None = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] | None = (0.5, 0.5, 0.5)
+    max_objects: int = 6
+    too_many: Literal["stop", "drop_smallest"] = "stop"
+    short_sides: tuple[int, ...] = ()
+    long_side: int = 1333
+    random_crop: bool = False
+    flip: bool = False
+    masks: bool = False
+    keypoints: bool = False
+    upright: bool = True
+    on_error: Literal["stop", "skip"] = "stop"
+    threads: int = 16
+    workers: int = 0
+
+
+def check_config(config: DetectionData) -> None:
+    """Rejects values that would fail later, or would have an unintended effect."""
+    c = config
+    of_coco = c.source.partition(":")[0] == "coco"
+    rules = {
+        "buckets": (
+            bool(c.buckets) and min(map(min, c.buckets)) >= 1,
+            "one or more heights and widths in pixels, as [[800,1088],[1088,800]]",
+        ),
+        "std": (c.std is None or min(c.std) > 0, "positive"),
+        "max_objects": (c.max_objects >= 1, "1 or more"),
+        "short_sides": (min(c.short_sides, default=1) >= 1, "positive numbers of pixels"),
+        "long_side": (c.long_side >= 1, "a positive number of pixels"),
+        "random_crop": (not c.random_crop or bool(c.short_sides), "false without short_sides"),
+        "keypoints": (not c.keypoints or of_coco, "false unless data.source=coco:DIR"),
+        "threads": (c.threads >= 0, "0 or more"),
+        "workers": (c.workers >= 0, "0 or more"),
+    }
+    for field in ("train_annotations", "train_images", "eval_annotations", "eval_images"):
+        rules[field] = (getattr(c, field) is None or of_coco, "none unless data.source=coco:DIR")
+    for field, (allowed, rule) in rules.items():
+        if not allowed:
+            raise DataError(f"data.{field} is {getattr(c, field)}, but must be {rule}")
