@@ -6,7 +6,7 @@ import pytest
 
 import zoo
 from tests.zoo.models.drawn import shallow
-from train import speed
+from train import measure, speed
 from train.config import override
 from train.flops import count_flops
 from train.model import build, with_preprocessing
@@ -20,7 +20,7 @@ SMALL = [next(name for name in family.variants if "nano" in name) for family in 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr(speed, "_REPEAT_SECONDS", 0.0)
+    monkeypatch.setattr(measure, "_REPEAT_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -45,7 +45,7 @@ def test_a_model_of_each_family(name):
     config = synthetic_config(name, None, 2, pixels=1)
     layers = [f"--model.{field}=1" for field in shallow(name)]
     config = override(config, ["--model.dtype=float32", *layers])
-    inference, training = speed.measure_model(config, 1, peak=1e12)
+    inference, training = measure.measure_model(config, 1, peak=1e12)
     assert (inference.work, training.work) == ("inference", "training")
     for row in (inference, training):
         assert (row.model, row.batch_size) == (name, 2)
@@ -131,7 +131,7 @@ def test_padding_beyond_the_queries_is_no_target():
     config = synthetic_config("detr_nano", None, 2, pixels=1)
     small = [*(f"--model.{field}=1" for field in ("num_encoder_layers", "num_decoder_layers"))]
     fields = ["--model.num_queries=10", "--data.max_objects=30", "--model.dtype=float32"]
-    _, training = speed.measure_model(override(config, [*small, *fields]), 1, peak=1e12)
+    _, training = measure.measure_model(override(config, [*small, *fields]), 1, peak=1e12)
     assert training.examples_per_second > 0
 
 
