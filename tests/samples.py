@@ -156,12 +156,14 @@ def drawn(model: nn.Module, *inputs: jax.Array) -> dict:
 
 
 def checkpoint(name: str, source: str, side: int = 32, **fields: object) -> Callable[[Path], None]:
-    """A checkpoint of random weights in the names of a source."""
+    """A checkpoint of random weights in the names of a source; safetensors, whatever its suffix."""
 
     def write(path: Path) -> None:
         model = zoo.create(name, **fields)
         variables = drawn(model, jnp.zeros((1, side, side, 3)))
-        zoo.save(model, variables, path, source)
+        saved = path.with_suffix(".safetensors")
+        zoo.save(model, variables, saved, source)
+        saved.rename(path)
 
     return write
 
