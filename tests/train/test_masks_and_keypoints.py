@@ -278,7 +278,7 @@ def test_noisy_keypoints_score_as_by_pycocotools(tmp_path, seed):
     np.testing.assert_array_equal(stats, official.stats)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 4, 7])
+@pytest.mark.parametrize("seed", [2, 5, 14, 17])
 @pytest.mark.parametrize("paste", ["centres", "whole_pixels"])
 def test_masks_in_boxes_score_as_by_pycocotools(tmp_path, seed, paste):
     """Each mask is pasted as a whole and encoded by pycocotools, then scored by it."""
