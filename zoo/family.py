@@ -56,8 +56,8 @@ class NameMap(NamedTuple):
         ignored: Shell-style patterns of their tensors that our model does not use, each with the
             reason.
         fields: Model fields with the values that this source's models use and that a file does not
-            contain. A model that is loaded from another program's file gets them, unless the
-            caller gives other values.
+            contain, or a function from a model to these. A model that is loaded from another
+            program's file gets them, unless the caller gives other values.
         implied: A function from a model to our leaves whose values follow from the kind of file;
             they are not looked for in the file.
         preprocessing: A function from a model and its file's name to the preprocessing that this
@@ -69,7 +69,7 @@ class NameMap(NamedTuple):
     source: str
     rules: Callable[[Any], tuple[Rule, ...]]
     ignored: Mapping[str, str] = MappingProxyType({})
-    fields: Mapping[str, Any] = MappingProxyType({})
+    fields: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] = MappingProxyType({})
     implied: Callable[[Any], dict[str, Implied]] = lambda _: {}
     preprocessing: Callable[[Any, str], Preprocessing | None] = lambda *_: None
     wrapped: bool = False

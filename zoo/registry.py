@@ -21,6 +21,7 @@ _PACKAGES = (
     "classification.resnet",
     "classification.mobilenetv3",
     "detection.detr",
+    "detection.faster_rcnn",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",
