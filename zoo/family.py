@@ -126,6 +126,10 @@ class Family:
         positions: Names of leaves that hold positions as a grid ``[rows columns d]``; loading
             interpolates them for another image size.
         without_gradient: Paths of parameters whose gradient is zero in the first step.
+        constant: Fields of the output with boxes in pixels, such as anchors and proposals, which
+            have no gradient.
+        chosen: Fields of the output that belong to boxes which the model chooses by their scores.
+            Rounding can change the choice, so results in different precisions cannot be compared.
     """
 
     title: str
@@ -143,6 +147,8 @@ class Family:
     head: tuple[str, ...] = ("params/head/",)
     positions: tuple[str, ...] = ("pos_embed",)
     without_gradient: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
     @property
     def is_backbone(self) -> bool:

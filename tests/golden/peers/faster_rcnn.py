@@ -207,7 +207,7 @@ def run(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, to
     arrays = {
         "rpn_logits": logits.reshape(count, -1),
         "rpn_deltas": deltas.reshape(count, -1, 4),
-        "anchors": anchors,
+        "anchors/all": anchors,
         "proposals": torch.stack(proposals),
         "class_logits": scores.roll(-1, dims=1).reshape(count, -1, CLASSES + 1),
         "box_deltas": boxes[:, 4:].reshape(count, -1, CLASSES, 4),

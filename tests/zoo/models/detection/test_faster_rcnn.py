@@ -39,9 +39,10 @@ def test_maps_equal_the_peers(peer):
         assert_near(maps[int(name.removeprefix("maps/"))], peer.groups[name], name)
 
 
-def test_detections_equal_the_peers(peer):
+def test_anchors_and_detections_equal_the_peers(peer):
     images, valid = peer.inputs
     output = jax.jit(peer.model.apply)(peer.variables, images, valid)
+    np.testing.assert_array_equal(output.anchors[1], peer.groups["anchors/all"])
     found = softmax_rois(output, sizes_of(valid))
     for i in range(len(images)):
         expected = {k: peer.groups[f"detections/{i}/{k}"] for k in ("boxes", "scores", "labels")}

@@ -91,5 +91,7 @@ FAMILY = Family(
     decode=softmax_rois,
     layers=_layers,
     head=("params/box/predictor/",),
+    constant=("anchors", "proposals"),
+    chosen=("proposals", "class_logits", "box_deltas"),
     variants=_VARIANTS,
 )

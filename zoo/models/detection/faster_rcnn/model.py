@@ -206,7 +206,7 @@ class FasterRCNN(nn.Module):
         return TwoStageOutput(
             regions.logits,
             regions.deltas,
-            regions.anchors,
+            jnp.broadcast_to(regions.anchors, regions.deltas.shape),
             boxes,
             used,
             logits,

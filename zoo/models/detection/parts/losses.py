@@ -128,7 +128,7 @@ def anchor_losses(
     entropy = optax.sigmoid_binary_cross_entropy(logits, samples.positive.astype(jnp.float32))
 
     wanted = BoxCoder().encode(
-        take_object(targets.boxes, samples.match), output.anchors[samples.index]
+        take_object(targets.boxes, samples.match), take(output.anchors, samples.index)
     )
     errors = take(output.rpn_deltas.astype(jnp.float32), samples.index) - wanted
     hits = positive & (logits > 0)

@@ -72,7 +72,8 @@ class TwoStageOutput(struct.PyTreeNode):
     Attributes:
         rpn_logits: Logit of each anchor for "there is an object".
         rpn_deltas: Refinement of each anchor: see `zoo.ops.box_coder`.
-        anchors: ``xyxy`` in pixels of the padded batch, of all levels, finest first.
+        anchors: ``xyxy`` in pixels of the padded batch, of all levels, finest first; the same for
+            all images.
         proposals: The boxes that the heads saw, ``xyxy`` in pixels; without gradient.
         proposals_valid: False for filling.
         class_logits: Logits of the classes and, last, of the background.
@@ -83,7 +84,7 @@ class TwoStageOutput(struct.PyTreeNode):
 
     rpn_logits: Float[Array, "b a"]
     rpn_deltas: Float[Array, "b a 4"]
-    anchors: Float[Array, "a 4"]
+    anchors: Float[Array, "b a 4"]
     proposals: Float[Array, "b r 4"]
     proposals_valid: Bool[Array, "b r"]
     class_logits: Float[Array, "b r classes"]

@@ -54,8 +54,8 @@ class RpnHead(nn.Module):
             for conv in convs:
                 x = nn.relu(conv(x))
             x = x.astype(jnp.float32)
-            logits.append(outputs[0](x).reshape(len(x), -1))
-            deltas.append(outputs[1](x).reshape(len(x), -1, 4))
+            logits.append(outputs[0](x).reshape(x.shape[0], -1))
+            deltas.append(outputs[1](x).reshape(x.shape[0], -1, 4))
         return logits, deltas
 
 
