@@ -89,9 +89,7 @@ def version_2() -> tuple[FasterRCNN, dict]:
         box_head=head,
     )
     dims = {"block": "basic", "num_blocks": [1, 1, 1, 1], "stage_dims": [4, 8, 16, 32]}
-    ours = fields(
-        backbone_fields={**dims, "norm": "batch"}, box_conv_dims=[8, 8], box_dims=[32]
-    )
+    ours = fields(backbone_fields={**dims, "norm": "batch"}, box_conv_dims=[8, 8], box_dims=[32])
     return model, ours
 
 
@@ -209,8 +207,8 @@ def run(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, to
         "rpn_deltas": deltas.reshape(count, -1, 4),
         "anchors/all": anchors,
         "proposals": torch.stack(proposals),
-        "class_logits": scores.roll(-1, dims=1).reshape(count, -1, CLASSES + 1),
-        "box_deltas": boxes[:, 4:].reshape(count, -1, CLASSES, 4),
+        "class_logits": scores.roll(-1, dims=1).reshape(count, -1, scores.shape[1]),
+        "box_deltas": boxes[:, 4:].reshape(count, -1, scores.shape[1] - 1, 4),
     }
     for i, level in list(enumerate(maps.values()))[1:]:
         arrays[f"maps/{i}"] = level.permute(0, 2, 3, 1)

@@ -8,7 +8,9 @@ import pytest
 from zoo.layers.deconv import Deconv
 
 
-@pytest.mark.parametrize(("size", "stride"), [(2, 2), (4, 2), (6, 2), (3, 3), (5, 3), (1, 1), (3, 1)])
+@pytest.mark.parametrize(
+    ("size", "stride"), [(2, 2), (4, 2), (6, 2), (3, 3), (5, 3), (1, 1), (3, 1)]
+)
 def test_equals_a_convolution_of_the_dilated_input_and_its_gradient(size, stride):
     x = jax.random.normal(jax.random.key(0), (2, 5, 4, 6))
     module = Deconv(3, size, stride)

@@ -1,6 +1,5 @@
 """Mask R-CNN's parts, against torchvision's outputs on drawn weights."""
 
-import jax
 import numpy as np
 import pytest
 

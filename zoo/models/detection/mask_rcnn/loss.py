@@ -44,7 +44,9 @@ class MaskRCNNLoss(TwoStageLoss):
     def of_masks(self, output: MaskRCNNOutput, targets: Targets) -> tuple[Mean, Mean]:
         """The loss of the masks, and the share of their cells on the right side of a half."""
         if targets.masks is None:
-            raise InputError("Mask R-CNN learns masks: set data.masks=true, with data that has them")
+            raise InputError(
+                "Mask R-CNN learns masks: set data.masks=true, with data that has them"
+            )
         samples = required(output.roi_samples)
         rows, size = output.mask_logits.shape[1:3]
         wanted = mask_targets(

@@ -68,3 +68,33 @@ def detectron2_mask(
         *deconv(f"{theirs}.deconv", f"{ours}/deconv"),
         *pointwise(f"{theirs}.predictor", f"{ours}/logits"),
     )
+
+
+def torchvision_keypoints(
+    model: Any, theirs: str = "roi_heads", ours: str = "keypoints/head"
+) -> tuple[Rule, ...]:
+    """Rules for `KeypointRCNNHeads` and `KeypointRCNNPredictor`.
+
+    Args:
+        model: A model with `keypoint_conv_dims`.
+        theirs: The path of their heads.
+        ours: The path of our `KeypointHead`.
+    """
+    names = [f"{theirs}.keypoint_head.{2 * i}" for i in range(len(model.keypoint_conv_dims))]
+    return _keypoints(names, f"{theirs}.keypoint_predictor.kps_score_lowres", ours)
+
+
+def detectron2_keypoints(
+    model: Any, theirs: str = "roi_heads.keypoint_head", ours: str = "keypoints/head"
+) -> tuple[Rule, ...]:
+    """Rules for `KRCNNConvDeconvUpsampleHead`; see `torchvision_keypoints`."""
+    names = [f"{theirs}.conv_fcn{i + 1}" for i in range(len(model.keypoint_conv_dims))]
+    return _keypoints(names, f"{theirs}.score_lowres", ours)
+
+
+def _keypoints(convs: list[str], last: str, ours: str) -> tuple[Rule, ...]:
+    """The rules of a keypoint head for their names of its layers."""
+    rules: list[Rule] = []
+    for i, name in enumerate(convs):
+        rules += biased_conv(name, f"{ours}/convs/conv_{i}")
+    return (*rules, *deconv(last, f"{ours}/deconv"))
