@@ -1,5 +1,7 @@
 """Faster R-CNN (arXiv 1506.01497) on embedded scenes of digits, and on your own COCO json."""
 
+import dataclasses
+
 from train.config import Config, ModelConfig
 from train.optim import OptimConfig
 from train.tasks.detection import Detection
@@ -10,7 +12,7 @@ from zoo.models.detection.parts.losses import TwoStageLoss
 def fasterrcnn_digit_scenes() -> Config:
     """A small Faster R-CNN on embedded scenes of one to six real digits, from scratch.
 
-    python -m train fasterrcnn_digit_scenes --workdir=DIR
+        python -m train fasterrcnn_digit_scenes --workdir=DIR
     """
     return Config(
         recipe="fasterrcnn_digit_scenes",

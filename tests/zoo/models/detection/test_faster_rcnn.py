@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import zoo
 from zoo.models.detection.parts.decode import softmax_rois
 from zoo.models.detection.parts.losses import TwoStageLoss
 from zoo.outputs import Targets
