@@ -15,6 +15,7 @@ ours, a text model in the peer's) and loads it again. A case fails if an output 
 padded batch of two images of different sizes, the input of a text model a batch of five texts.
 Rounding can change which proposals a two-stage detector chooses, and their order: each of the
 peer's is compared with our nearest one, and at most one in a hundred may have none within 0.1 px.
+The same holds for the detections.
 """
 
 import importlib
@@ -24,6 +25,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import two_stage_parity
 
 # Each case: the source, the model's name, fields of our model, side of the images in pixels.
 CASES = {
@@ -53,6 +55,9 @@ CASES = {
             "fasterrcnn_resnet50_fpn_v2",
             "fasterrcnn_mobilenet_v3_large_fpn",
             "fasterrcnn_mobilenet_v3_large_320_fpn",
+            "maskrcnn_resnet50_fpn",
+            "maskrcnn_resnet50_fpn_v2",
+            "keypointrcnn_resnet50_fpn",
         )
     },
     "huggingface_marian": ("huggingface", "marian", {}, 0),
@@ -71,10 +76,12 @@ def peer(source: str, name: str, side: int):
     importlib.import_module("reference")  # torchvision, then timm, import with a CPU build of torch
     import torch
 
-    if name.startswith("fasterrcnn"):
-        from peers import faster_rcnn
+    if "rcnn" in name:
+        from peers import detr, faster_rcnn, rcnn_heads
 
         model = faster_rcnn.full_size(name)
+        if not name.startswith("faster"):
+            rcnn_heads.scale_head(model, *detr.padded_batch(side, side))
         return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
 
     if source == "timm":
@@ -221,32 +228,6 @@ def run_detr(model, side: int) -> dict[str, np.ndarray]:
     return {"images": x.permute(0, 2, 3, 1).numpy(), "valid": valid.numpy(), **found}
 
 
-def run_two_stage(model, side: int) -> dict[str, np.ndarray]:
-    """The inputs and outputs of a two-stage detector for a padded batch; it computes in float64."""
-    from peers import detr, faster_rcnn
-
-    x, valid = detr.padded_batch(side, side * 4 // 3)
-    arrays = faster_rcnn.run(model.double(), x.double(), valid)
-    arrays = {k: v.float().numpy() for k, v in arrays.items() if "/" not in k}
-    return {"images": x.permute(0, 2, 3, 1).numpy(), "valid": valid.numpy(), **arrays}
-
-
-def align_regions(ours: dict, theirs: dict) -> tuple[dict, dict, float]:
-    """The rows of the proposals that both chose, and the share of the peer's that have none."""
-    found = [key for key in theirs if key not in ("rpn_logits", "rpn_deltas")]
-    rows, absent = [], []
-    for ours_boxes, boxes in zip(ours["proposals"], theirs["proposals"], strict=True):
-        distance = np.abs(boxes[:, None] - ours_boxes).max(axis=-1)
-        rows.append((distance.min(axis=1) < 0.1, distance.argmin(axis=1)))
-        absent.append(1 - rows[-1][0].mean())
-    ours, theirs = dict(ours), dict(theirs)
-    for key in found:
-        pairs = list(zip(rows, ours[key], theirs[key], strict=True))
-        ours[key] = np.concatenate([x[index[good]] for (good, index), x, _ in pairs])
-        theirs[key] = np.concatenate([x[good] for (good, _), _, x in pairs])
-    return ours, theirs, float(np.mean(absent))
-
-
 def write(folder: Path, cases: list[str]) -> None:
     """Saves the peers' models and logits."""
     import torch
@@ -257,8 +238,8 @@ def write(folder: Path, cases: list[str]) -> None:
         model, save = peer(source, name, side)
         if name.startswith("detr"):
             arrays = run_detr(model, side)
-        elif name.startswith("fasterrcnn"):
-            arrays = run_two_stage(model, side)
+        elif "rcnn" in name:
+            arrays = two_stage_parity.run_two_stage(model, side)
         elif name in TEXT:
             arrays = run_text(name, model)
         else:
@@ -293,11 +274,18 @@ def read(folder: Path) -> bool:
         file = next(p for p in path.iterdir() if p.suffix in (".safetensors", ".pth"))
         model, variables, report = zoo.load_with_report(name, file, **fields)
         output = jax.jit(model.apply)(variables, *inputs)
+        objects = {key: outputs.pop(key) for key in list(outputs) if "/" in key}
         ours = {key: np.asarray(getattr(output, key, output)) for key in outputs}
         differences, good_outputs = {}, True
         if "proposals" in outputs:
-            ours, outputs, absent = align_regions(ours, outputs)
-            differences["absent"], good_outputs = absent, absent <= 0.01
+            valid = inputs[1]
+            sizes = np.stack([valid.any(axis=axis).sum(axis=1) for axis in (2, 1)], axis=1)
+            found = family_of(model).decode(output, sizes)
+            ours, outputs, absent = two_stage_parity.align_regions(ours, outputs)
+            chosen = two_stage_parity.align_detections(found, objects)
+            ours, outputs = ours | chosen[0], outputs | chosen[1]
+            differences |= {"absent": absent, "absent_detections": chosen[2]}
+            good_outputs = max(absent, chosen[2]) <= 0.01
         relative = len(inputs) == 1 or "proposals" in outputs
         for key, expected in outputs.items():
             difference = float(np.abs(ours[key] - expected).max())

@@ -20,9 +20,29 @@ STAGES = [4, 8, 16, 32]
 def goldens() -> None:
     """A narrow ResNet with a pyramid, as the model zoo's, with losses."""
     detectron2_whole()
+    save("faster_rcnn_detectron2", "fasterrcnn_resnet50_fpn", narrow_model(), {})
+
+
+def save(
+    case: str,
+    name: str,
+    model: torch.nn.Module,
+    more: dict,
+    kept: dict[str, torch.Tensor] | None = None,
+    **truths: list,
+) -> None:
+    """Writes the golden of a model.
+
+    Args:
+        case: Name of the file.
+        name: Name of our model.
+        model: The peer.
+        more: Fields of our model beside those of all these models.
+        kept: Further arrays for the tests.
+        **truths: Further targets of each image.
+    """
     from detectron2.structures import ImageList
 
-    model = narrow_model()
     x, valid = padded_batch(60, 62)
     randomise_norms(model)
     weights = {k: v.clone() for k, v in model.state_dict().items()}
@@ -30,12 +50,27 @@ def goldens() -> None:
     batch = batch_of(x[:, [2, 1, 0]], valid)  # blue, green, red
     images = ImageList(batch.tensors, batch.image_sizes)
     arrays = run(precise, images)
-    arrays |= training(precise, images)
-    pooling = {"sampling_ratio": 0, "aligned": True, "level_epsilon": 0.0, "ratio_epsilon": 1e-8}
-    body = {"num_blocks": [1, 1, 1, 1], "stage_dims": STAGES, "stem_dim": 8, "stride_in_1x1": True}
-    fields = {
+    arrays |= training(precise, images, **truths)
+    write(
+        case,
+        {"name": name, "fields": {**fields(), **more}, "source": "detectron2"},
+        {"images": x.permute(0, 2, 3, 1), "valid": valid},
+        {**arrays, **(kept or {})},
+        weights,
+        tolerance=1e-4,  # of boxes of up to 62 px; both sides compute in float32
+    )
+
+
+def fields() -> dict:
+    """Fields of our model for `narrow_model`."""
+    return {
         "num_classes": CLASSES,
-        "backbone_fields": body,
+        "backbone_fields": {
+            "num_blocks": [1, 1, 1, 1],
+            "stage_dims": STAGES,
+            "stem_dim": 8,
+            "stride_in_1x1": True,
+        },
         "pyramid_dim": DIM,
         "anchor_fields": {
             "sizes": [[32 * 2**i] for i in range(5)],
@@ -50,22 +85,19 @@ def goldens() -> None:
             "kept": 16,
             "min_size": 0.0,
         },
-        "pooling_fields": pooling,
+        "pooling_fields": {
+            "sampling_ratio": 0,
+            "aligned": True,
+            "level_epsilon": 0.0,
+            "ratio_epsilon": 1e-8,
+        },
         "roi_sampling": {"num": 16},
         "box_dims": [32, 32],
     }
-    write(
-        "faster_rcnn_detectron2",
-        {"name": "fasterrcnn_resnet50_fpn", "fields": fields, "source": "detectron2"},
-        {"images": x.permute(0, 2, 3, 1), "valid": valid},
-        arrays,
-        weights,
-        tolerance=1e-4,  # of boxes of up to 62 px; both sides compute in float32
-    )
 
 
-def narrow_model() -> torch.nn.Module:
-    """A `GeneralizedRCNN` with few features and one block in each stage."""
+def narrow_model(*options: object) -> torch.nn.Module:
+    """A `GeneralizedRCNN` with few features and one block in each stage; `options` are its own."""
     from detectron2.config import get_cfg
     from detectron2.modeling import GeneralizedRCNN, build_proposal_generator, build_roi_heads
     from detectron2.modeling.backbone import FPN
@@ -85,6 +117,7 @@ def narrow_model() -> torch.nn.Module:
             *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
             *("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFCHead", "MODEL.ROI_BOX_HEAD.NUM_FC", 2),
             *("MODEL.ROI_BOX_HEAD.FC_DIM", 32, "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 7),
+            *options,
         ]
     )
     stages, before = [], 8
@@ -92,9 +125,7 @@ def narrow_model() -> torch.nn.Module:
         options = {"bottleneck_channels": dim, "stride_in_1x1": True, "norm": "FrozenBN"}
         options |= {"in_channels": before, "out_channels": 4 * dim}
         strides = [2 if i else 1]
-        stages.append(
-            ResNet.make_stage(BottleneckBlock, 1, stride_per_block=strides, **options)
-        )
+        stages.append(ResNet.make_stage(BottleneckBlock, 1, stride_per_block=strides, **options))
         before = 4 * dim
     names = ["res2", "res3", "res4", "res5"]
     body = ResNet(BasicStem(3, 8, "FrozenBN"), stages, out_features=names)
@@ -166,17 +197,33 @@ def run(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
         arrays[f"detections/{i}/boxes"] = one.pred_boxes.tensor
         arrays[f"detections/{i}/scores"] = one.scores
         arrays[f"detections/{i}/labels"] = one.pred_classes
+    for i, one in enumerate(heads.forward_with_given_boxes(maps, found)):
+        if one.has("pred_masks"):
+            arrays[f"detections/{i}/masks"] = one.pred_masks
+        if one.has("pred_keypoints"):
+            arrays[f"detections/{i}/keypoints"] = one.pred_keypoints
     return arrays
 
 
-def training(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
-    """The losses; the sampler takes the first candidates instead of random ones."""
+def training(model: torch.nn.Module, images, **truths: list) -> dict[str, torch.Tensor]:
+    """The losses; the sampler takes the first candidates instead of random ones.
+
+    Args:
+        model: The model.
+        images: A padded batch.
+        **truths: Further targets of each image.
+    """
     from detectron2.structures import Boxes, Instances
     from detectron2.utils.events import EventStorage
 
     boxes, labels, counts = truth()
     targets = [
-        Instances(size, gt_boxes=Boxes(boxes[i, :n]), gt_classes=labels[i, :n])
+        Instances(
+            size,
+            gt_boxes=Boxes(boxes[i, :n]),
+            gt_classes=labels[i, :n],
+            **{key: value[i] for key, value in truths.items()},
+        )
         for i, (n, size) in enumerate(zip(counts, images.image_sizes, strict=True))
     ]
     maps = model.backbone(images.tensor)
