@@ -8,7 +8,7 @@ from train.tasks.detection import Detection
 from zoo.data import DetectionData
 
 
-def rcnn_digit_scenes(recipe: str, model: str, loss: Any, **data: bool) -> Config:
+def rcnn_digit_scenes(recipe: str, model: str, loss: Any, **data: Any) -> Config:
     """The configuration of a small detector that is trained on digit scenes from scratch."""
     return Config(
         recipe=recipe,
@@ -32,7 +32,7 @@ def rcnn_digit_scenes(recipe: str, model: str, loss: Any, **data: bool) -> Confi
     )
 
 
-def rcnn_finetune(recipe: str, model: str, loss: Any, **data: bool) -> Config:
+def rcnn_finetune(recipe: str, model: str, loss: Any, **data: Any) -> Config:
     """The configuration that fine-tunes a public detector with a ResNet on a COCO json.
 
     The optimiser and the sizes of the images are torchvision's, for a quarter of its batch; the

@@ -96,7 +96,7 @@ def test_only_labelled_joints_in_the_box_of_a_real_image_count(nano):
 
 def test_data_without_keypoints_are_refused(nano):
     _, variables, losses = nano
-    with pytest.raises(InputError, match="set data.keypoints=true"):
+    with pytest.raises(InputError, match=r"data\.keypoints=true"):
         losses(variables["params"], small_targets())
 
 

@@ -102,7 +102,7 @@ def test_an_image_that_is_padding_does_not_count_and_without_objects_the_loss_is
 
 def test_data_without_masks_are_refused(nano):
     _, variables, losses = nano
-    with pytest.raises(InputError, match="set data.masks=true"):
+    with pytest.raises(InputError, match=r"data\.masks=true"):
         losses(variables["params"], small_targets())
 
 
