@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+FEW = {"proposal_fields": {"kept": 100}}
 # Each case: the source, the model's name, fields of our model, side of the images in pixels.
 CASES = {
     "vit_tiny": ("timm", "vit_tiny_patch16_224", {}, 224),
@@ -47,7 +48,7 @@ CASES = {
     "huggingface_detr_panoptic": ("huggingface", "detr_resnet50_panoptic", {}, 256),
     "fair_detr": ("fair", "detr_resnet50", {}, 480),
     "fasterrcnn_resnet50_fpn": ("torchvision", "fasterrcnn_resnet50_fpn", {}, 256),
-    "fasterrcnn_resnet50_fpn_v2": ("torchvision", "fasterrcnn_resnet50_fpn_v2", {}, 256),
+    "fasterrcnn_v2": ("torchvision", "fasterrcnn_resnet50_fpn_v2", FEW, 256),
     "fasterrcnn_mobilenet": ("torchvision", "fasterrcnn_mobilenet_v3_large_fpn", {}, 256),
     "fasterrcnn_320": ("torchvision", "fasterrcnn_mobilenet_v3_large_320_fpn", {}, 256),
     "huggingface_marian": ("huggingface", "marian", {}, 0),
