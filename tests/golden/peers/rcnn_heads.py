@@ -93,16 +93,15 @@ def save(
 
 @torch.no_grad()
 def found(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What the further head finds in the detections that `run` lists."""
+    """The detections with what the further head finds in them; labels are ours."""
     batch = batch_of(x, valid)
     maps = model.backbone(batch.tensors)
     proposals, _ = model.rpn(batch, maps)
     detections, _ = model.roi_heads(maps, proposals, batch.image_sizes)
     return {
-        f"detections/{i}/{key}": value
+        f"detections/{i}/{key}": value - 1 if key == "labels" else value
         for i, one in enumerate(detections)
         for key, value in one.items()
-        if key.startswith(("masks", "keypoints"))
     }
 
 

@@ -52,7 +52,9 @@ def pooled_dense(size: int) -> Layout:
     return Layout(read, write)
 
 
-def torchvision_rpn(theirs: str = "rpn.head", ours: str = "rpn/head", *, old: bool = False) -> Any:
+def torchvision_rpn(
+    theirs: str = "rpn.head", ours: str = "rpn/head", *, old: bool = False
+) -> tuple[Rule, ...]:
     """Rules for `RPNHead`; `ours` is an `RpnHead`.
 
     Args:
@@ -60,11 +62,9 @@ def torchvision_rpn(theirs: str = "rpn.head", ours: str = "rpn/head", *, old: bo
         ours: The path of ours.
         old: Whether the names are those of files from before torchvision 0.13.
     """
-    convs = biased_conv(f"{theirs}.conv" if old else f"{theirs}.conv.{{i}}.0", f"{ours}/conv_{{i}}")
-    if old:
-        convs = biased_conv(f"{theirs}.conv", f"{ours}/conv_0")
+    conv, our_conv = (".conv", "/conv_0") if old else (".conv.{i}.0", "/conv_{i}")
     return (
-        *convs,
+        *biased_conv(theirs + conv, ours + our_conv),
         *biased_conv(f"{theirs}.cls_logits", f"{ours}/logits"),
         *biased_conv(f"{theirs}.bbox_pred", f"{ours}/deltas"),
     )
@@ -104,17 +104,18 @@ def torchvision_rcnn(model: Any, *, old: bool = False) -> tuple[Rule, ...]:
     return (
         *backbone_rules(model.make_body(), "torchvision", "backbone.body."),
         *torchvision_fpn("backbone.fpn", "pyramid", old=old),
-        *torchvision_rpn(old=old),
+        *torchvision_rpn(old=old and model.rpn_convs == 1),
         *torchvision_box(model),
     )
 
 
 def detectron2_rpn(
-    theirs: str = "proposal_generator.rpn_head", ours: str = "rpn/head"
+    theirs: str = "proposal_generator.rpn_head", ours: str = "rpn/head", *, num_convs: int = 1
 ) -> tuple[Rule, ...]:
-    """Rules for `StandardRPNHead` with one convolution; `ours` is an `RpnHead`."""
+    """Rules for `StandardRPNHead` with `num_convs` convolutions; `ours` is an `RpnHead`."""
+    conv, our_conv = (".conv", "/conv_0") if num_convs == 1 else (".conv.conv{i}", "/conv_{i}")
     return (
-        *biased_conv(f"{theirs}.conv", f"{ours}/conv_0"),
+        *biased_conv(theirs + conv, ours + our_conv),
         *biased_conv(f"{theirs}.objectness_logits", f"{ours}/logits"),
         *biased_conv(f"{theirs}.anchor_deltas", f"{ours}/deltas"),
     )
@@ -142,7 +143,7 @@ def detectron2_rcnn(model: Any) -> tuple[Rule, ...]:
     return (
         *backbone_rules(detectron2_body(model), "detectron2", "backbone.bottom_up."),
         *detectron2_fpn("backbone", "pyramid"),
-        *detectron2_rpn(),
+        *detectron2_rpn(num_convs=model.rpn_convs),
         *detectron2_box(model),
     )
 

@@ -1,25 +1,10 @@
-"""The part of `check_parity` for two-stage detectors.
+"""Pairs of regions that two implementations of a detector chose, for `check_parity`.
 
 Rounding can change which proposals and detections are chosen, and their order. So each of the
 peer's is compared with our nearest one.
 """
 
 import numpy as np
-
-
-def run_two_stage(model, side: int) -> dict[str, np.ndarray]:
-    """The inputs and outputs of a detector for a padded batch; it computes in float64.
-
-    Outputs that belong to the detections of image i are called ``detections/i/NAME``.
-    """
-    from peers import detr, faster_rcnn, rcnn_heads
-
-    x, valid = detr.padded_batch(side, side * 4 // 3)
-    arrays = faster_rcnn.run(model.double(), x.double(), valid)
-    arrays |= rcnn_heads.found(model, x.double(), valid)
-    kept = {k: v for k, v in arrays.items() if "/" not in k or k.startswith("detections/")}
-    arrays = {k: v.float().numpy() for k, v in kept.items()}
-    return {"images": x.permute(0, 2, 3, 1).numpy(), "valid": valid.numpy(), **arrays}
 
 
 def align_regions(ours: dict, theirs: dict) -> tuple[dict, dict, float]:
