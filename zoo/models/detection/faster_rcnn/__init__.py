@@ -67,8 +67,8 @@ _VARIANTS = {
         _NANO, Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
     ),
     "fasterrcnn_resnet50_fpn": _variant(parity="1e-6, torchvision"),
-    "fasterrcnn_resnet50_fpn_v2": _variant(**_V2),
-    "fasterrcnn_mobilenet_v3_large_fpn": _variant(**_MOBILENET),
+    "fasterrcnn_resnet50_fpn_v2": _variant(parity="1e-6, torchvision", **_V2),
+    "fasterrcnn_mobilenet_v3_large_fpn": _variant(parity="1e-6, torchvision", **_MOBILENET),
     "fasterrcnn_mobilenet_v3_large_320_fpn": _variant(
         (320, 640), "1e-6, torchvision", **_MOBILENET_320
     ),
