@@ -29,8 +29,8 @@ def full_size(name: str) -> tuple[FasterRCNN, Callable[[Path], None]]:
             if key.endswith("bn3.weight"):
                 tensor.mul_(0.2)  # as in a trained ResNet, whose features do not grow with depth
     model.eval()
-    if "v2" in name:
-        model.rpn._post_nms_top_n["testing"] = 100  # its head takes long in float64
+    if "v2" in name or not name.startswith("faster"):
+        model.rpn._post_nms_top_n["testing"] = 100  # their heads take long in float64
     scale_outputs(model, torch.randn(1, 3, 128, 128))
     if not name.startswith("faster"):
         rcnn_heads.scale_head(model, *padded_batch(128, 128))

@@ -21,15 +21,14 @@ _MOBILENET_320 = {
     **_MOBILENET,
     "proposal_fields": FrozenDict({"score_threshold": 0.05, "candidates": 150, "kept": 150}),
 }
+_PARITY = "1e-6, torchvision"
 _VARIANTS = {
     # Not from a paper: for tests, demos and small images.
     "fasterrcnn_nano": nano_variant(),
-    "fasterrcnn_resnet50_fpn": variant(parity="1e-6, torchvision"),
-    "fasterrcnn_resnet50_fpn_v2": variant(**V2),
-    "fasterrcnn_mobilenet_v3_large_fpn": variant(**_MOBILENET),
-    "fasterrcnn_mobilenet_v3_large_320_fpn": variant(
-        (320, 640), "1e-6, torchvision", **_MOBILENET_320
-    ),
+    "fasterrcnn_resnet50_fpn": variant(parity=_PARITY),
+    "fasterrcnn_resnet50_fpn_v2": variant(parity=_PARITY, **V2),
+    "fasterrcnn_mobilenet_v3_large_fpn": variant(parity=_PARITY, **_MOBILENET),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": variant((320, 640), _PARITY, **_MOBILENET_320),
 }
 
 
