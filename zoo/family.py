@@ -56,8 +56,9 @@ class NameMap(NamedTuple):
         ignored: Shell-style patterns of their tensors that our model does not use, each with the
             reason.
         fields: Model fields with the values that this source's models use and that a file does not
-            contain. A model that is loaded from another program's file gets them, unless the
-            caller gives other values.
+            contain, or a function from a model to these. A model that is loaded from another
+            program's file gets them, unless the caller gives other values. A mapping replaces the
+            model's, so the function adds to the model's what that lacks.
         implied: A function from a model to our leaves whose values follow from the kind of file;
             they are not looked for in the file.
         preprocessing: A function from a model and its file's name to the preprocessing that this
@@ -69,7 +70,7 @@ class NameMap(NamedTuple):
     source: str
     rules: Callable[[Any], tuple[Rule, ...]]
     ignored: Mapping[str, str] = MappingProxyType({})
-    fields: Mapping[str, Any] = MappingProxyType({})
+    fields: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] = MappingProxyType({})
     implied: Callable[[Any], dict[str, Implied]] = lambda _: {}
     preprocessing: Callable[[Any, str], Preprocessing | None] = lambda *_: None
     wrapped: bool = False
@@ -126,6 +127,10 @@ class Family:
         positions: Names of leaves that hold positions as a grid ``[rows columns d]``; loading
             interpolates them for another image size.
         without_gradient: Paths of parameters whose gradient is zero in the first step.
+        constant: Fields of the output with boxes in pixels, such as anchors and proposals, which
+            have no gradient.
+        chosen: Fields of the output that belong to boxes which the model chooses by their scores.
+            Rounding can change the choice, so results in different precisions cannot be compared.
     """
 
     title: str
@@ -143,6 +148,8 @@ class Family:
     head: tuple[str, ...] = ("params/head/",)
     positions: tuple[str, ...] = ("pos_embed",)
     without_gradient: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
     @property
     def is_backbone(self) -> bool:

@@ -90,6 +90,11 @@ def backbone_layers(body: nn.Module) -> tuple[tuple[str, ...], ...]:
 
 def freeze_fields(fields: Mapping[str, Any]) -> FrozenDict:
     """Makes fields hashable, as a module's fields must be; they may come from JSON."""
-    return FrozenDict(
-        {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    )
+    return FrozenDict({name: _frozen(value) for name, value in fields.items()})
+
+
+def _frozen(value: Any) -> Any:
+    """A list as a tuple, lists in it as well."""
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(part) for part in value)
+    return value

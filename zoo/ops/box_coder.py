@@ -42,8 +42,8 @@ class BoxCoder:
     legacy: bool = False
 
     def encode(
-        self, boxes: Float[Array, "*#b 4"], anchors: Float[Array, "*#b 4"]
-    ) -> Float[Array, "*b 4"]:
+        self, boxes: Float[Array, "... 4"], anchors: Float[Array, "... 4"]
+    ) -> Float[Array, "... 4"]:
         """The deltas of boxes relative to anchors.
 
         Args:
@@ -62,8 +62,8 @@ class BoxCoder:
         return deltas * jnp.array(self.weights, deltas.dtype)
 
     def decode(
-        self, deltas: Float[Array, "*#b 4"], anchors: Float[Array, "*#b 4"]
-    ) -> Float[Array, "*b 4"]:
+        self, deltas: Float[Array, "... 4"], anchors: Float[Array, "... 4"]
+    ) -> Float[Array, "... 4"]:
         """The boxes that deltas relative to anchors describe.
 
         Args:

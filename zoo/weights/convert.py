@@ -140,6 +140,7 @@ def convert(
     loaded = tuple(filling.flat)
     for path, leaf in implied.items():
         filling.take(path, leaf.value)
+    fields = name_map.fields(model) if callable(name_map.fields) else name_map.fields
     reasons = dict(name_map.ignored)
     if new_head:
         heads = [entry.theirs for entry in rules if entry.ours[0].startswith(family.head)]
@@ -158,7 +159,7 @@ def convert(
         missing=filling.missing,
         mismatched=filling.mismatched,
         unexpected=tuple(name for name in rest if name not in dropped),
-        fields=dict(name_map.fields),
+        fields=dict(fields),
         preprocessing=name_map.preprocessing(model, Path(file).name),
     )
     return filling.flat, report

@@ -43,6 +43,18 @@ def detectron2_backbones() -> None:
         vars(layers).update({name: getattr(module, name) for name in names})
 
 
+def detectron2_whole() -> None:
+    """Makes all of detectron2 importable from a checkout, $DETECTRON2, with the packages it needs.
+
+    What `detectron2_backbones` put in their places is removed.
+    """
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("detectron2", "fvcore"):
+            del sys.modules[name]
+    if os.environ["DETECTRON2"] not in sys.path:
+        sys.path.insert(0, os.environ["DETECTRON2"])
+
+
 class ConvModule(torch.nn.Module):
     """What mmcv's class of this name does for convolutions that a norm may follow."""
 

@@ -1,5 +1,6 @@
 """Inputs and outputs of the models of all families, for tests."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -27,11 +28,13 @@ def abstract_inputs(name: str, model: Any, count: int) -> tuple:
     return jax.eval_shape(lambda: drawn_inputs(name, model, count))
 
 
-def float_outputs(outputs: Any) -> list[jax.Array]:
+def float_outputs(outputs: Any, without: Collection[str] = ()) -> list[jax.Array]:
     """The floating-point arrays in the output of a model, which may have any structure.
 
     Empty arrays, such as the outputs of all decoder layers but the last if there is one, are not
-    among them.
+    among them, nor are the fields of the output that are named in `without`.
     """
+    if without:
+        outputs = outputs.replace(**dict.fromkeys(without))
     leaves = jax.tree.leaves(outputs)
     return [leaf for leaf in leaves if leaf.size and jnp.issubdtype(leaf.dtype, jnp.floating)]

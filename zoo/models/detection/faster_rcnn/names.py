@@ -1,0 +1,43 @@
+"""Names of torchvision and detectron2 for Faster R-CNN.
+
+torchvision's files from before its version 0.13 have other names for the convolutions of the
+pyramid and of the proposals. Its first ResNet was trained with frozen norms without an epsilon.
+
+detectron2's files of ResNet-50 and 101 started from the weights of the paper's authors: they take
+pixels of 0..255 in the order BGR, and have the stride in other convolutions. All that follows from
+the source: `zoo.load` gives the model these fields, and we always take RGB images.
+"""
+
+from functools import partial
+
+from zoo.family import NameMap
+from zoo.models.detection.parts.names import (
+    IGNORED_BY_DETECTRON2,
+    detectron2_rcnn,
+    torchvision_rcnn,
+)
+from zoo.models.detection.parts.sources import (
+    detectron2_fields,
+    detectron2_preprocessing,
+    torchvision_fields,
+)
+from zoo.weights.maps import BATCH_COUNTERS
+
+NAMES = (
+    *(
+        NameMap(
+            "torchvision",
+            partial(torchvision_rcnn, old=old),
+            BATCH_COUNTERS,
+            fields=torchvision_fields,
+        )
+        for old in (False, True)
+    ),
+    NameMap(
+        "detectron2",
+        detectron2_rcnn,
+        {**BATCH_COUNTERS, **IGNORED_BY_DETECTRON2},
+        fields=detectron2_fields,
+        preprocessing=detectron2_preprocessing,
+    ),
+)

@@ -1,0 +1,69 @@
+"""Features of regions: RoIAlign from the level of a pyramid that fits a region's size."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from zoo.ops.roi_align import assign_levels, roi_align
+
+
+@dataclasses.dataclass(frozen=True)
+class RoiPooling:
+    """How regions are pooled; the defaults are torchvision's.
+
+    detectron2 has ``sampling_ratio=0, aligned=True, level_epsilon=0.0, ratio_epsilon=1e-8``.
+
+    Attributes:
+        size: Rows and columns of the pooled map.
+        sampling_ratio: See `zoo.ops.roi_align.roi_align`.
+        aligned: Likewise.
+        canonical_size: See `zoo.ops.roi_align.assign_levels`.
+        canonical_level: Likewise.
+        level_epsilon: Likewise.
+        ratio_epsilon: Likewise.
+    """
+
+    size: int = 7
+    sampling_ratio: int = 2
+    aligned: bool = False
+    canonical_size: int | float = 224
+    canonical_level: int = 4
+    level_epsilon: float = 1e-6
+    ratio_epsilon: float = 0.0
+
+    def __call__(
+        self,
+        maps: Sequence[Float[Array, "b _ _ c"]],
+        strides: Sequence[int],
+        boxes: Float[Array, "b r 4"],
+        valid: Bool[Array, "b r"] | None = None,
+    ) -> Float[Array, "b r size size c"]:
+        """The features of each box.
+
+        Args:
+            maps: Finest first; as many of the first as there are strides are used.
+            strides: Pixels of the image in a cell, powers of 2.
+            boxes: ``xyxy`` in pixels; no gradient flows to them.
+            valid: Boxes where it is False get zeros, and take no time.
+        """
+        levels = assign_levels(
+            boxes,
+            round(math.log2(strides[0])),
+            round(math.log2(strides[-1])),
+            canonical_size=self.canonical_size,
+            canonical_level=self.canonical_level,
+            level_epsilon=self.level_epsilon,
+            ratio_epsilon=self.ratio_epsilon,
+        )
+        return roi_align(
+            maps[: len(strides)],
+            boxes,
+            levels if valid is None else jnp.where(valid, levels, -1),
+            strides=strides,
+            size=self.size,
+            sampling_ratio=self.sampling_ratio,
+            aligned=self.aligned,
+        )

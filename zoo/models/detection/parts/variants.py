@@ -1,0 +1,57 @@
+"""The named models of two-stage detectors: what several families have in common."""
+
+from typing import Any
+
+from flax.core import FrozenDict
+
+from zoo.family import Variant
+from zoo.models.backbones import backbone_layers
+from zoo.types import Preprocessing
+
+_HALF = (0.5, 0.5, 0.5)
+
+# torchvision's second version: arXiv 2111.11429.
+V2 = {
+    "backbone_fields": FrozenDict({"norm": "batch"}),
+    "pyramid_norm": "batch",
+    "rpn_convs": 2,
+    "box_conv_dims": (256, 256, 256, 256),
+    "box_dims": (1024,),
+    "box_norm": "batch",
+}
+# Objects of 8 to 28 px in images of 64 px: every number of pixels is smaller in proportion.
+NANO = {
+    "backbone": "resnet_nano",
+    "backbone_fields": FrozenDict(
+        {"num_blocks": (2, 2), "stage_dims": (48, 96), "stem_dim": 48, "norm": "batch"}
+    ),
+    "pyramid_dim": 64,
+    "anchor_fields": FrozenDict(
+        {"sizes": ((8, 11), (14, 18), (22, 28)), "ratios": (1.0, 1.5, 2.2), "strides": (4, 8, 16)}
+    ),
+    "proposal_fields": FrozenDict(
+        {"candidates": 128, "kept": 64, "train_candidates": 128, "train_kept": 64}
+    ),
+    "anchor_sampling": FrozenDict({"num": 64}),
+    "roi_sampling": FrozenDict({"num": 32}),
+    "pooling_fields": FrozenDict({"canonical_size": 16, "canonical_level": 3}),
+    "box_dims": (256, 256),
+}
+
+
+def variant(
+    size: tuple[int, int] = (800, 1333), parity: str | None = None, **fields: Any
+) -> Variant:
+    """A model for COCO's images, resized to these shorter and longer sides."""
+    return Variant(fields, Preprocessing(size, interpolation="bilinear"), parity=parity)
+
+
+def nano_variant(**fields: Any) -> Variant:
+    """A model for images of 64 px: `NANO` and more fields."""
+    how = Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
+    return Variant({**NANO, **fields}, how)
+
+
+def rcnn_layers(model: Any) -> tuple[tuple[str, ...], ...]:
+    """The backbone's layers, then the pyramid: see `zoo.family.Family.layers`."""
+    return (*backbone_layers(model.make_body()), ("pyramid",))
