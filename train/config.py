@@ -30,10 +30,12 @@ class ModelConfig:
     Attributes:
         name: A registered model; ``python -m zoo list`` lists them.
         fields: Fields of the model, by name.
+        implied: Names of those fields that a run takes from the kind of its ``init``.
     """
 
     name: str
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    implied: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,13 @@ from train.checks import CHECKS
 from train.checks.files import MOST, describe, has_files, read_files
 from train.config import Config, ConfigError, override
 from train.fields import show_fields
-from train.model import build, complete, initial_variables, with_preprocessing
+from train.model import (
+    build,
+    complete,
+    initial_variables,
+    with_implied_fields,
+    with_preprocessing,
+)
 from train.optim import make_optimizer
 from train.parallel import Parallel
 from train.recipes import RECIPES
@@ -110,7 +116,7 @@ def examine(
     console.print("\n".join(findings.notes), soft_wrap=True)
     problems = unreadable + findings.problems
 
-    config = complete(config, train)
+    config = with_implied_fields(complete(config, train))
     parallel = Parallel(config)
     with closing(train_batches(train, config.batch_size, seed=config.seed)) as batches:
         batch = next(batches)

@@ -25,7 +25,13 @@ from train.config import Config
 from train.disk import DiskError, why_not_written, without_tracebacks
 from train.hosts import caught_signals
 from train.log import draw_learning_curve
-from train.model import build, complete, initial_variables, with_preprocessing
+from train.model import (
+    build,
+    complete,
+    initial_variables,
+    with_implied_fields,
+    with_preprocessing,
+)
 from train.optim import make_optimizer, make_schedule
 from train.parallel import Parallel
 from train.report import Report
@@ -299,4 +305,5 @@ def _open(config: Config, workdir: epath.Path) -> tuple[Config, Dataset, Dataset
     """The completed settings, and the examples for training and for evaluation."""
     config = with_preprocessing(config, workdir)
     examples = config.task.open(config.data, "train")
-    return complete(config, examples), examples, config.task.open(config.data, "eval")
+    config = with_implied_fields(complete(config, examples), workdir)
+    return config, examples, config.task.open(config.data, "eval")

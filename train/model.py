@@ -16,7 +16,8 @@ from train.workdir import read_config
 from zoo.data import Dataset, DetectionData
 from zoo.data.object_sources import DetectionSource
 from zoo.data.own import fill_in, left_to_the_model
-from zoo.weights.run import complete_steps
+from zoo.loading import implied_fields
+from zoo.weights.run import complete_steps, fields_from_json
 
 
 def with_preprocessing(config: Config, workdir: epath.Path | None = None) -> Config:
@@ -34,10 +35,9 @@ def with_preprocessing(config: Config, workdir: epath.Path | None = None) -> Con
     if not (names := left_to_the_model(data)):
         return config
     if workdir is not None and complete_steps(workdir / "checkpoints"):
-        there = read_config(workdir)
-        found = {name: there[f"data.{name}"] for name in names if f"data.{name}" in there}
-        tuples = {k: tuple(x) if isinstance(x, list) else x for k, x in found.items()}
-        data = dataclasses.replace(data, **tuples)
+        there = read_config(workdir)["data"]
+        found = fields_from_json({name: there[name] for name in names if name in there})
+        data = dataclasses.replace(data, **found)
     if not left_to_the_model(data):
         return dataclasses.replace(config, data=data)
     if config.init is None:
@@ -49,6 +49,30 @@ def with_preprocessing(config: Config, workdir: epath.Path | None = None) -> Con
             raise ConfigError(str(error)) from error
         how = zoo.preprocessing(config.init, model=model)
     return dataclasses.replace(config, data=fill_in(data, how))
+
+
+def with_implied_fields(config: Config, workdir: epath.Path | None = None) -> Config:
+    """Fills in the fields of the model that the checkpoint of ``init`` implies.
+
+    Such fields, like the epsilon of norms, are not in another program's file, but its parameters
+    were trained with their values. Fields that are given stay. If `workdir` holds checkpoints, the
+    values are those of its ``config.json``, because the file of ``init`` may not exist any more.
+
+    Raises:
+        InputError: If the checkpoint cannot be read.
+    """
+    if config.init is None:
+        return config
+    if workdir is not None and complete_steps(workdir / "checkpoints"):
+        there = read_config(workdir)["model"]
+        names = there.get("implied", ())
+        found = fields_from_json({name: there["fields"][name] for name in names})
+    else:
+        found = implied_fields(_create(config), config.init)
+    found = {name: value for name, value in found.items() if name not in config.model.fields}
+    fields = {**config.model.fields, **found}
+    model = dataclasses.replace(config.model, fields=fields, implied=tuple(found))
+    return dataclasses.replace(config, model=model)
 
 
 def complete(config: Config, examples: Dataset) -> Config:

@@ -71,7 +71,7 @@ def check_same(
     Raises:
         ConfigError: If the run has other settings, naming the first, or the data have changed.
     """
-    there = read_config(workdir)
+    there = flatten(read_config(workdir))
     # Tuples become lists, as in the file.
     asked = flatten(json.loads(json.dumps(to_json(config))))
     defaults = json.loads(json.dumps(_defaults(config)))
@@ -146,10 +146,10 @@ def _checksums(examples: Dataset, held_out: Dataset) -> dict[str, str]:
 
 
 def read_config(workdir: epath.Path) -> dict[str, Any]:
-    """The settings in ``config.json``, by dotted names."""
+    """The settings in ``config.json``."""
     path = workdir / "config.json"
     try:
-        return flatten(json.loads(path.read_text()))
+        return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be read ({error}); restore it, or take another --workdir"

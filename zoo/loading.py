@@ -14,6 +14,7 @@ from zoo.registry import MODELS, create, family_named, family_of, variant_named
 from zoo.types import InputError, Preprocessing
 from zoo.weights import load as weights
 from zoo.weights.convert import LoadReport
+from zoo.weights.convert import implied_fields as weight_fields
 from zoo.weights.files import (
     FOLDER_FILES,
     METADATA,
@@ -201,6 +202,26 @@ def load_report(
     """
     checkpoint = open_checkpoint(path)
     return weights.report_of(family_of(model), model, checkpoint, source, new_head=new_head)[1]
+
+
+def implied_fields(model: nn.Module, path: str | Path) -> dict[str, Any]:
+    """The fields that a model gets if it is loaded from another program's file.
+
+    They are values which the file does not contain, such as the epsilon of norms. A file of `save`
+    and a run store all fields: the result is empty for them.
+
+    Args:
+        model: The model.
+        path: The checkpoint, as for `load`.
+
+    Raises:
+        InputError: If the file cannot be read, or belongs to no source of this family.
+    """
+    checkpoint = open_checkpoint(fetch(path))
+    if checkpoint.description:
+        return {}
+    name_map = weights.chosen_map(family_of(model), model, checkpoint, None)
+    return weight_fields(name_map, model)
 
 
 def preprocessing(

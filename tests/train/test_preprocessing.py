@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from safetensors.numpy import load_file, save_file
 
 import zoo
 from train.config import ConfigError, override
@@ -29,8 +30,8 @@ def test_the_numbers_of_every_recipe(recipe):
     data = data_of(recipe)
     if not hasattr(data, "mean"):
         return
-    half = not recipe.startswith(("unet", "detr", "mae")) or recipe.endswith("digits")
-    half |= recipe.startswith("detr_digit_scenes")
+    half = recipe.startswith(("vit", "mixer")) or "digit" in recipe
+    half &= not recipe.startswith("unet")
     expected = (HALF, HALF) if half else (IMAGENET_MEAN, IMAGENET_STD)
     assert (data.mean, data.std) == expected
     if recipe == "vit_b16_finetune":
@@ -74,6 +75,19 @@ def test_a_run_is_prepared_as_its_checkpoint_and_knows_it(run, tiny, tmp_path):
     assert run(*overrides, "--steps=2")[1].step == 2
     with pytest.raises(InputError, match=r"init\.safetensors"):
         run(*overrides, workdir="other")
+
+
+def test_a_run_has_the_epsilon_of_its_checkpoint(run, tiny, tmp_path):
+    model = zoo.create("vit_nano_patch4_32", **tiny().model.fields, num_classes=3)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    init = tmp_path / "init.safetensors"
+    zoo.save(model, variables, init, "huggingface")
+    save_file(load_file(init), init)  # without the description of our own files
+    assert model.norm_epsilon != 1e-12
+    workdir, _, _ = run(f"--init={init}", "--steps=2")
+    assert zoo.load(workdir)[0].norm_epsilon == 1e-12
+    init.unlink()  # a resumed run does not need it
+    assert run(f"--init={init}", "--steps=2")[1].step == 2
 
 
 def test_a_run_of_before_goes_on(run):

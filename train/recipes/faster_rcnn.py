@@ -47,17 +47,17 @@ def fasterrcnn_finetune() -> Config:
         python -m train fasterrcnn_finetune --data.source=coco:DIR --init=CHECKPOINT --workdir=RUN
         python -m eval.detection --workdir=RUN
 
-    CHECKPOINT is torchvision's ``fasterrcnn_resnet50_fpn_coco-258fb6c6.pth``, whose frozen norms
-    have no epsilon. With its version 2, ``fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth``, give
-    ``--model.name=fasterrcnn_resnet50_fpn_v2 --model.norm_epsilon=1e-5``. DIR has
-    ``annotations/instances_train.json``, ``annotations/instances_val.json`` and the images in
-    ``train/`` and ``val/``; the fields of ``data`` set other paths. The last layers of the heads
-    are initialised, all other parameters come from the checkpoint; the backbone's stem and first
-    stage stay as they are. Not run by us on public weights.
+    CHECKPOINT is torchvision's ``fasterrcnn_resnet50_fpn_coco-258fb6c6.pth``. With its version 2,
+    ``fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth``, give
+    ``--model.name=fasterrcnn_resnet50_fpn_v2``. DIR has ``annotations/instances_train.json``,
+    ``annotations/instances_val.json`` and the images in ``train/`` and ``val/``; the fields of
+    ``data`` set other paths. The last layers of the heads are initialised, all other parameters
+    come from the checkpoint; the backbone's stem and first stage stay as they are. Not run by us on
+    public weights.
     """
     return Config(
         recipe="fasterrcnn_finetune",
-        model=ModelConfig("fasterrcnn_resnet50_fpn", {"norm_epsilon": 0.0}),
+        model=ModelConfig("fasterrcnn_resnet50_fpn"),
         data=OWN_REGIONS,
         task=Detection(TwoStageLoss()),
         optim=OptimConfig(

@@ -15,18 +15,18 @@ def keypointrcnn_finetune() -> Config:
         python -m train keypointrcnn_finetune --data.source=coco:DIR --init=CHECKPOINT --workdir=RUN
         python -m eval.detection --workdir=RUN --iou_type=keypoints
 
-    CHECKPOINT is torchvision's ``keypointrcnn_resnet50_fpn_coco-fc266e95.pth``, whose frozen norms
-    have no epsilon. DIR has ``annotations/person_keypoints_train.json``,
-    ``annotations/person_keypoints_val.json`` and the images in ``train/`` and ``val/``; the fields
-    of ``data`` set other paths. The last layers for boxes and joints are initialised if your data
-    have other numbers of classes or joints than the checkpoint, which has one class and COCO's 17
-    joints; all other parameters come from the checkpoint. Not run by us on public weights.
+    CHECKPOINT is torchvision's ``keypointrcnn_resnet50_fpn_coco-fc266e95.pth``. DIR has
+    ``annotations/person_keypoints_train.json``, ``annotations/person_keypoints_val.json`` and the
+    images in ``train/`` and ``val/``; the fields of ``data`` set other paths. The last layers for
+    boxes and joints are initialised if your data have other numbers of classes or joints than the
+    checkpoint, which has one class and COCO's 17 joints; all other parameters come from the
+    checkpoint. Not run by us on public weights.
     """
     boxes = fasterrcnn_finetune()
     return dataclasses.replace(
         boxes,
         recipe="keypointrcnn_finetune",
-        model=ModelConfig("keypointrcnn_resnet50_fpn", {"norm_epsilon": 0.0}),
+        model=ModelConfig("keypointrcnn_resnet50_fpn"),
         data=dataclasses.replace(boxes.data, keypoints=True),
         task=Detection(KeypointRCNNLoss()),
     )

@@ -36,17 +36,16 @@ def maskrcnn_finetune() -> Config:
         python -m train maskrcnn_finetune --data.source=coco:DIR --init=CHECKPOINT --workdir=RUN
         python -m eval.detection --workdir=RUN --iou_type=segm
 
-    CHECKPOINT is torchvision's ``maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth``, whose frozen norms have
-    no epsilon. With its version 2, ``maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth``, give
-    ``--model.name=maskrcnn_resnet50_fpn_v2 --model.norm_epsilon=1e-5``. `fasterrcnn_finetune` says
-    what DIR has; its json must have masks. The last layers of the heads are initialised, all other
-    parameters come from the checkpoint. Not run by us on public weights.
+    CHECKPOINT is torchvision's ``maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth``. With its version 2,
+    ``maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth``, give ``--model.name=maskrcnn_resnet50_fpn_v2``.
+    `fasterrcnn_finetune` says what DIR has; its json must have masks. The last layers of the heads
+    are initialised, all other parameters come from the checkpoint. Not run by us on public weights.
     """
     boxes = fasterrcnn_finetune()
     return dataclasses.replace(
         boxes,
         recipe="maskrcnn_finetune",
-        model=ModelConfig("maskrcnn_resnet50_fpn", {"norm_epsilon": 0.0}),
+        model=ModelConfig("maskrcnn_resnet50_fpn"),
         data=dataclasses.replace(boxes.data, masks=True),
         task=Detection(MaskRCNNLoss()),
     )

@@ -16,6 +16,11 @@ from zoo.types import Preprocessing
 from zoo.weights.maps import as_grid, plan, reason
 
 
+def implied_fields(name_map: NameMap, model: nn.Module) -> dict[str, Any]:
+    """The fields of a model that the source's files imply: see `NameMap.fields`."""
+    return dict(name_map.fields(model) if callable(name_map.fields) else name_map.fields)
+
+
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
     """What happened to every leaf of the model and to every tensor of the file.
@@ -140,7 +145,7 @@ def convert(
     loaded = tuple(filling.flat)
     for path, leaf in implied.items():
         filling.take(path, leaf.value)
-    fields = name_map.fields(model) if callable(name_map.fields) else name_map.fields
+    fields = implied_fields(name_map, model)
     reasons = dict(name_map.ignored)
     if new_head:
         heads = [entry.theirs for entry in rules if entry.ours[0].startswith(family.head)]
