@@ -22,6 +22,7 @@ _PACKAGES = (
     "classification.mobilenetv3",
     "detection.detr",
     "detection.faster_rcnn",
+    "detection.cascade_rcnn",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",

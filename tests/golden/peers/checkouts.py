@@ -43,6 +43,18 @@ def detectron2_backbones() -> None:
         vars(layers).update({name: getattr(module, name) for name in names})
 
 
+def detectron2_whole() -> None:
+    """Makes all of detectron2 importable from a checkout, $DETECTRON2, with the packages it needs.
+
+    What `detectron2_backbones` put in their places is removed.
+    """
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("detectron2", "fvcore"):
+            del sys.modules[name]
+    if os.environ["DETECTRON2"] not in sys.path:
+        sys.path.insert(0, os.environ["DETECTRON2"])
+
+
 class ConvModule(torch.nn.Module):
     """What mmcv's class of this name does for convolutions that a norm may follow."""
 
@@ -86,3 +98,14 @@ def mmdet_necks() -> None:
     for name, content in stands.items():
         sys.modules[name] = types.ModuleType(name)
         vars(sys.modules[name]).update(content)
+
+
+def mmdet_whole() -> types.ModuleType:
+    """The installed mmdet; what `mmdet_necks` put in its place is removed."""
+    if not hasattr(sys.modules.get("mmdet"), "__version__"):
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("mmdet", "mmcv", "mmengine"):
+                del sys.modules[name]
+        importlib.import_module("mmdet_peer")  # stands in for mmcv's compiled operators
+    importlib.import_module("mmdet.models")
+    return importlib.import_module("mmdet")

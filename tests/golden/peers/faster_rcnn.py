@@ -130,16 +130,49 @@ def mobilenet() -> tuple[FasterRCNN, dict]:
     return model, ours
 
 
+def full_size(name: str) -> FasterRCNN:
+    """torchvision's model of a name, with its published files' norms and random weights."""
+    build = getattr(torchvision.models.detection, name)
+    model = build(weights=None, weights_backbone=None)
+    if "v2" not in name:
+        freeze(model.backbone.body, 0.0 if "resnet" in name else 1e-5)
+    with torch.no_grad():
+        for key, tensor in model.state_dict().items():
+            if key.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif tensor.is_floating_point() and tensor.ndim == 1:
+                tensor.add_(0.1 * torch.randn_like(tensor))
+            if key.endswith("bn3.weight"):
+                tensor.mul_(0.2)  # as in a trained ResNet, whose features do not grow with depth
+    model.eval()
+    scale_outputs(model, torch.randn(1, 3, 128, 128))
+    return model
+
+
+def freeze(module: torch.nn.Module, eps: float) -> None:
+    """Replaces batch norms by torchvision's frozen ones."""
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.BatchNorm2d):
+            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps))
+        else:
+            freeze(child, eps)
+
+
 def draw_weights(model: FasterRCNN, x: torch.Tensor) -> None:
-    """Random weights, with outputs of the heads near 1, so that boxes and scores are plausible."""
+    """Random weights, which compress well, and plausible outputs."""
     randomise(model)
+    scale_outputs(model, x)
+
+
+def scale_outputs(model: FasterRCNN, x: torch.Tensor) -> None:
+    """Scales layers so that the outputs of the heads are near 1: plausible boxes and scores."""
     with torch.no_grad():
         maps = list(model.backbone(x).values())
         model.backbone.fpn.layer_blocks.apply(partial(scale, factor=1 / spread(maps)))
         logits, deltas = model.rpn.head(list(model.backbone(x).values()))
         scale(model.rpn.head.cls_logits, 1 / spread(logits))
         scale(model.rpn.head.bbox_pred, 0.3 / spread(deltas))
-        pooled = torch.randn(50, DIM, 7, 7)
+        pooled = torch.randn(50, model.backbone.out_channels, 7, 7)
         logits, deltas = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))
         scale(model.roi_heads.box_predictor.cls_score, 1 / spread([logits]))
         scale(model.roi_heads.box_predictor.bbox_pred, 1 / spread([deltas]))
@@ -209,8 +242,8 @@ def run(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, to
         "rpn_deltas": deltas.reshape(count, -1, 4),
         "anchors/all": anchors,
         "proposals": torch.stack(proposals),
-        "class_logits": scores.roll(-1, dims=1).reshape(count, -1, CLASSES + 1),
-        "box_deltas": boxes[:, 4:].reshape(count, -1, CLASSES, 4),
+        "class_logits": scores.roll(-1, dims=1).reshape(count, -1, scores.shape[1]),
+        "box_deltas": boxes[:, 4:].reshape(count, -1, scores.shape[1] - 1, 4),
     }
     for i, level in list(enumerate(maps.values()))[1:]:
         arrays[f"maps/{i}"] = level.permute(0, 2, 3, 1)
@@ -220,18 +253,20 @@ def run(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, to
     return arrays
 
 
-def training(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The losses of three objects in the first image and one in the second.
-
-    The sampler takes the first candidates instead of random ones.
-    """
+def truth() -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
+    """Boxes and labels of three objects in the first image and one in the second."""
     boxes = torch.tensor(
         [
             [[8.0, 2, 30.25, 30], [30, 4, 60, 33], [20.5, 10, 36, 24]],
             [[5, 10, 38, 40.5], [0, 0, 0, 0], [0, 0, 0, 0]],
         ]
     )
-    labels, counts = torch.tensor([[1, 4, 0], [2, 0, 0]]), (3, 1)
+    return boxes, torch.tensor([[1, 4, 0], [2, 0, 0]]), (3, 1)
+
+
+def training(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The losses; the sampler takes the first candidates instead of random ones."""
+    boxes, labels, counts = truth()
     targets = [
         {"boxes": boxes[i, :n].double(), "labels": labels[i, :n] + 1} for i, n in enumerate(counts)
     ]

@@ -10,6 +10,7 @@ from zoo.models.detection.faster_rcnn.model import FasterRCNN
 from zoo.models.detection.faster_rcnn.names import NAMES
 from zoo.models.detection.parts.decode import softmax_rois
 from zoo.models.detection.parts.losses import TwoStageLoss
+from zoo.models.detection.parts.variants import NANO, V2
 from zoo.models.inputs import padded_images
 from zoo.types import Preprocessing
 
@@ -22,15 +23,6 @@ def _variant(
     return Variant(fields, Preprocessing(size, interpolation="bilinear"), parity=parity)
 
 
-# torchvision's second version: arXiv 2111.11429.
-_V2 = {
-    "backbone_fields": FrozenDict({"norm": "batch"}),
-    "pyramid_norm": "batch",
-    "rpn_convs": 2,
-    "box_conv_dims": (256, 256, 256, 256),
-    "box_dims": (1024,),
-    "box_norm": "batch",
-}
 # torchvision's: both maps have stride 32; every level has anchors of all sizes.
 _MOBILENET = {
     "backbone": "mobilenetv3_large_100",
@@ -42,32 +34,13 @@ _MOBILENET_320 = {
     **_MOBILENET,
     "proposal_fields": FrozenDict({"score_threshold": 0.05, "candidates": 150, "kept": 150}),
 }
-# Objects of 8 to 28 px in images of 64 px: every number of pixels is smaller in proportion.
-_NANO = {
-    "backbone": "resnet_nano",
-    "backbone_fields": FrozenDict(
-        {"num_blocks": (2, 2), "stage_dims": (48, 96), "stem_dim": 48, "norm": "batch"}
-    ),
-    "pyramid_dim": 64,
-    "anchor_fields": FrozenDict(
-        {"sizes": ((8, 11), (14, 18), (22, 28)), "ratios": (1.0, 1.5, 2.2), "strides": (4, 8, 16)}
-    ),
-    "proposal_fields": FrozenDict(
-        {"candidates": 128, "kept": 64, "train_candidates": 128, "train_kept": 64}
-    ),
-    "anchor_sampling": FrozenDict({"num": 64}),
-    "roi_sampling": FrozenDict({"num": 32}),
-    "pooling_fields": FrozenDict({"canonical_size": 16, "canonical_level": 3}),
-    "box_dims": (256, 256),
-}
-
 _VARIANTS = {
     # Not from a paper: for tests, demos and small images.
     "fasterrcnn_nano": Variant(
-        _NANO, Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
+        NANO, Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
     ),
     "fasterrcnn_resnet50_fpn": _variant(),
-    "fasterrcnn_resnet50_fpn_v2": _variant(**_V2),
+    "fasterrcnn_resnet50_fpn_v2": _variant(**V2),
     "fasterrcnn_mobilenet_v3_large_fpn": _variant(**_MOBILENET),
     "fasterrcnn_mobilenet_v3_large_320_fpn": _variant((320, 640), **_MOBILENET_320),
 }

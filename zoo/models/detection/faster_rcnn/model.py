@@ -38,14 +38,6 @@ from zoo.outputs import Targets
 from zoo.types import Preprocessing
 
 _SIZES = ((32,), (64,), (128,), (256,), (512,))
-_MAPPINGS = (
-    "backbone_fields",
-    "anchor_fields",
-    "proposal_fields",
-    "anchor_sampling",
-    "roi_sampling",
-    "pooling_fields",
-)
 
 
 class Features(NamedTuple):
@@ -112,8 +104,9 @@ class FasterRCNN(nn.Module):
 
     def __post_init__(self) -> None:
         """Makes the mappings hashable, as a module's fields must be."""
-        for name in _MAPPINGS:
-            object.__setattr__(self, name, freeze_fields(getattr(self, name)))
+        for name, value in vars(self).copy().items():
+            if isinstance(value, Mapping):
+                object.__setattr__(self, name, freeze_fields(value))
         super().__post_init__()
 
     def setup(self) -> None:
@@ -127,13 +120,27 @@ class FasterRCNN(nn.Module):
             self.rpn_convs,
             dtype=self.dtype,
         )
-        self.box = BoxBranch(
+        self.setup_heads()
+
+    def setup_heads(self) -> None:
+        """Makes the submodules that regions go through."""
+        self.box = self.make_box()
+
+    @nn.nowrap
+    def make_box(self, *, agnostic: bool = False) -> BoxBranch:
+        """A head for regions.
+
+        Args:
+            agnostic: As in `BoxBranch`.
+        """
+        return BoxBranch(
             self.num_classes,
             RoiPooling(**self.pooling_fields),
             self.box_conv_dims,
             self.box_dims,
             self.box_norm,
-            dtype=self.dtype,
+            agnostic,
+            self.dtype,
         )
 
     @nn.nowrap
@@ -196,7 +203,12 @@ class FasterRCNN(nn.Module):
                 training. Sampling needs the stream ``sample``; without it the first candidates are
                 taken, not random ones.
         """
-        features = self.features(images, valid, train=train)
+        return self.classify(self.features(images, valid, train=train), targets, train=train)
+
+    def classify(
+        self, features: Features, targets: Targets | None = None, *, train: bool = False
+    ) -> TwoStageOutput:
+        """The predictions of `__call__` for the features of a batch."""
         regions = self.propose(features, targets, train=train)
         boxes, used, samples = regions.boxes, regions.valid, None
         if train and targets is not None:

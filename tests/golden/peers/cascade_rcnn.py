@@ -1,0 +1,119 @@
+"""Goldens of Cascade R-CNN: detectron2's, from a checkout, and mmdet's.
+
+`peers.faster_rcnn_detectron2` and `peers.faster_rcnn_mmdet` say what is needed.
+"""
+
+import copy
+
+import torch
+
+from peers import faster_rcnn_detectron2, faster_rcnn_mmdet
+from peers.checkouts import detectron2_whole
+from peers.detr import padded_batch
+from peers.draws import write
+from peers.faster_rcnn import CLASSES, batch_of
+
+CONFIG = "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py"
+STAGES, DENSE = 3, 16
+
+
+def goldens() -> None:
+    """detectron2's with losses and gradients, and mmdet's; at two sizes of the images."""
+    detectron2()
+    mmdet()
+
+
+def detectron2() -> None:
+    """Narrow networks of a ResNet, a pyramid and three heads."""
+    detectron2_whole()
+    from detectron2.structures import ImageList
+
+    model = detectron2_model()
+    x, valid = padded_batch(60, 62)
+    faster_rcnn_detectron2.randomise_norms(model)
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    peer = copy.deepcopy(model).eval()
+    batch = batch_of(x[:, [2, 1, 0]], valid)  # blue, green, red
+    images = ImageList(batch.tensors, batch.image_sizes)
+    arrays = run(peer, images)
+    arrays |= faster_rcnn_detectron2.training(peer, images)
+    sum(value for key, value in arrays.items() if key.startswith("losses/")).backward()
+    for i in range(4):
+        bias = getattr(peer.backbone, f"fpn_output{2 + i}").bias
+        arrays[f"gradients/output_conv_{i}"] = bias.grad
+    write(
+        "cascade_rcnn_detectron2",
+        {
+            "name": "cascade_rcnn_resnet50_fpn",
+            "fields": {**faster_rcnn_detectron2.fields(), "box_dims": [DENSE, DENSE]},
+            "source": "detectron2",
+        },
+        {"images": x.permute(0, 2, 3, 1), "valid": valid},
+        arrays,
+        weights,
+        tolerance=1e-4,  # of boxes of up to 62 px; both sides compute in float32
+    )
+
+
+def detectron2_model() -> torch.nn.Module:
+    """A narrow `GeneralizedRCNN` with `CascadeROIHeads`."""
+    return faster_rcnn_detectron2.narrow_model(
+        *("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"),
+        *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True, "MODEL.ROI_BOX_HEAD.FC_DIM", DENSE),
+    )
+
+
+@torch.no_grad()
+def run(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
+    """All parts of a model's outputs, under our names, with an axis for the stages."""
+    arrays, maps, proposals = faster_rcnn_detectron2.regions(model, images)
+    found = model.roi_heads._forward_box(maps, proposals)
+    heads, levels, count = model.roi_heads, list(maps.values())[:4], len(images.tensor)
+    stages = []
+    for k in range(STAGES):
+        scores, deltas = predictions = heads._run_stage(levels, proposals, k)
+        boxes = torch.stack([one.proposal_boxes.tensor for one in proposals])
+        stages.append((boxes, scores.reshape(count, -1, CLASSES + 1), deltas.reshape(boxes.shape)))
+        refined = heads.box_predictor[k].predict_boxes(predictions, proposals)
+        proposals = heads._create_proposals_from_boxes(refined, images.image_sizes)
+    names = ("proposals", "class_logits", "box_deltas")
+    parts = zip(*stages, strict=True)
+    arrays |= {name: torch.stack(part, dim=1) for name, part in zip(names, parts, strict=True)}
+    return short(arrays) | faster_rcnn_detectron2.detections(found)
+
+
+def short(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without what the goldens of Faster R-CNN have: what leads to the proposals."""
+    return {k: v for k, v in arrays.items() if not k.startswith(("rpn", "anchors", "maps"))}
+
+
+def mmdet() -> None:
+    """A narrow network, whose stages' outputs are compared; it merges their scores otherwise."""
+    model = faster_rcnn_mmdet.narrow_model(CONFIG, DENSE)
+    x, valid = padded_batch(62, 90)
+    weights = {k: v.clone() for k, v in model.state_dict().items()}
+    arrays, maps, samples, proposals = faster_rcnn_mmdet.regions(model, x, valid)
+    stages, heads = [], model.roi_head
+    for k in range(STAGES):
+        boxes, scores, deltas = faster_rcnn_mmdet.head_outputs(heads, maps, proposals, stage=k)
+        stages.append((boxes, scores))
+        coder = heads.bbox_head[k].bbox_coder
+        proposals = [
+            coder.decode(one, delta, max_shape=sample.img_shape)
+            for one, delta, sample in zip(boxes, deltas, samples, strict=True)
+        ]
+    boxes, scores = (torch.stack(part, dim=1) for part in zip(*stages, strict=True))
+    arrays |= {"proposals": boxes, "class_logits": scores, "refined/last": torch.stack(proposals)}
+    arrays = short(arrays)
+    write(
+        "cascade_rcnn_mmdet",
+        {
+            "name": "cascade_rcnn_resnet50_fpn",
+            "fields": {**faster_rcnn_mmdet.fields(), "box_dims": [DENSE, DENSE]},
+            "source": "mmdet",
+        },
+        {"images": x.permute(0, 2, 3, 1), "valid": valid},
+        arrays,
+        weights,
+        tolerance=1e-4,  # of boxes of up to 90 px; both sides compute in float32
+    )

@@ -1,0 +1,31 @@
+"""Fields of the named two-stage detectors that several families have."""
+
+from flax.core import FrozenDict
+
+# torchvision's second version: arXiv 2111.11429.
+V2 = {
+    "backbone_fields": FrozenDict({"norm": "batch"}),
+    "pyramid_norm": "batch",
+    "rpn_convs": 2,
+    "box_conv_dims": (256, 256, 256, 256),
+    "box_dims": (1024,),
+    "box_norm": "batch",
+}
+# Objects of 8 to 28 px in images of 64 px: every number of pixels is smaller in proportion.
+NANO = {
+    "backbone": "resnet_nano",
+    "backbone_fields": FrozenDict(
+        {"num_blocks": (2, 2), "stage_dims": (48, 96), "stem_dim": 48, "norm": "batch"}
+    ),
+    "pyramid_dim": 64,
+    "anchor_fields": FrozenDict(
+        {"sizes": ((8, 11), (14, 18), (22, 28)), "ratios": (1.0, 1.5, 2.2), "strides": (4, 8, 16)}
+    ),
+    "proposal_fields": FrozenDict(
+        {"candidates": 128, "kept": 64, "train_candidates": 128, "train_kept": 64}
+    ),
+    "anchor_sampling": FrozenDict({"num": 64}),
+    "roi_sampling": FrozenDict({"num": 32}),
+    "pooling_fields": FrozenDict({"canonical_size": 16, "canonical_level": 3}),
+    "box_dims": (256, 256),
+}
