@@ -57,7 +57,8 @@ class NameMap(NamedTuple):
             reason.
         fields: Model fields with the values that this source's models use and that a file does not
             contain, or a function from a model to these. A model that is loaded from another
-            program's file gets them, unless the caller gives other values.
+            program's file gets them, unless the caller gives other values. A mapping replaces the
+            model's, so the function adds to the model's what that lacks.
         implied: A function from a model to our leaves whose values follow from the kind of file;
             they are not looked for in the file.
         preprocessing: A function from a model and its file's name to the preprocessing that this

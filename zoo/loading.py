@@ -112,7 +112,8 @@ def load_with_report(
         dtype=param_dtype,
     )
     if not stored:
-        fields = {name: x for name, x in report.fields.items() if name not in overrides}
+        fields = report.fields.items()
+        fields = {k: x for k, x in fields if k not in overrides or isinstance(x, Mapping)}
         model = model.clone(**fields)
     if not given and _variant_preprocessing(model):
         how = _stated(checkpoint) or (None if stored else report.preprocessing)

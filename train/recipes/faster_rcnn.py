@@ -1,7 +1,5 @@
 """Faster R-CNN (arXiv 1506.01497) on embedded scenes of digits, and on your own COCO json."""
 
-import dataclasses
-
 from train.config import Config, ModelConfig
 from train.optim import OptimConfig
 from train.tasks.detection import Detection
@@ -27,10 +25,10 @@ def fasterrcnn_digit_scenes() -> Config:
             b2=0.99,
             clip_norm=10.0,
         ),
-        steps=3_000,
+        steps=2_500,
         batch_size=32,
         log_every=50,
-        eval_every=1_500,
+        eval_every=1_250,
         checkpoint_every=1_000,
         ema=0.999,
     )

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.zoo.models.detection.two_stage import (
-    assert_detections_equal,
+from tests.zoo.models.detection.rcnn import (
+    assert_boxes_equal,
     assert_near,
+    detections_of,
     sizes_of,
     targets_of,
 )
@@ -32,9 +33,7 @@ def peer(golden):
 
 
 def test_detections_equal_detectron2s(peer):
-    images, valid = peer.inputs
-    output = jax.jit(peer.model.apply)(peer.variables, images, valid)
-    assert_detections_equal(cascade_rois(output, sizes_of(valid)), peer.groups)
+    assert_boxes_equal(peer, detections_of(peer, cascade_rois))
 
 
 def test_refined_boxes_equal_mmdets(golden):

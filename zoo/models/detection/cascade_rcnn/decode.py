@@ -10,9 +10,11 @@ from zoo.models.detection.cascade_rcnn.model import CODERS, CascadeOutput
 from zoo.models.detection.parts.decode import RoiDecoding
 from zoo.outputs import Detections
 
+_RULE = RoiDecoding(min_size=0.0)
+
 
 def cascade_rois(
-    output: CascadeOutput, sizes: Int[Array, "b 2"], rule: RoiDecoding = RoiDecoding(min_size=0.0)
+    output: CascadeOutput, sizes: Int[Array, "b 2"], rule: RoiDecoding = _RULE
 ) -> Detections:
     """The last stage's boxes with the means of all stages' probabilities.
 

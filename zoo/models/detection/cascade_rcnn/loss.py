@@ -6,7 +6,7 @@ import jax
 
 from zoo.losses.mean import Mean, Means
 from zoo.models.detection.cascade_rcnn.model import CODERS, CascadeOutput
-from zoo.models.detection.parts.losses import TwoStageLoss, required
+from zoo.models.detection.parts.losses import DETECTRON2_LOSS, TwoStageLoss, required
 from zoo.outputs import Targets
 from zoo.types import InputError
 
@@ -22,7 +22,7 @@ class CascadeLoss:
         stage_weights: Weights of the stages' losses.
     """
 
-    each: TwoStageLoss = TwoStageLoss(rpn_beta=0.0, box_beta=0.0, fixed_rpn_normaliser=True)
+    each: TwoStageLoss = DETECTRON2_LOSS
     stage_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:

@@ -25,9 +25,7 @@ _Samples = TypeVar("_Samples")
 
 @dataclasses.dataclass(frozen=True)
 class TwoStageLoss:
-    """The loss of a Faster R-CNN; the defaults are torchvision's.
-
-    detectron2 has ``rpn_beta=0, box_beta=0, fixed_rpn_normaliser=True``.
+    """The loss of a Faster R-CNN; the defaults are torchvision's, `DETECTRON2_LOSS` detectron2's.
 
     Attributes:
         objectness_weight: Weight of the anchors' cross-entropy.
@@ -98,6 +96,9 @@ class TwoStageLoss:
             ),
         }
         return losses, metrics
+
+
+DETECTRON2_LOSS = TwoStageLoss(rpn_beta=0.0, box_beta=0.0, fixed_rpn_normaliser=True)
 
 
 class Sums(NamedTuple):

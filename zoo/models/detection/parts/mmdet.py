@@ -33,7 +33,7 @@ def mmdet_fields(model: Any) -> dict[str, Any]:
     return {
         "anchor_fields": {**model.anchor_fields, **anchors},
         "proposal_fields": {"train_kept": 1000, "min_size": 0.0, **model.proposal_fields},
-        "pooling_fields": {**model.pooling_fields, **MMDET_POOLING},
+        "pooling_fields": {**MMDET_POOLING, **model.pooling_fields},
     }
 
 

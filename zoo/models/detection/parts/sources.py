@@ -32,7 +32,7 @@ def detectron2_fields(model: Any) -> dict[str, Any]:
             "strides": strides,
         },
         "proposal_fields": {"train_kept": 1000, "min_size": 0.0, **model.proposal_fields},
-        "pooling_fields": {**model.pooling_fields, **DETECTRON2_POOLING},
+        "pooling_fields": {**DETECTRON2_POOLING, **model.pooling_fields},
     }
     if getattr(detectron2_body(model), "stride_in_1x1", False):
         fields["backbone_fields"] = {**model.backbone_fields, "stride_in_1x1": True}

@@ -1,0 +1,70 @@
+"""What the tests of two-stage detectors share."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.outputs import Targets
+
+LOSSES = {
+    "loss_objectness": "objectness",
+    "loss_rpn_box_reg": "rpn_box",
+    "loss_classifier": "class",
+    "loss_box_reg": "box",
+}
+
+
+def assert_near(found, expected, name, tolerance=1e-4):
+    """Differences of at most 1e-4 of the largest value: torchvision's are computed in float64."""
+    atol = tolerance * max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
+
+
+def sizes_of(valid):
+    return jnp.stack([valid.any(axis=axis).sum(axis=1) for axis in (2, 1)], axis=1)
+
+
+def targets_of(peer, *more):
+    """The targets of a golden; further ones, such as masks, by their names in it."""
+    boxes = jnp.asarray(peer.groups["targets/boxes"])
+    return Targets(
+        boxes,
+        jnp.asarray(peer.groups["targets/labels"]),
+        jnp.arange(boxes.shape[1]) < peer.groups["targets/counts"][:, None],
+        sizes_of(peer.inputs[1]),
+        jnp.ones(len(boxes), bool),
+        **{name: jnp.asarray(peer.groups[f"targets/{name}"]) for name in more},
+    )
+
+
+def detections_of(peer, decode):
+    """The detections that a golden's model finds."""
+    apply = jax.jit(lambda *x: decode(peer.model.apply(*x), sizes_of(x[2])))
+    return apply(peer.variables, *peer.inputs)
+
+
+def assert_boxes_equal(peer, found):
+    """Boxes, scores and labels; returns the number of detections of each image."""
+    counts = []
+    for i in range(len(found.boxes)):
+        expected = {k: peer.groups[f"detections/{i}/{k}"] for k in ("boxes", "scores", "labels")}
+        counts.append(len(expected["scores"]))
+        assert counts[-1] > 3
+        assert found.valid[i].sum() == counts[-1]
+        np.testing.assert_array_equal(found.labels[i][: counts[-1]], expected["labels"])
+        for name in ("boxes", "scores"):
+            assert_near(getattr(found, name)[i][: counts[-1]], expected[name], name)
+    return counts
+
+
+def assert_losses_equal(peer, loss, targets, names, tolerance=1e-4):
+    """The losses of a training step; further ones by their names in the golden and in ours."""
+    apply = partial(peer.model.apply, train=True, mutable=["batch_stats"])
+    output, _ = jax.jit(apply)(peer.variables, *peer.inputs, targets=targets)
+    losses, _ = loss(output, targets)
+    for theirs, ours in {**LOSSES, **names}.items():
+        expected = peer.groups[f"losses/{theirs}"]
+        assert expected > 1e-3
+        np.testing.assert_allclose(losses[ours].value(), expected, rtol=tolerance, err_msg=theirs)
