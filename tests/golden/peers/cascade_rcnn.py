@@ -7,7 +7,7 @@ import copy
 
 import torch
 
-from peers import faster_rcnn_detectron2, faster_rcnn_mmdet
+from peers import faster_rcnn, faster_rcnn_detectron2, faster_rcnn_mmdet
 from peers.checkouts import detectron2_whole
 from peers.detr import padded_batch
 from peers.draws import write
@@ -39,8 +39,8 @@ def detectron2() -> None:
     arrays |= faster_rcnn_detectron2.training(peer, images)
     sum(value for key, value in arrays.items() if key.startswith("losses/")).backward()
     for i in range(4):
-        bias = getattr(peer.backbone, f"fpn_output{2 + i}").bias
-        arrays[f"gradients/output_conv_{i}"] = bias.grad
+        bias = getattr(peer.backbone, f"fpn_lateral{2 + i}").bias
+        arrays[f"gradients/lateral_conv_{i}"] = bias.grad
     write(
         "cascade_rcnn_detectron2",
         {
@@ -117,3 +117,37 @@ def mmdet() -> None:
         weights,
         tolerance=1e-4,  # of boxes of up to 90 px; both sides compute in float32
     )
+
+
+def models() -> dict[str, torch.nn.Module]:
+    """detectron2's model for our name; torchvision's parts for the nano."""
+    detectron2_whole()
+    from detectron2.config import get_cfg
+    from detectron2.modeling import build_model
+
+    cfg = get_cfg()
+    cfg.merge_from_list(
+        [
+            *("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.RESNETS.DEPTH", 50),
+            *("MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]),
+            *("MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"]),
+            *("MODEL.ANCHOR_GENERATOR.SIZES", [[32], [64], [128], [256], [512]]),
+            *("MODEL.RPN.IN_FEATURES", ["p2", "p3", "p4", "p5", "p6"]),
+            *("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"),
+            *("MODEL.ROI_HEADS.IN_FEATURES", ["p2", "p3", "p4", "p5"]),
+            *("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFCHead", "MODEL.ROI_BOX_HEAD.NUM_FC", 2),
+            *("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 7),
+            *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True, "MODEL.DEVICE", "meta"),
+        ]
+    )
+    return {"cascade_rcnn_resnet50_fpn": build_model(cfg), "cascade_rcnn_nano": nano()}
+
+
+def nano() -> torch.nn.Module:
+    """torchvision's model with the sizes of our nano, with three heads of one box."""
+    model = faster_rcnn.nano()
+    heads = [copy.deepcopy(model.roi_heads) for _ in range(STAGES)]
+    for one in heads:
+        one.box_predictor.bbox_pred = torch.nn.Linear(256, 4)
+    model.roi_heads = torch.nn.ModuleList(heads)
+    return model

@@ -101,9 +101,7 @@ def narrow_model(*settings) -> torch.nn.Module:
         options = {"bottleneck_channels": dim, "stride_in_1x1": True, "norm": "FrozenBN"}
         options |= {"in_channels": before, "out_channels": 4 * dim}
         strides = [2 if i else 1]
-        stages.append(
-            ResNet.make_stage(BottleneckBlock, 1, stride_per_block=strides, **options)
-        )
+        stages.append(ResNet.make_stage(BottleneckBlock, 1, stride_per_block=strides, **options))
         before = 4 * dim
     names = ["res2", "res3", "res4", "res5"]
     body = ResNet(BasicStem(3, 8, "FrozenBN"), stages, out_features=names)

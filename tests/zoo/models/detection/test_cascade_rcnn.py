@@ -68,9 +68,9 @@ def test_losses_and_gradients_equal_detectron2s(peer):
         assert expected > 1e-3
         np.testing.assert_allclose(losses[ours], expected, rtol=1e-4, err_msg=theirs)
     for i in range(4):
-        expected = peer.groups[f"gradients/output_conv_{i}"]
+        expected = peer.groups[f"gradients/lateral_conv_{i}"]
         assert np.abs(expected).max() > 1e-3
-        assert_near(grads["pyramid"][f"output_conv_{i}"]["bias"], expected, f"level {i}")
+        assert_near(grads["pyramid"][f"lateral_conv_{i}"]["bias"], expected, f"level {i}")
 
 
 def test_boxes_are_labelled_by_the_overlap_that_a_stage_asks_for():
