@@ -78,7 +78,7 @@ def narrow_model(*settings) -> torch.nn.Module:
     from detectron2.modeling import GeneralizedRCNN, build_proposal_generator, build_roi_heads
     from detectron2.modeling.backbone import FPN
     from detectron2.modeling.backbone.fpn import LastLevelMaxPool
-    from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResNet
+    from detectron2.modeling.backbone.resnet import BasicStem, ResNet
 
     cfg = get_cfg()
     cfg.merge_from_list(
@@ -96,15 +96,8 @@ def narrow_model(*settings) -> torch.nn.Module:
             *settings,
         ]
     )
-    stages, before = [], 8
-    for i, dim in enumerate(STAGES):
-        options = {"bottleneck_channels": dim, "stride_in_1x1": True, "norm": "FrozenBN"}
-        options |= {"in_channels": before, "out_channels": 4 * dim}
-        strides = [2 if i else 1]
-        stages.append(ResNet.make_stage(BottleneckBlock, 1, stride_per_block=strides, **options))
-        before = 4 * dim
     names = ["res2", "res3", "res4", "res5"]
-    body = ResNet(BasicStem(3, 8, "FrozenBN"), stages, out_features=names)
+    body = ResNet(BasicStem(3, 8, "FrozenBN"), narrow_stages(STAGES), out_features=names)
     backbone = FPN(body, names, DIM, top_block=LastLevelMaxPool())
     shapes = backbone.output_shape()
     return GeneralizedRCNN(
@@ -114,6 +107,20 @@ def narrow_model(*settings) -> torch.nn.Module:
         pixel_mean=cfg.MODEL.PIXEL_MEAN,
         pixel_std=cfg.MODEL.PIXEL_STD,
     ).eval()
+
+
+def narrow_stages(dims: list[int]) -> list:
+    """Stages of one block each, after a stem of 8 features."""
+    from detectron2.modeling.backbone.resnet import BottleneckBlock, ResNet
+
+    stages, before = [], 8
+    for i, dim in enumerate(dims):
+        options = {"bottleneck_channels": dim, "stride_in_1x1": True, "norm": "FrozenBN"}
+        options |= {"in_channels": before, "out_channels": 4 * dim}
+        strides = [2 if i else 1]
+        stages.append(ResNet.make_stage(BottleneckBlock, 1, stride_per_block=strides, **options))
+        before = 4 * dim
+    return stages
 
 
 def randomise_norms(model: torch.nn.Module) -> None:
@@ -135,6 +142,16 @@ def randomise_norms(model: torch.nn.Module) -> None:
                 logits, deltas = predictor(head(size * torch.randn(50, DIM, 7, 7)))
                 divide(predictor.cls_score, [logits], 1.0)
                 divide(predictor.bbox_pred, [deltas], 1.0)
+
+
+@torch.no_grad()
+def draw(model: torch.nn.Module) -> None:
+    """Random weights and statistics."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 2.0)
+        elif "cell_anchors" not in name and tensor.is_floating_point():
+            tensor.normal_(0.0, 0.2)
 
 
 def stages_of(model: torch.nn.Module) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
@@ -182,8 +199,9 @@ def regions(model: torch.nn.Module, images) -> tuple[dict[str, torch.Tensor], di
         "proposals": torch.stack([one.proposal_boxes.tensor for one in proposals]),
         "anchors/all": torch.cat([x.tensor for x in rpn.anchor_generator(levels)]),
     }
-    for name in ("p3", "p4", "p5", "p6"):
-        arrays[f"maps/{int(name[1]) - 2}"] = maps[name].permute(0, 2, 3, 1)
+    for i, level in enumerate(levels):
+        if i or len(levels) == 1:  # without the largest of a pyramid
+            arrays[f"maps/{i}"] = level.permute(0, 2, 3, 1)
     return arrays, maps, proposals
 
 

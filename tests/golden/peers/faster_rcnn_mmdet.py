@@ -14,11 +14,14 @@ from peers.draws import write
 from peers.faster_rcnn import CLASSES, DIM, batch_of
 from peers.faster_rcnn_detectron2 import STAGES, divide
 
+PAFPN = "pafpn/faster-rcnn_r50_pafpn_1x_coco.py"
+
 
 def goldens() -> None:
     """Both pyramids, each at another size of the images."""
     cases = {
         "": ("faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", "fasterrcnn_resnet50_fpn", (60, 62)),
+        "_pafpn": (PAFPN, "fasterrcnn_resnet50_pafpn", (62, 50)),
     }
     for case, (config, name, size) in cases.items():
         save(f"faster_rcnn_mmdet{case}", config, name, size)
@@ -29,6 +32,7 @@ def save(case: str, config: str, name: str, size: tuple[int, int]) -> None:
     model = narrow_model(config)
     x, valid = padded_batch(*size)
     weights = {k: v.clone() for k, v in model.state_dict().items()}
+    model, x = model.double(), x.double()
     arrays, maps, samples, proposals = regions(model, x, valid)
     _, scores, deltas = head_outputs(model.roi_head, maps, proposals)
     arrays |= {"class_logits": scores, "box_deltas": deltas.unflatten(-1, (CLASSES, 4))}
@@ -70,16 +74,22 @@ def fields() -> dict:
     }
 
 
-def narrow_model(path: str, dense: int = 32) -> torch.nn.Module:
-    """A published configuration with few features, one block in each stage, and drawn weights."""
+def configuration(path: str):
+    """The model of a published configuration, without a file of weights."""
     mmdet = mmdet_whole()
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
     init_default_scope("mmdet")
     settings = Config.fromfile(os.path.join(os.path.dirname(mmdet.__file__), ".mim/configs", path))
-    settings = settings.model
-    settings.backbone.update(init_cfg=None, base_channels=STAGES[0])
+    settings.model.backbone.init_cfg = None
+    return settings.model
+
+
+def narrow_model(path: str, dense: int = 32) -> torch.nn.Module:
+    """A published configuration with few features, one block in each stage, and drawn weights."""
+    mmdet, settings = mmdet_whole(), configuration(path)
+    settings.backbone.update(base_channels=STAGES[0])
     settings.neck.update(in_channels=[4 * dim for dim in STAGES], out_channels=DIM)
     settings.rpn_head.update(in_channels=DIM, feat_channels=DIM)
     settings.roi_head.bbox_roi_extractor.out_channels = DIM
@@ -157,3 +167,9 @@ def instances(proposals: list[torch.Tensor]) -> list:
     from mmengine.structures import InstanceData
 
     return [InstanceData(bboxes=one, scores=one.new_ones(len(one))) for one in proposals]
+
+
+def models() -> dict[str, torch.nn.Module]:
+    """mmdet's model for our name."""
+    model = mmdet_whole().registry.MODELS.build(configuration(PAFPN))
+    return {"fasterrcnn_resnet50_pafpn": model}

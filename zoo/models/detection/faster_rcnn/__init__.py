@@ -34,26 +34,45 @@ _MOBILENET_320 = {
     **_MOBILENET,
     "proposal_fields": FrozenDict({"score_threshold": 0.05, "candidates": 150, "kept": 150}),
 }
+# detectron2's: the first three stages of the ResNet, without a pyramid.
+_C4 = {
+    "num_classes": 80,
+    "neck": "none",
+    "anchor_fields": FrozenDict(
+        {"sizes": ((32, 64, 128, 256, 512),), "strides": (16,), "order": "size"}
+    ),
+    "proposal_fields": FrozenDict(
+        {"train_candidates": 12_000, "candidates": 6_000, "train_kept": 2_000, "min_size": 0.0}
+    ),
+    "pooling_fields": FrozenDict({"size": 14, "sampling_ratio": 0, "aligned": True}),
+}
+# mmdet's.
+_PAFPN = {"num_classes": 80, "neck": "pafpn"}
+
 _VARIANTS = {
     # Not from a paper: for tests, demos and small images.
     "fasterrcnn_nano": Variant(
         NANO, Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
     ),
+    "fasterrcnn_resnet50_c4": _variant(**_C4),
     "fasterrcnn_resnet50_fpn": _variant(),
     "fasterrcnn_resnet50_fpn_v2": _variant(**V2),
+    "fasterrcnn_resnet50_pafpn": Variant(
+        _PAFPN, Preprocessing((800, 1333), interpolation="bilinear"), paper="1803.01534"
+    ),
     "fasterrcnn_mobilenet_v3_large_fpn": _variant(**_MOBILENET),
     "fasterrcnn_mobilenet_v3_large_320_fpn": _variant((320, 640), **_MOBILENET_320),
 }
 
 
 def _layers(model: Any) -> tuple[tuple[str, ...], ...]:
-    """The backbone's layers, then the pyramid."""
-    return (*backbone_layers(model.make_body()), ("pyramid",))
+    """The backbone's layers, then the pyramid or the backbone's last stage."""
+    return (*backbone_layers(model.make_body()), ("pyramid", "box/stage"))
 
 
 FAMILY = Family(
     title="Faster R-CNN",
-    summary="R50 with FPN, its version 2, MobileNetV3",
+    summary="R50 with FPN, its version 2, PAFPN, C4; MobileNetV3",
     module=FasterRCNN,
     task="detection",
     paper="1506.01497",

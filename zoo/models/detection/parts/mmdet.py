@@ -12,6 +12,7 @@ from typing import Any
 from zoo.family import Rule
 from zoo.models.backbones import backbone_rules
 from zoo.models.detection.parts.names import dense_layers
+from zoo.models.detection.parts.sources import nominal_strides
 from zoo.types import Preprocessing
 from zoo.weights.blocks import mmdet_fpn
 from zoo.weights.maps import biased_conv, dense
@@ -27,9 +28,8 @@ MMDET_POOLING = {
 
 
 def mmdet_fields(model: Any) -> dict[str, Any]:
-    """The anchors, proposals and pooling of mmdet's models with a pyramid."""
-    strides = tuple(4 * 2**i for i in range(len(model.anchor_fields["sizes"])))
-    anchors = {"rounded": False, "order": "ratio", "strides": strides}
+    """The anchors, proposals and pooling of mmdet's models."""
+    anchors = {"rounded": False, "order": "ratio", "strides": nominal_strides(model)}
     return {
         "anchor_fields": {**model.anchor_fields, **anchors},
         "proposal_fields": {"train_kept": 1000, "min_size": 0.0, **model.proposal_fields},
@@ -45,11 +45,12 @@ def mmdet_preprocessing(model: Any, file: str) -> Preprocessing:
 
 
 def mmdet_proposals(model: Any) -> tuple[Rule, ...]:
-    """Rules for a backbone with an `FPN` or `PAFPN`, and for an `RPNHead`."""
+    """Rules for a backbone with an `FPN` or `PAFPN` or none, and for an `RPNHead`."""
     body = model.make_body()
     return (
         *backbone_rules(body, "mmdet", "backbone."),
         *mmdet_fpn("neck", "pyramid", levels=len(body.feature_strides)),
+        *backbone_rules(model.make_net(), "mmdet", "roi_head.shared_head.", "box/stage"),
         *biased_conv("rpn_head.rpn_conv", "rpn/head/conv_0"),
         *biased_conv("rpn_head.rpn_cls", "rpn/head/logits"),
         *biased_conv("rpn_head.rpn_reg", "rpn/head/deltas"),

@@ -144,17 +144,22 @@ def detectron2_box(model: Any, stage: str = "", ours: str = "box") -> tuple[Rule
 
 
 def detectron2_proposals(model: Any) -> tuple[Rule, ...]:
-    """Rules for a backbone with an FPN, and for what proposes regions."""
+    """Rules for a backbone, with an FPN or without, and for what proposes regions."""
+    theirs = "backbone." if model.neck == "none" else "backbone.bottom_up."
     return (
-        *backbone_rules(detectron2_body(model), "detectron2", "backbone.bottom_up."),
+        *backbone_rules(detectron2_body(model), "detectron2", theirs),
         *detectron2_fpn("backbone", "pyramid"),
         *detectron2_rpn(),
     )
 
 
 def detectron2_rcnn(model: Any) -> tuple[Rule, ...]:
-    """Rules for a `GeneralizedRCNN` with an FPN; its masks and keypoints are not among them."""
-    return (*detectron2_proposals(model), *detectron2_box(model))
+    """Rules for a `GeneralizedRCNN`, with an FPN or without; not for its masks and keypoints."""
+    return (
+        *detectron2_proposals(model),
+        *detectron2_box(model),
+        *backbone_rules(model.make_net(), "detectron2", "roi_heads.", "box/stage"),
+    )
 
 
 def detectron2_body(model: Any) -> Any:

@@ -21,9 +21,15 @@ def torchvision_fields(model: Any) -> dict[str, Any]:
     return {"norm_epsilon": 0.0 if frozen_resnet else 1e-5}
 
 
+def nominal_strides(model: Any) -> tuple[int, ...]:
+    """Strides of the maps that have anchors: each is twice the one before."""
+    finest = model.strides_of(model.make_body())[0]
+    return tuple(finest * 2**i for i in range(len(model.anchor_fields["sizes"])))
+
+
 def detectron2_fields(model: Any) -> dict[str, Any]:
-    """The backbone, the anchors and the pooling of detectron2's models with a pyramid."""
-    strides = tuple(4 * 2**i for i in range(len(model.anchor_fields["sizes"])))
+    """The backbone, the anchors and the pooling of detectron2's models."""
+    strides = nominal_strides(model)
     fields: dict[str, Any] = {
         "anchor_fields": {
             **model.anchor_fields,
