@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from rich.console import Console
@@ -23,62 +23,29 @@ from rich.table import Table
 from eval import files
 from eval.box_formats import better_format, box_problem, describe_problem
 from eval.coco import THRESHOLDS, CocoEvaluator
-from eval.command import add_run_arguments, figure, make_parser, path, run_command
+from eval.command import figure, run_command
+from eval.detection_options import check_options, make_options
 from eval.diagnose import Curve, mistakes, raw_curves
 from eval.files import GroundTruth
 from eval.lvis import FREQUENCIES, LvisEvaluator
-from eval.overlap import COCO_SIGMAS
+from eval.overlap import COCO_SIGMAS, OTHER_SIGMA, default_sigmas
 from eval.records import DetectionRows, ObjectRows
 from eval.voc import VocEvaluator
 from zoo.data.annotations import xywh_to_xyxy
 from zoo.data.formats.folders import find_file
 from zoo.types import InputError
 
+if TYPE_CHECKING:
+    from eval.detection_run import RunDetections
+
 Figures = dict[str, object]
 Evaluate = Callable[[ObjectRows, DetectionRows], Figures]
 Read = Callable[[int], np.ndarray | None]
 
 
-def _parser() -> argparse.ArgumentParser:
-    description = "Scores detections against ground truth, with the official tools' figures."
-    parser = make_parser("detection", description)
-    add = parser.add_argument
-    add_run_arguments(parser, batch_size=32, required=False)
-    add("--results", type=path, help="file to write a run's detections to, as COCO results json")
-    add("--annotations", type=Path, help="COCO or LVIS json; VOC: folder of xml")
-    add("--predictions", type=Path, help="COCO results json; VOC: folder of txt")
-    add("--style", choices=("coco", "lvis", "voc"), default="coco", help="format and rules")
-    add("--iou_type", choices=("bbox", "segm", "keypoints"), default="bbox", help="what to compare")
-    add("--sigmas", help="keypoints: sigma of each joint, separated by commas; default COCO's 17")
-    add("--iou", type=float, default=0.5, help="IoU threshold of precision, recall, plots, VOC")
-    add("--max_dets", type=int, help="also the figures for so many detections of an image")
-    add("--score", type=float, default=0.5, help="lowest score in precision, recall, confusions")
-    add("--eleven_point", action="store_true", help="VOC: 11-point AP of 2007")
-    add("--plots", type=Path, help="folder for curves, confusion matrix and worst mistakes")
-    add("--images", type=Path, help="folder of the images, to draw the worst mistakes on")
-    return parser
-
-
-def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    if arguments.workdir and (arguments.annotations or arguments.predictions):
-        parser.error("--workdir and files exclude each other")
-    if not arguments.workdir and not (arguments.annotations and arguments.predictions):
-        parser.error("--annotations and --predictions are needed, or --workdir")
-    if arguments.workdir and (arguments.style != "coco" or arguments.iou_type == "keypoints"):
-        parser.error("--workdir needs --style=coco and --iou_type=bbox or segm")
-    if arguments.style != "coco" and arguments.plots:
-        parser.error("--plots needs --style=coco")
-    if arguments.style == "voc" and arguments.iou_type != "bbox":
-        parser.error("--style=voc needs --iou_type=bbox")
-    if arguments.style != "coco" and arguments.max_dets is not None:
-        parser.error("--max_dets needs --style=coco")
-    if arguments.style == "lvis" and arguments.iou_type == "keypoints":
-        parser.error("--style=lvis has no keypoints")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    return run_command(_parser(), _evaluate, argv, _check)
+    return run_command(make_options(), _evaluate, argv, check_options)
 
 
 def _evaluate(arguments: argparse.Namespace) -> Figures:
@@ -143,19 +110,53 @@ def _warn_of_format(
         )
 
 
-def _sigmas(arguments: argparse.Namespace, truth: GroundTruth) -> np.ndarray:
-    sigmas = COCO_SIGMAS
-    if arguments.sigmas:
-        try:
-            sigmas = np.array([float(part) for part in arguments.sigmas.split(",")])
-        except ValueError:
-            raise InputError(f"--sigmas: not numbers: {arguments.sigmas}") from None
-    keypoints = truth.objects.keypoints
-    if keypoints is not None and len(keypoints) and keypoints.shape[1] != len(sigmas):
-        raise InputError(
-            f"{arguments.annotations}: {keypoints.shape[1]} joints but {len(sigmas)} --sigmas"
-        )
+def _given_sigmas(arguments: argparse.Namespace) -> np.ndarray | None:
+    """The numbers of ``--sigmas``; None without that."""
+    if not arguments.sigmas:
+        return None
+    try:
+        sigmas = np.array([float(part) for part in arguments.sigmas.split(",")])
+    except ValueError:
+        raise InputError(f"--sigmas: not numbers: {arguments.sigmas}") from None
+    if not (np.isfinite(sigmas) & (sigmas > 0)).all():
+        raise InputError(f"--sigmas: {arguments.sigmas}, but must be positive")
     return sigmas
+
+
+def _sigmas(arguments: argparse.Namespace, truth: GroundTruth) -> np.ndarray:
+    """The sigmas of the joints in a file."""
+    sigmas, keypoints = _given_sigmas(arguments), truth.objects.keypoints
+    if keypoints is None or not len(keypoints):
+        return COCO_SIGMAS if sigmas is None else sigmas
+    joints = keypoints.shape[1]
+    if sigmas is None:
+        _warn_of_sigmas(joints)
+        return default_sigmas(joints)
+    if joints != len(sigmas):
+        raise InputError(f"{arguments.annotations}: {joints} joints but {len(sigmas)} --sigmas")
+    return sigmas
+
+
+def _warn_of_sigmas(joints: int) -> None:
+    if joints != len(COCO_SIGMAS):
+        print(
+            f"warning: COCO has no sigmas for {joints} joints; each is {OTHER_SIGMA:.3f}, the mean"
+            " of COCO's; --sigmas gives others",
+            file=sys.stderr,
+        )
+
+
+def _run(arguments: argparse.Namespace) -> "RunDetections":
+    """The detections of ``--workdir``; writes ``--results``."""
+    from eval.detection_run import evaluate_run  # imports JAX, which files do not need
+
+    sigmas = _given_sigmas(arguments)
+    run = evaluate_run(arguments, sigmas)
+    if run.sigmas is not None and sigmas is None and not run.data.sigmas:
+        _warn_of_sigmas(len(run.sigmas))
+    if arguments.results:
+        run.write_results(arguments.results)
+    return run
 
 
 def _coco(arguments: argparse.Namespace) -> Figures:
@@ -165,12 +166,8 @@ def _coco(arguments: argparse.Namespace) -> Figures:
         raise InputError(f"--iou: {arguments.iou}, not one of {known}")
     truth = None
     if arguments.workdir:
-        from eval.detectors import evaluate_run  # imports JAX, which files do not need
-
-        run = evaluate_run(arguments)
+        run = _run(arguments)
         evaluator, read, more = run.evaluator, run.image, {"step": run.step}
-        if arguments.results:
-            run.write_results(arguments.results)
     else:
         truth = files.read_coco(arguments.annotations, iou_type)
         evaluator = CocoEvaluator(truth.category_names, iou_type, _sigmas(arguments, truth))

@@ -1,42 +1,39 @@
-"""Finds, scores and draws a model's detections, during training or from a run's folder."""
+"""Finds, collects and draws a model's detections, during training or of a run."""
 
-import argparse
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import jax
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Bool, Float, UInt8
 
 from eval.coco import CocoEvaluator
 from eval.compiling import announced
-from eval.pictures import draw_boxes
-from eval.records import ObjectRows, concatenate, detections_from_padded
-from eval.runs import Put, open_run
+from eval.overlap import default_sigmas
+from eval.pictures import BoxPanel, draw_boxes
+from eval.records import DetectionRows, ObjectRows, concatenate, detections_from_padded
+from eval.runs import Put
 from zoo.data import (
-    DataError,
     Dataset,
     DetectionData,
     devices,
     eval_batches,
     normalize,
-    open_detection,
     prefetch,
 )
 from zoo.data.decode import decode_image
 from zoo.data.object_sources import DetectionSource
-from zoo.ops.instance_masks import full_size_masks
+from zoo.ops.instance_masks import Size
 from zoo.ops.palette import paint_objects
-from zoo.ops.rle import Masks, from_arrays, to_strings
+from zoo.ops.rle import Masks
 from zoo.predict import detect
+from zoo.predict.object_masks import binary_masks, run_length_masks
 from zoo.types import InputError
-from zoo.writing import write_whole
 
 Predict = Callable[[Mapping[str, Any], dict[str, Any]], Any]
 
@@ -55,7 +52,7 @@ def predictor(model: nn.Module, data: DetectionData) -> Predict:
 
 def ground_truth(examples: Dataset, index: int) -> ObjectRows:
     """The annotated objects of one image; category ids are labels, the image id is `index`."""
-    found = _source(examples).annotations(index)
+    found = source_of(examples).annotations(index)
     return ObjectRows(
         np.full(len(found), index),
         found.labels.astype(np.int64),
@@ -65,11 +62,18 @@ def ground_truth(examples: Dataset, index: int) -> ObjectRows:
         found.crowd | found.difficult,
         found.masks,
         found.keypoints,
+        found.num_keypoints,
     )
 
 
 def evaluator(
-    model: nn.Module, data: DetectionData, examples: Dataset, batch_size: int, put: Put
+    model: nn.Module,
+    data: DetectionData,
+    examples: Dataset,
+    batch_size: int,
+    put: Put,
+    *,
+    masks: bool = True,
 ) -> Callable[[Mapping[str, Any]], CocoEvaluator]:
     """A function of the variables that collects the model's detections in every image.
 
@@ -82,16 +86,24 @@ def evaluator(
         examples: The images to evaluate on.
         batch_size: Images in a batch; the figures do not depend on it.
         put: Moves a batch to the devices.
+        masks: As for `collect`.
 
     Raises:
-        InputError: If no image can be read; raised by the function that is returned.
+        InputError: As `collect`; raised by the function that is returned.
     """
     predict = predictor(model, data)
-    return lambda variables: collect(partial(predict, variables), examples, batch_size, put)
+    return lambda variables: collect(
+        partial(predict, variables), examples, batch_size, put, masks=masks
+    )
 
 
 def collect(
-    predict: Callable[[dict[str, Any]], Any], examples: Dataset, batch_size: int, put: Put
+    predict: Callable[[dict[str, Any]], Any],
+    examples: Dataset,
+    batch_size: int,
+    put: Put,
+    *,
+    masks: bool = True,
 ) -> CocoEvaluator:
     """Collects what `predict` finds in every image, together with the ground truth.
 
@@ -100,9 +112,11 @@ def collect(
         examples: The images.
         batch_size: Images in a batch.
         put: Moves a batch to the devices.
+        masks: Whether to keep the masks that are found; resizing them to the images takes time.
 
     Raises:
-        InputError: If no image can be read.
+        InputError: If no image can be read, or the model has another number of joints than the
+            data.
     """
     collected = CocoEvaluator(dict(enumerate(examples.class_names)))
     shares = eval_batches(examples, batch_size, **devices.this_process())
@@ -116,22 +130,9 @@ def collect(
                 continue
             images = host["index"][valid]
             count += len(images)
-            detections = detections_from_padded(
-                images,
-                found.boxes[valid],
-                found.labels[valid],
-                found.scores[valid],
-                found.valid[valid],
-            )
-            if found.masks is not None:
-                rows = np.flatnonzero(valid).tolist()
-                masks = [
-                    from_arrays(_masks(found.masks[row][found.valid[row]], host, row))
-                    for row in rows
-                ]
-                detections = dataclasses.replace(detections, masks=Masks.concatenate(masks))
             truth = concatenate([ground_truth(examples, i) for i in images.tolist()])
-            collected.update(images, truth, detections)
+            _check_joints(found, examples)
+            collected.update(images, truth, _detections(found, host, masks=masks))
     collected, *others = devices.gather(collected)
     for other in others:
         collected.merge(other)
@@ -140,103 +141,94 @@ def collect(
     return collected
 
 
-@dataclasses.dataclass(frozen=True)
-class RunDetections:
-    """The detections of a run's model.
+def all_figures(
+    collected: CocoEvaluator, data: DetectionData, examples: Dataset
+) -> dict[str, float]:
+    """COCO's figures of what was collected.
 
-    Attributes:
-        evaluator: Contains the ground truth and the detections.
-        data: The run's data.
-        examples: The images.
-        step: Step of the checkpoint.
-        by_masks: Whether the evaluator compares masks.
+    Those of boxes are called ``AP`` and so on; those of masks ``mask_AP``, and those of keypoints
+    ``keypoint_AP``, if both the data and the model have masks or keypoints.
     """
-
-    evaluator: CocoEvaluator
-    data: DetectionData
-    examples: Dataset
-    step: int
-    by_masks: bool = False
-
-    def image(self, index: int) -> np.ndarray | None:
-        """An image in the pixels of its boxes, BGR for OpenCV; None if it cannot be read."""
-        try:
-            return cv2.cvtColor(_image(self.examples, self.data, index), cv2.COLOR_RGB2BGR)
-        except DataError:
-            return None
-
-    def write_results(self, path: Path) -> None:
-        """Writes the detections as COCO's results json, with the data's own ids.
-
-        Detections of classes that the data does not have are left out. An entry has a mask if the
-        evaluator compares masks, and a box otherwise.
-        """
-        _, detections = self.evaluator.rows()
-        source = _source(self.examples)
-        found = np.unique(detections.images).tolist()
-        image_ids = {index: source.annotations(index).image_id for index in found}
-        if self.by_masks and detections.masks is not None:
-            masks = detections.masks
-            shapes = [
-                {"segmentation": {"size": size, "counts": counts}}
-                for size, counts in zip(masks.sizes.tolist(), to_strings(masks), strict=True)
-            ]
-        else:
-            boxes = detections.boxes_xywh.tolist()
-            shapes = [{"bbox": [round(value, 2) for value in box]} for box in boxes]
-        entries = [
-            {
-                "image_id": image_ids[image],
-                "category_id": source.category_ids[label],
-                **shape,
-                "score": score,
-            }
-            for image, label, shape, score in zip(
-                detections.images.tolist(),
-                detections.categories.tolist(),
-                shapes,
-                detections.scores.tolist(),
-                strict=True,
-            )
-            if source.category_ids[label] is not None
-        ]
-        write_whole(path, json.dumps(entries) + "\n")
+    found = dict(collected.compute())
+    others = {}
+    if collected.has_masks:
+        others["mask"] = collected.by_masks()
+    if collected.has_keypoints:
+        others["keypoint"] = collected.by_keypoints(sigmas_of(data, examples))
+    for kind, evaluator in others.items():
+        found |= {f"{kind}_{name}": value for name, value in evaluator.compute().items()}
+    return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
-def evaluate_run(arguments: argparse.Namespace) -> RunDetections:
-    """Finds the objects in the images of a run's evaluation split, with the run's model.
+def sigmas_of(
+    data: DetectionData, examples: Dataset, given: Float[np.ndarray, " j"] | None = None
+) -> Float[np.ndarray, " j"]:
+    """The sigmas given, or those of the data, or else `eval.overlap.default_sigmas`.
 
     Raises:
-        InputError: If the run, its data or one of the arguments cannot be used.
+        InputError: If their number is not that of the joints.
     """
-    run = open_run(arguments, DetectionData)
-    if arguments.iou_type == "segm" and not run.data.masks:
-        raise InputError(f"--iou_type=segm: {arguments.workdir} is a run without masks")
-    examples = open_detection(run.data, "eval", class_names=run.class_names)
-    evaluate = evaluator(run.model, run.data, examples, run.batch_size, run.put)
-    collected = evaluate(run.variables)
-    if by_masks := arguments.iou_type == "segm":
-        collected = collected.by_masks()
-    path = arguments.workdir / "detections.png"
-    picture(run.model, run.data, examples, run.put)(run.variables, path)
-    print(f"detections: {path}")
-    return RunDetections(collected, run.data, examples, run.step, by_masks)
+    joints = source_of(examples).joints
+    count = len(joints.names) if joints else 0
+    if given is None:
+        return np.array(data.sigmas) if data.sigmas else default_sigmas(count)
+    if len(given) != count:
+        raise InputError(f"{data.source}: {count} joints but {len(given)} --sigmas")
+    return given
 
 
-def _masks(logits: np.ndarray, batch: Mapping[str, Any], row: int) -> np.ndarray:
-    """Masks [n h w] of one image of a batch, in the pixels of the original image."""
-    canvas = batch["image"].shape[1:3]
+def _check_joints(found: Any, examples: Dataset) -> None:
+    joints = source_of(examples).joints
+    if found.keypoints is None or joints is None:
+        return
+    count, wanted = found.keypoints.shape[-2], len(joints.names)
+    if count != wanted:
+        raise InputError(f"the model has {count} joints, but the data have {wanted}")
+
+
+def _detections(found: Any, host: Mapping[str, np.ndarray], *, masks: bool) -> DetectionRows:
+    """What was found in the real images of a batch; image ids are indices."""
+    real = host["valid"]
+    detections = detections_from_padded(
+        host["index"][real],
+        found.boxes[real],
+        found.labels[real],
+        found.scores[real],
+        found.valid[real],
+    )
+    if found.keypoints is not None:
+        keypoints = found.keypoints[real][found.valid[real]].astype(float)
+        detections = dataclasses.replace(detections, keypoints=keypoints)
+    if not masks or (found.masks is None and found.mask_crops is None):
+        return detections
+    rows = np.flatnonzero(real).tolist()
+    runs = [
+        run_length_masks(_take(found, row, found.valid[row]), *_sizes(host, row)) for row in rows
+    ]
+    return dataclasses.replace(
+        detections, masks=Masks.concatenate([one for one in runs if one is not None])
+    )
+
+
+def _take(found: Any, row: int, kept: Bool[np.ndarray, " n"]) -> Any:
+    """Some of the objects of one image of a batch."""
+    return jax.tree.map(lambda x: x[row][kept], found)
+
+
+def _sizes(batch: Mapping[str, np.ndarray], row: int) -> tuple[Size, Size, Size]:
+    """Height and width of the padded input, of the image in it, and of the original image."""
     size, original = (tuple(batch[name][row].tolist()) for name in ("size", "original_size"))
-    return full_size_masks(logits, canvas, size, original)
+    return batch["image"].shape[1:3], size, original
 
 
-def _source(examples: Dataset) -> DetectionSource:
+def source_of(examples: Dataset) -> DetectionSource:
+    """The source of detection examples."""
     return cast(DetectionSource, examples.source)
 
 
-def _image(examples: Dataset, data: DetectionData, index: int) -> np.ndarray:
+def image_of(examples: Dataset, data: DetectionData, index: int) -> np.ndarray:
     """An image in the pixels of its boxes, uint8 [h w 3]."""
-    example = _source(examples)[index]
+    example = source_of(examples)[index]
     image = example["image"]
     if isinstance(image, bytes):
         image = decode_image(image, example["name"], upright=data.upright)
@@ -267,17 +259,26 @@ def picture(
             example.pop("error")
             batch = {name: np.stack([value] * rows) for name, value in example.items()}
             found = devices.fetch_rows(predict(variables, put(batch)))
-            shown = found.valid[0] & (found.scores[0] >= 0.5)
-            texts = [
-                f"{examples.class_names[label]} {score:.2f}"
-                for label, score in zip(found.labels[0][shown], found.scores[0][shown], strict=True)
-            ]
-            truth = _source(examples).annotations(int(index)).boxes
-            image = _image(examples, data, int(index))
-            if found.masks is not None:
-                masks = _masks(found.masks[0][shown], batch, 0)
-                image = paint_objects(image, masks, found.labels[0][shown])
-            panels.append((image, truth, found.boxes[0][shown], texts))
+            shown = _take(found, 0, found.valid[0] & (found.scores[0] >= 0.5))
+            image = image_of(examples, data, int(index))
+            masks = binary_masks(shown, *_sizes(batch, 0))
+            if masks is not None:
+                image = paint_objects(image, masks, shown.labels)
+            panels.append(_panel(image, shown, examples, int(index)))
         draw_boxes(panels, path)
 
     return draw
+
+
+def _panel(
+    image: UInt8[np.ndarray, "h w 3"], shown: Any, examples: Dataset, index: int
+) -> BoxPanel:
+    """An image with its true objects and those to show of the found ones."""
+    source = source_of(examples)
+    truth, joints = source.annotations(index), source.joints
+    texts = [
+        f"{examples.class_names[label]} {score:.2f}"
+        for label, score in zip(shown.labels, shown.scores, strict=True)
+    ]
+    limbs = joints.limbs if joints else ()
+    return BoxPanel(image, truth.boxes, shown.boxes, texts, truth.keypoints, shown.keypoints, limbs)

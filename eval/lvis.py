@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from eval.average_precision import Curves, accumulate
-from eval.coco import AREAS, THRESHOLDS, Collected, unique_names
+from eval.coco import AREAS, THRESHOLDS, unique_names
+from eval.collected import Collected
 from eval.matching import Settings, match_detections
 from eval.overlap import Overlap, box_iou, mask_iou
 from eval.records import DetectionRows, ObjectRows, take

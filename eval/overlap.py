@@ -18,8 +18,15 @@ COCO_SIGMAS = (
     np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 100 / 10
 )
 
+OTHER_SIGMA = float(COCO_SIGMAS.mean())  # 0.067: of joints that are not COCO's 17, unless given
+
 Pairs = Int[np.ndarray, " p"]
 Overlap = Callable[[DetectionRows, ObjectRows, Pairs, Pairs, float], Float[np.ndarray, " p"]]
+
+
+def default_sigmas(joints: int) -> Float[np.ndarray, " k"]:
+    """COCO's sigmas for 17 joints; for other numbers `OTHER_SIGMA` for each joint."""
+    return COCO_SIGMAS if joints == len(COCO_SIGMAS) else np.full(joints, OTHER_SIGMA)
 
 
 def box_iou(

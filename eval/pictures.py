@@ -3,10 +3,11 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -118,20 +119,34 @@ def _to_patches(
     return of_tokens[:, -patches:].reshape(-1, *grid)
 
 
-# Pixels of an image, true boxes, found boxes (xyxy in pixels), and a text for each found box.
-BoxPanel = tuple[
-    UInt8[np.ndarray, "h w 3"],
-    Float[np.ndarray, "n 4"],
-    Float[np.ndarray, "m 4"],
-    Sequence[str],
-]
+class BoxPanel(NamedTuple):
+    """An image and its objects, for `draw_boxes`.
+
+    Attributes:
+        image: The pixels.
+        truth: The true boxes, ``xyxy`` in pixels.
+        found: The found boxes.
+        texts: A text for each found box.
+        true_keypoints: x, y in pixels of the joints of each true object, and a number that is above
+            0 for the joints to draw; None if there are none.
+        found_keypoints: The same for each found object.
+        limbs: Pairs of joints that are joined by a line if both are drawn.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"]
+    truth: Float[np.ndarray, "n 4"]
+    found: Float[np.ndarray, "m 4"]
+    texts: Sequence[str]
+    true_keypoints: Float[np.ndarray, "n j 3"] | None = None
+    found_keypoints: Float[np.ndarray, "m j 3"] | None = None
+    limbs: Sequence[tuple[int, int]] = ()
 
 
 def draw_boxes(panels: Sequence[BoxPanel], path: Path) -> None:
-    """Draws images with the true boxes (green) and the found ones (red, with a text).
+    """Draws images with the true objects (green) and the found ones (red, with a text).
 
     Args:
-        panels: For each image its pixels, the true boxes, the found boxes and their texts.
+        panels: The images.
         path: File to write, ``.png``.
     """
     columns = min(4, max(len(panels), 1))
@@ -140,16 +155,38 @@ def draw_boxes(panels: Sequence[BoxPanel], path: Path) -> None:
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for axes, (image, truth, found, texts) in zip(grid.flat, panels, strict=False):
-        axes.imshow(image)
-        for boxes, colour in ((truth, "limegreen"), (found, "red")):
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        axes.imshow(panel.image)
+        axes.autoscale(False)  # joints outside the image do not enlarge the picture
+        kinds = (
+            (panel.truth, panel.true_keypoints, "limegreen"),
+            (panel.found, panel.found_keypoints, "red"),
+        )
+        for boxes, keypoints, colour in kinds:
+            _draw_keypoints(axes, keypoints, panel.limbs, colour)
             for left, top, right, bottom in np.asarray(boxes).reshape(-1, 4):
                 size = (right - left, bottom - top)
                 box = Rectangle((left - 0.5, top - 0.5), *size, fill=False, color=colour)
                 axes.add_patch(box)
-        for (left, top, *_), text in zip(np.asarray(found).reshape(-1, 4), texts, strict=True):
+        boxes = np.asarray(panel.found).reshape(-1, 4)
+        for (left, top, *_), text in zip(boxes, panel.texts, strict=True):
             axes.text(left, top, text, color="white", fontsize=7, va="bottom", backgroundcolor="r")
     save_figure(figure, path)
+
+
+def _draw_keypoints(
+    axes: Axes,
+    keypoints: Float[np.ndarray, "n j 3"] | None,
+    limbs: Sequence[tuple[int, int]],
+    colour: str,
+) -> None:
+    for joints in () if keypoints is None else keypoints:
+        x, y, shown = joints.T
+        shown = shown > 0
+        axes.scatter(x[shown] - 0.5, y[shown] - 0.5, s=9, color=colour, zorder=3)
+        for limb in map(list, limbs):
+            if shown[limb].all():
+                axes.plot(x[limb] - 0.5, y[limb] - 0.5, color=colour, linewidth=1)
 
 
 def draw_images(images: UInt8[np.ndarray, "b h w 3"], titles: Sequence[str], path: Path) -> None:

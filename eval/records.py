@@ -24,6 +24,8 @@ class ObjectRows:
             VOC's ``difficult``).
         masks: Needed to compare masks.
         keypoints: x, y and visibility (0 unlabelled, 1 hidden, 2 visible) of k joints.
+        num_keypoints: Number of labelled joints; if keypoints are compared, an object without any
+            is ignored. None: `ignored` says it.
     """
 
     images: Int[np.ndarray, " n"]
@@ -34,6 +36,7 @@ class ObjectRows:
     ignored: Bool[np.ndarray, " n"]
     masks: Masks | None = None
     keypoints: Float[np.ndarray, "n k 3"] | None = None
+    num_keypoints: Int[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from eval.coco import Collected, unique_names
+from eval.coco import unique_names
+from eval.collected import Collected
 from eval.matching import group_keys
 from eval.records import DetectionRows, ObjectRows
 from zoo.ops.ragged import blocks, lengths_to_offsets, spread

@@ -120,17 +120,22 @@ def examine(
 
     if checks.score_truth is not None:
         figures = checks.score_truth(data, held_out, config.batch_size, parallel.put)
-        name = task.best if task.best in figures else next(iter(figures))
-        best = figures[name]
-        console.print(f"ground truth as predictions: {name} {best:.4f}")
-        if best < 0.999:
-            problems.append(
-                f"the ground truth as predictions has {name} {best:.4f} instead of 1: targets"
-                " get lost or changed on the way to the model, or are wrong themselves"
-            )
+        best = task.best if task.best in figures else next(iter(figures))
+        for name in (name for name in figures if name == best or name.endswith(f"_{best}")):
+            console.print(f"ground truth as predictions: {name} {figures[name]:.4f}")
+            if figures[name] < 0.999:
+                problems.append(
+                    f"the ground truth as predictions has {name} {figures[name]:.4f} instead of 1:"
+                    " targets get lost or changed on the way to the model, or are wrong themselves"
+                )
+    if checks.missing_outputs is not None:
+        problems += checks.missing_outputs(config, batch)
     if overfit_steps:
-        losses = overfit(config, parallel, batch, overfit_steps, console)
-        console.print(f"one batch, {len(losses)} steps: loss {losses[0]:.4g} -> {losses[-1]:.4g}")
+        losses, parts = overfit(config, parallel, batch, overfit_steps, console)
+        console.print(
+            f"one batch, {len(losses)} steps: loss {losses[0]:.4g} -> {losses[-1]:.4g}{parts}",
+            soft_wrap=True,
+        )
         if not losses[-1] < _FALL * losses[0]:
             problems.append(
                 f"the loss of one batch only goes from {losses[0]:.4g} to {losses[-1]:.4g} in"
@@ -170,8 +175,12 @@ def _read(
 
 def overfit(
     config: Config, parallel: Parallel, batch: Batch, steps: int, console: Console
-) -> list[float]:
-    """The losses of steps on the same batch, at the recipe's learning rate, without warm-up."""
+) -> tuple[list[float], str]:
+    """Makes steps on the same batch, at the recipe's learning rate, without warm-up.
+
+    Returns:
+        The losses, and a text with the first and the last value of their parts and other metrics.
+    """
     optim = dataclasses.replace(config.optim, schedule="constant", warmup_steps=0)
     config = dataclasses.replace(config, optim=optim, steps=steps, ema=None)
     model, variables = build(config, batch)
@@ -184,13 +193,18 @@ def overfit(
         state = with_initial(state, initial, parallel.replicate)
     step = jax.jit(make_step(config, model, optimizer), donate_argnums=0)
     step = announced(step, f"a step of {config.model.name}")
-    losses = []
+    found: list[dict[str, float]] = []
     for _ in range(steps):
         state, means = step(state, on_devices)
-        losses.append(float(means["loss"].value()))
-        if not np.isfinite(losses[-1]):
+        found.append({name: float(mean.value()) for name, mean in means.items()})
+        if not np.isfinite(found[-1]["loss"]):
             break
-    return losses
+    parts = [
+        f"{name} {first:.4g} -> {found[-1][name]:.4g}"
+        for name, first in found[0].items()
+        if name != "loss"
+    ]
+    return [one["loss"] for one in found], f" ({', '.join(parts)})" if parts else ""
 
 
 if __name__ == "__main__":

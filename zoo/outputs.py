@@ -10,6 +10,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from zoo.types import Paste
+
 
 class Classes(struct.PyTreeNode):
     """The most probable classes of each image, most probable first.
@@ -61,11 +63,21 @@ class Detections(struct.PyTreeNode):
         labels: Classes, from 0.
         valid: False for entries that only fill the arrays up to a fixed number of objects.
         masks: From a family's `decode`: logits over the padded input, at a coarser stride. From
-            `zoo.predict`: True for the object's pixels. None for a model without masks.
-        keypoints: x, y in pixels and score; None for a model without keypoints.
+            `zoo.predict`: True for the object's pixels. None for a model without masks, or with
+            `mask_crops`.
+        mask_crops: From a family's `decode`: the probability, 0..1, that a part of the object's box
+            belongs to the object, on a grid of s x s parts of equal size. In the image, a pixel
+            belongs to the object if the probability that is pasted there is at least 0.5. None for
+            other models, and from `zoo.predict`, where `masks` are the pasted ones.
+        keypoints: x, y and score of each joint: x and y in pixels as `boxes`, on the scale of the
+            annotations that the model learnt from (an annotated joint is predicted without an
+            offset); the score on the family's own scale, in pictures shown if above 0. None for a
+            model without keypoints.
         overlay: From `zoo.predict`: the image, on which the objects with a score of at least 0.5
             are drawn; small images are enlarged.
         names: From `zoo.predict`: the name of each label, if the weights or the caller have names.
+        paste: How `mask_crops` are pasted: ``centres`` is detectron2's rule, ``whole_pixels`` is
+            torchvision's; see `zoo.ops.instance_masks.paste_masks`.
     """
 
     boxes: Float[Array, "*b n 4"]
@@ -73,9 +85,11 @@ class Detections(struct.PyTreeNode):
     labels: Int[Array, "*b n"]
     valid: Bool[Array, "*b n"]
     masks: Float[Array, "b n rows columns"] | Bool[np.ndarray, "n h w"] | None = None
+    mask_crops: Float[Array, "*b n s s"] | None = None
     keypoints: Float[Array, "*b n j 3"] | None = None
     overlay: UInt8[np.ndarray, "rows columns 3"] | None = None
     names: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    paste: Paste = struct.field(pytree_node=False, default="centres")
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks

@@ -23,6 +23,8 @@ _PACKAGES = (
     "detection.detr",
     "detection.faster_rcnn",
     "detection.cascade_rcnn",
+    "detection.mask_rcnn",
+    "detection.keypoint_rcnn",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",

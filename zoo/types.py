@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 Interpolation = Literal["bilinear", "bicubic"]
 CropMode = Literal["center", "squash"]
+Paste = Literal["centres", "whole_pixels"]  # see `zoo.ops.instance_masks.paste_masks`
 
 IGNORE_LABEL = 255  # in label maps: pixels that losses and metrics ignore
 

@@ -10,11 +10,16 @@ from pycocotools.cocoeval import COCOeval
 
 
 def evaluate(
-    dataset: dict, results: list[dict], iou_type: str, most: int | None = None
+    dataset: dict,
+    results: list[dict],
+    iou_type: str,
+    most: int | None = None,
+    sigmas: list[float] | None = None,
 ) -> COCOeval:
     """The official evaluation of data in COCO's structures, which it does not change.
 
-    With `most`, up to so many detections of an image count, and nothing is summarised.
+    With `most`, up to so many detections of an image count, and nothing is summarised. `sigmas`
+    are those of keypoints that are not COCO's.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
@@ -22,6 +27,8 @@ def evaluate(
         truth.createIndex()
         found = truth.loadRes(copy.deepcopy(results))
         official = COCOeval(truth, found, iou_type)
+        if sigmas is not None:
+            official.params.kpt_oks_sigmas = np.array(sigmas)
         if most is not None:
             official.params.maxDets = [most]
         official.evaluate()

@@ -29,14 +29,19 @@ class Checks:
         inspect: Gives a table of the classes, and the problems in the annotations.
         draw: Draws a batch with its targets.
         score_truth: Evaluates the ground truth as if it were predictions, by the same code. The
-            figure that the task names as its best, or else the first figure, must be 1. None if the
-            task has no ground truth.
+            figure that the task names as its best, or else the first figure, must be 1, and so must
+            the same figure of other parts of the objects, as ``keypoint_AP``. None if the task has
+            no ground truth.
+        missing_outputs: Gives a problem for each part of the annotations that the model of a
+            completed configuration does not predict, for a batch of the training data. None if the
+            annotations have only one part.
     """
 
     explain: Callable[[Config], str | None]
     inspect: Callable[[Any, Dataset, Dataset], Findings]
     draw: Callable[[Any, Dataset, Batch, Path], None]
     score_truth: Callable[[Any, Dataset, int, Put], dict[str, float]] | None
+    missing_outputs: Callable[[Config, Batch], list[str]] | None = None
 
 
 CHECKS: dict[type, Checks] = {
@@ -46,7 +51,13 @@ CHECKS: dict[type, Checks] = {
         classification.draw,
         classification.score_truth,
     ),
-    Detection: Checks(detection.explain, detection.inspect, detection.draw, detection.score_truth),
+    Detection: Checks(
+        detection.explain,
+        detection.inspect,
+        detection.draw,
+        detection.score_truth,
+        detection.missing_outputs,
+    ),
     MaskedAutoencoding: Checks(
         lambda config: None, classification.inspect, classification.draw, None
     ),

@@ -1,5 +1,6 @@
 """Checks of detection data: they name the usual mistakes in own data that make AP 0."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from eval.box_formats import box_problem, describe_problem
-from eval.detectors import collect
-from eval.pictures import draw_boxes
+from eval.detectors import all_figures, collect
+from eval.pictures import BoxPanel, draw_boxes
 from train.checks.findings import Findings, class_table
 from train.config import Config
+from train.model import build
 from train.tasks import Batch, Put
 from zoo.data import Dataset, DetectionData
 from zoo.data.annotations import Annotations
@@ -19,7 +21,9 @@ from zoo.data.errors import DataError
 from zoo.data.formats.json_file import decode_json
 from zoo.data.object_files import coco_paths
 from zoo.data.object_sources import DetectionSource
+from zoo.ops.palette import paint_objects
 from zoo.outputs import Detections
+from zoo.predict import detect
 
 _SAMPLE = 5_000  # images whose boxes are checked
 
@@ -123,31 +127,70 @@ def box_problems(found: list[Annotations]) -> list[str]:
 
 
 def draw(data: DetectionData, train: Dataset, batch: Batch, path: Path) -> None:
-    """Draws a padded batch with the boxes that training uses."""
+    """Draws a padded batch with the boxes, masks and keypoints that training uses."""
     panels = []
     host = {name: np.asarray(values) for name, values in batch.items()}
-    for image, boxes, labels, valid in zip(
-        host["image"], host["boxes"], host["labels"], host["box_valid"], strict=True
-    ):
-        texts = [train.class_names[label] for label in labels[valid].tolist()]
-        panels.append((image, np.zeros((0, 4)), boxes[valid], texts))
+    joints = _source(train).joints
+    limbs = joints.limbs if joints else ()
+    for i, (image, valid) in enumerate(zip(host["image"], host["box_valid"], strict=True)):
+        boxes, labels = host["boxes"][i][valid], host["labels"][i][valid]
+        texts = [train.class_names[label] for label in labels.tolist()]
+        if "masks" in host:
+            image = paint_objects(image, host["masks"][i][valid], labels)
+        keypoints = host["keypoints"][i][valid] if "keypoints" in host else None
+        panels.append(BoxPanel(image, np.zeros((0, 4)), boxes, texts, None, keypoints, limbs))
     draw_boxes(panels, path)
+
+
+def missing_outputs(config: Config, batch: Batch) -> list[str]:
+    """Problems if the data have masks or keypoints, but the model does not find any.
+
+    Args:
+        config: A completed configuration.
+        batch: A batch of the training data; only its shapes matter.
+    """
+    model, variables = build(config, batch)
+    sizes = jnp.ones((len(batch["image"]), 2), jnp.int32)
+    images = jnp.zeros(batch["image"].shape, jnp.float32)
+    found = jax.eval_shape(partial(detect, model), variables, images, sizes, sizes)
+    has = {
+        "masks": found.masks is not None or found.mask_crops is not None,
+        "keypoints": found.keypoints is not None,
+    }
+    return [
+        f"data.{part} is true, but {config.model.name} finds no {part}: they are not trained on"
+        for part, there in has.items()
+        if getattr(config.data, part) and not there
+    ]
 
 
 def score_truth(
     data: DetectionData, dataset: Dataset, batch_size: int, put: Put
 ) -> dict[str, float]:
-    """COCO's figures for predictions that are equal to the targets."""
-    found = collect(jax.jit(_perfect), dataset, batch_size, put).compute()
-    return {name: value for name, value in found.items() if isinstance(value, float)}
+    """COCO's figures, also of the keypoints, for predictions that are equal to the targets."""
+    return all_figures(collect(jax.jit(_perfect), dataset, batch_size, put), data, dataset)
 
 
 def _perfect(batch: dict[str, Any]) -> Detections:
-    """The targets of a batch as predictions, in pixels of the original images."""
-    scale = batch["original_size"].astype(jnp.float32) / batch["size"]
+    """The targets of a batch as predictions, in pixels of the original images.
+
+    A joint that is not labelled is predicted in the middle of its box, and an object without any
+    labelled joint with a lower score: so the 20 best detections of an image, which COCO scores by
+    keypoints, are those with joints.
+    """
+    scale = (batch["original_size"].astype(jnp.float32) / batch["size"])[:, None, ::-1]
+    boxes, scores = batch["boxes"], batch["box_valid"].astype(jnp.float32)
+    keypoints = batch.get("keypoints")
+    if keypoints is not None:
+        labelled = keypoints[..., 2:] > 0
+        middle = (boxes[..., None, :2] + boxes[..., None, 2:]) / 2
+        points = jnp.where(labelled, keypoints[..., :2], middle) * scale[:, None]
+        keypoints = jnp.concatenate([points, keypoints[..., 2:]], axis=-1)
+        scores = scores * jnp.where(labelled.any(axis=(2, 3)), 1, 0.5)
     return Detections(
-        boxes=batch["boxes"] * jnp.tile(scale[:, None, ::-1], 2),
-        scores=batch["box_valid"].astype(jnp.float32),
+        boxes=boxes * jnp.tile(scale, 2),
+        scores=scores,
         labels=batch["labels"],
         valid=batch["box_valid"],
+        keypoints=keypoints,
     )

@@ -1,9 +1,9 @@
-"""Detection: boxes, classes and optional masks of objects, for every family of detectors."""
+"""Detection: boxes and classes of objects, with masks or keypoints, for every detector."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import eval.detectors
 from train.tasks import Batch, Means, Put, changing
 from zoo import family
 from zoo.data import Dataset, DetectionData, normalize, open_detection, valid_pixels
+from zoo.data.object_sources import DetectionSource
 from zoo.outputs import Targets
 
 
@@ -35,8 +36,10 @@ class Detection:
         return open_detection(data, split)
 
     def model_fields(self, data: DetectionData, dataset: Dataset) -> dict[str, Any]:
-        """The number of classes of the data, and whether it has masks."""
-        return {"num_classes": dataset.num_classes, "masks": data.masks}
+        """The number of classes of the data, whether it has masks, and the number of joints."""
+        fields = {"num_classes": dataset.num_classes, "masks": data.masks}
+        joints = cast(DetectionSource, dataset.source).joints
+        return fields if joints is None else {**fields, "num_keypoints": len(joints.names)}
 
     def init(self, model: nn.Module, key: jax.Array, batch: Batch) -> Mapping[str, Any]:
         """The initial variables of the model for images of this shape."""
@@ -81,18 +84,9 @@ class Detection:
     def evaluator(
         self, model: nn.Module, data: DetectionData, dataset: Dataset, batch_size: int, put: Put
     ) -> Callable[[Mapping[str, Any]], dict[str, float]]:
-        """COCO's twelve figures, as in `eval.detection`; ``mask_AP`` and so on are of the masks."""
-        evaluate = eval.detectors.evaluator(model, data, dataset, batch_size, put)
-
-        def figures(variables: Mapping[str, Any]) -> dict[str, float]:
-            gathered = evaluate(variables)
-            found = gathered.compute()
-            if data.masks:
-                by_masks = gathered.by_masks().compute()
-                found |= {f"mask_{name}": value for name, value in by_masks.items()}
-            return {name: value for name, value in found.items() if isinstance(value, float)}
-
-        return figures
+        """COCO's figures, as in `eval.detection`; see `eval.detectors.all_figures`."""
+        evaluate = eval.detectors.evaluator(model, data, dataset, batch_size, put, masks=data.masks)
+        return lambda variables: eval.detectors.all_figures(evaluate(variables), data, dataset)
 
     def pictures(
         self, model: nn.Module, data: DetectionData, dataset: Dataset, put: Put

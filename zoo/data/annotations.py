@@ -31,6 +31,11 @@ class Joints:
     skeleton: tuple[tuple[int, int], ...] = ()
     named: bool = True
 
+    @property
+    def limbs(self) -> tuple[tuple[int, int], ...]:
+        """The `skeleton`, or without one that of COCO if these are COCO's joints."""
+        return COCO_JOINTS.skeleton if self.names == COCO_JOINTS.names else self.skeleton
+
     @functools.cached_property
     def mirrored(self) -> Int[np.ndarray, " j"]:
         """For each joint of a mirrored picture, the position of that joint in the original.
@@ -54,6 +59,22 @@ class Joints:
         return np.array(found, np.int64)
 
 
+COCO_JOINTS = Joints(
+    (
+        "nose",
+        *("left_eye", "right_eye", "left_ear", "right_ear"),
+        *("left_shoulder", "right_shoulder", "left_elbow", "right_elbow"),
+        *("left_wrist", "right_wrist", "left_hip", "right_hip"),
+        *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+    ),
+    (
+        *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12)),
+        *((5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
+        *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+    ),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Annotations:
     """The objects of one image as they were annotated, in pixels of the original image.
@@ -70,6 +91,8 @@ class Annotations:
         masks: None if the source has no masks, or was opened without them.
         keypoints: x, y and visibility (0 not labelled, 1 hidden, 2 visible) of each joint, as
             annotated; None if the source has no keypoints, or was opened without them.
+        num_keypoints: Number of labelled joints, as the file says, or counted if it does not say;
+            None without keypoints.
     """
 
     image_id: int | str
@@ -81,6 +104,7 @@ class Annotations:
     difficult: Bool[np.ndarray, " n"]
     masks: Masks | None = None
     keypoints: Float64[np.ndarray, "n j 3"] | None = None
+    num_keypoints: Int[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -111,6 +135,7 @@ class ObjectTable:
         crowd: Whether each row is a crowd.
         difficult: Whether each row is difficult.
         keypoints: Keypoints of each row, or None.
+        num_keypoints: Number of labelled joints of each row, or None.
     """
 
     image_ids: Sequence[int | str]
@@ -122,6 +147,7 @@ class ObjectTable:
     crowd: Bool[np.ndarray, " t"]
     difficult: Bool[np.ndarray, " t"]
     keypoints: Float64[np.ndarray, "t j 3"] | None = None
+    num_keypoints: Int[np.ndarray, " t"] | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -144,6 +170,7 @@ class ObjectTable:
             self.difficult[rows],
             masks,
             None if self.keypoints is None else self.keypoints[rows],
+            None if self.num_keypoints is None else self.num_keypoints[rows],
         )
 
     def take(self, images: Int[np.ndarray, " j"]) -> "ObjectTable":
@@ -157,6 +184,7 @@ class ObjectTable:
             lengths_to_offsets(lengths),
             *(column[rows] for column in columns),
             keypoints=None if self.keypoints is None else self.keypoints[rows],
+            num_keypoints=None if self.num_keypoints is None else self.num_keypoints[rows],
         )
 
     def target_counts(self) -> Int[np.ndarray, " i"]:

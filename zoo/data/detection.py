@@ -58,6 +58,8 @@ def open_detection(
         raise DataError(f"data {config.source!r} has no images in this split")
     _check_counts(source, config)
     joints = source.joints
+    if config.sigmas and len(config.sigmas) != (count := len(joints.names if joints else ())):
+        raise DataError(f"data.sigmas are {len(config.sigmas)}, but the data have {count} joints")
     if joints is not None and config.flip:
         _check_mirrored(joints, config)
     groups = None

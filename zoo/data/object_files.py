@@ -139,11 +139,14 @@ def open_coco(
     for label, category in zip(labels.tolist(), file.category_names, strict=True):
         category_ids[label] = category
     file_names = [image.file_name for image in file.images]
+    table = dataclasses.replace(
+        file.table, labels=labels[file.table.labels], num_keypoints=file.num_keypoints
+    )
     source = AnnotatedImages(
         path,
         folder,
         file_names,
-        dataclasses.replace(file.table, labels=labels[file.table.labels]),
+        table,
         class_names,
         tuple(category_ids),
         file.segmentations,

@@ -1,7 +1,7 @@
-"""Enlarges a model's coarse object masks to the size of the image."""
+"""Resizes a model's coarse object masks, of the image or of the boxes, to the image."""
 
+from collections.abc import Iterator
 from types import ModuleType
-from typing import Literal
 
 import cv2
 import jax
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from zoo.types import check_choice
+from zoo.ops.rle import Masks, from_arrays
+from zoo.types import Paste, check_choice
 
 Size = tuple[int, int]
-Paste = Literal["centres", "whole_pixels"]
 _Edges = Float[Array | np.ndarray, "n 1 1"]
 _Pixels = Int[Array | np.ndarray, "pixels 1"]
 
@@ -94,16 +94,58 @@ def paste_binary_masks(
         threshold: Above 0, at most 1.
     """
     masks = np.zeros((len(boxes), *size), bool)
+    for mask, (rows, columns, part) in zip(
+        masks, _parts(probabilities, boxes, size, paste, threshold), strict=True
+    ):
+        mask[rows, columns] = part
+    return masks
+
+
+def paste_run_lengths(
+    probabilities: Float[np.ndarray, "n s s"],
+    boxes: Float[np.ndarray, "n 4"],
+    size: Size,
+    paste: Paste = "centres",
+    threshold: float = 0.5,
+) -> Masks:
+    """The masks of `paste_binary_masks` as run lengths.
+
+    At no time it holds more than the columns of one object's box as an array. So it can be used for
+    many objects in a large image.
+
+    Args:
+        probabilities: As for `paste_masks`.
+        boxes: As for `paste_masks`.
+        size: As for `paste_masks`.
+        paste: As for `paste_masks`.
+        threshold: Above 0, at most 1.
+    """
+    found = []
+    for rows, columns, part in _parts(probabilities, boxes, size, paste, threshold):
+        strip = np.zeros((1, size[0], part.shape[1]), bool)
+        strip[0, rows] = part
+        runs = from_arrays(strip)  # positions are counted column by column
+        toggles = runs.toggles + np.int32(columns.start * size[0])
+        found.append(Masks(toggles, runs.offsets, np.array([size])))
+    return Masks.concatenate(found) if found else from_arrays(np.zeros((0, *size), bool))
+
+
+def _parts(
+    probabilities: Float[np.ndarray, "n s s"],
+    boxes: Float[np.ndarray, "n 4"],
+    size: Size,
+    paste: Paste,
+    threshold: float,
+) -> Iterator[tuple[slice, slice, Bool[np.ndarray, "rows columns"]]]:
+    """For each object the rows and columns of the image around its box, and its mask there."""
     margin = (boxes[:, 2:] - boxes[:, :2]) / max(probabilities.shape[-1], 1) + 2  # more than a cell
     low = np.clip(np.floor(boxes[:, :2] - margin), 0, size[::-1]).astype(int)
     high = np.clip(np.ceil(boxes[:, 2:] + margin), low, size[::-1]).astype(int)
-    for i, mask in enumerate(masks):
-        (left, top), (right, bottom) = low[i], high[i]
-        rows, columns = np.arange(top, bottom), np.arange(left, right)
+    for i, ((left, top), (right, bottom)) in enumerate(zip(low, high, strict=True)):
         one = slice(i, i + 1)
-        soft = _paste(probabilities[one], boxes[one], rows, columns, paste)[0]
-        mask[top:bottom, left:right] = soft >= threshold
-    return masks
+        rows, columns = np.arange(top, bottom), np.arange(left, right)
+        soft = np.asarray(_paste(probabilities[one], boxes[one], rows, columns, paste)[0])
+        yield slice(top, bottom), slice(left, right), soft >= threshold
 
 
 def _paste(

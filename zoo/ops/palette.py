@@ -66,6 +66,8 @@ def draw_objects(
     labels: Integer[np.ndarray, " n"],
     texts: Sequence[str],
     masks: Bool[np.ndarray, "n h w"] | None = None,
+    keypoints: Float[np.ndarray, "n j 3"] | None = None,
+    skeleton: Sequence[tuple[int, int]] = (),
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """The image with boxes in the colours of their labels and a text above each box.
 
@@ -77,6 +79,8 @@ def draw_objects(
         labels: Class of each object.
         texts: One for each box.
         masks: Each object's pixels, which are coloured as well; the first is on top.
+        keypoints: x, y in pixels of the image, and a number that is above 0 for the joints to draw.
+        skeleton: Pairs of joints, which are joined by a line if both are drawn.
     """
     if masks is not None:
         image = paint_objects(image, masks, labels)
@@ -89,7 +93,29 @@ def draw_objects(
         corners = (left, top), (right - 1, bottom - 1)
         cv2.rectangle(picture, *corners, colour.tolist(), thickness)
         _write(picture, text, left, top, colour)
+    for joints in () if keypoints is None else keypoints[::-1]:
+        _draw_joints(picture, joints, skeleton, factor)
     return picture
+
+
+def _draw_joints(
+    picture: UInt8[np.ndarray, "h w 3"],
+    joints: Float[np.ndarray, "j 3"],
+    skeleton: Sequence[tuple[int, int]],
+    factor: int,
+) -> None:
+    """Draws one object's limbs, each in its own colour, and its joints, which are white."""
+    _, thickness = _pen(picture)
+    places = np.rint(joints[:, :2] * factor).astype(int).tolist()
+    shown = joints[:, 2] > 0
+    colours = palette(len(skeleton) + 9)[9:].tolist()  # the first ones are those of boxes
+    for (first, second), colour in zip(skeleton, colours, strict=True):
+        if shown[first] and shown[second]:
+            ends = places[first], places[second]
+            cv2.line(picture, *ends, colour, thickness, cv2.LINE_AA)
+    for joint in np.flatnonzero(shown).tolist():
+        cv2.circle(picture, places[joint], 2 * thickness, (255, 255, 255), cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(picture, places[joint], 2 * thickness, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def draw_segments(

@@ -229,7 +229,7 @@ def from_arrays(arrays: Bool[np.ndarray, "n h w"]) -> Masks:
     ([0, 4], ['042'])
     """
     n, height, width = arrays.shape
-    flat = arrays.transpose(0, 2, 1).reshape(n, -1)
+    flat = arrays.transpose(0, 2, 1).reshape(n, height * width)
     edges = np.diff(flat.astype(np.int8), axis=1, prepend=0, append=0) != 0
     rows, toggles = np.nonzero(edges)
     lengths = np.bincount(rows, minlength=n)

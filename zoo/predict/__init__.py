@@ -46,6 +46,7 @@ def predict(
     preprocessing: "Preprocessing | None" = None,
     class_names: Sequence[str] = (),
     things: Collection[int] | None = None,
+    skeleton: Sequence[tuple[int, int]] | None = None,
 ) -> "Prediction | list[Prediction]":
     """Applies a model to one image, or to each of a list of images.
 
@@ -72,6 +73,8 @@ def predict(
         things: For a detector with masks of all segments: the classes that are things; the others
             are stuff. The masks are then merged into one map of segments. ``range(91)`` for the
             published weights of `detr_resnet50_panoptic`.
+        skeleton: For a detector with keypoints: pairs of joints, counted from 0, that the picture
+            joins by a line; if absent, COCO's for a model of 17 joints, and none for others.
 
     Raises:
         InputError: If the image cannot be read or is a URL or anything else that is not allowed,
@@ -80,4 +83,4 @@ def predict(
     """
     # Imported on the first call, so that `import zoo` does not import JAX.
     predict_image = __getattr__("predict_image")
-    return predict_image(model, variables, image, preprocessing, class_names, things)
+    return predict_image(model, variables, image, preprocessing, class_names, things, skeleton)

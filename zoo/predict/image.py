@@ -12,19 +12,22 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, UInt8
 from PIL import Image
 
+from zoo.data.annotations import COCO_JOINTS
 from zoo.data.augment.picture import Size, fit_size
 from zoo.data.decode import decode_image, to_rgb
 from zoo.data.transforms import normalize, resize, resize_and_crop
 from zoo.loading import preprocessing_of
-from zoo.ops.instance_masks import full_size_masks
 from zoo.ops.palette import draw_objects, draw_segments, overlay
 from zoo.ops.panoptic import merge_masks
 from zoo.outputs import Classes, Detections, Panoptic, Segments
 from zoo.predict.inputs import HostImage, Source, local_image
+from zoo.predict.object_masks import binary_masks
 from zoo.predict.outputs import detect, predict_classes, predict_pixels
 from zoo.predict.tiled import make_tiling, predict_tiled
 from zoo.registry import FAMILIES
 from zoo.types import InputError, Preprocessing
+
+Skeleton = Sequence[tuple[int, int]]
 
 
 def predict_image(
@@ -34,6 +37,7 @@ def predict_image(
     preprocessing: Preprocessing | None,
     class_names: Sequence[str],
     things: Collection[int] | None,
+    skeleton: Skeleton | None,
 ) -> Any:
     """Applies a model to one image or several: see `zoo.predict.predict`."""
     family = next((family for family in FAMILIES if type(model) is family.module), None)
@@ -47,7 +51,7 @@ def predict_image(
     how = preprocessing or preprocessing_of(model)
     options: dict[str, Any] = {"class_names": class_names or getattr(model, "class_names", ())}
     if family.task == "detection":
-        options["things"] = things
+        options |= {"things": things, "skeleton": skeleton}
     predict_one = partial(_PREDICT[family.task], model, variables, how=how, **options)
     if not isinstance(image, list | tuple):
         return predict_one(_pixels(local_image(image)))
@@ -109,6 +113,7 @@ def _detect(
     *,
     class_names: Sequence[str],
     things: Collection[int] | None,
+    skeleton: Skeleton | None,
 ) -> Detections | Panoptic:
     height, width, _ = image.shape
     size = fit_size((height, width), min(how.size), max(how.size))
@@ -121,15 +126,26 @@ def _detect(
     found = jax.tree.map(lambda x: x[0][valid], batch)
     sizes = (rows, columns), size, (height, width)
     if things is None:
-        return _objects(image, found, sizes, class_names)
+        return _objects(image, found, sizes, class_names, skeleton)
+    if found.masks is None:
+        raise InputError(
+            f"things are for a detector with masks of all segments; the masks of this"
+            f" {type(model).__name__} are of the objects in its boxes"
+        )
     return _segments(image, found, sizes, class_names, things)
 
 
-def _objects(image: HostImage, found: Any, sizes: _Sizes, class_names: Sequence[str]) -> Detections:
+def _objects(
+    image: HostImage,
+    found: Any,
+    sizes: _Sizes,
+    class_names: Sequence[str],
+    skeleton: Skeleton | None,
+) -> Detections:
     """The objects of one image, best score first, and a picture of them."""
     order = np.argsort(-found.scores, kind="stable")
     found = jax.tree.map(lambda x: x[order], found)
-    masks = None if found.masks is None else full_size_masks(found.masks, *sizes)
+    masks = binary_masks(found, *sizes)
     shown = found.scores >= 0.5
     labels = found.labels[shown]
     drawn = draw_objects(
@@ -138,9 +154,21 @@ def _objects(image: HostImage, found: Any, sizes: _Sizes, class_names: Sequence[
         labels,
         _texts(labels, found.scores[shown], class_names),
         None if masks is None else masks[shown],
+        None if found.keypoints is None else found.keypoints[shown],
+        _limbs(found.keypoints, skeleton),
     )
     names = _names(found.labels, class_names)
-    return found.replace(masks=masks, overlay=drawn, names=names)
+    return found.replace(masks=masks, mask_crops=None, overlay=drawn, names=names)
+
+
+def _limbs(keypoints: Float[np.ndarray, "n j 3"] | None, skeleton: Skeleton | None) -> Skeleton:
+    """The limbs of the picture: those asked for, or else COCO's if the number of joints is its."""
+    count = 0 if keypoints is None else keypoints.shape[1]
+    if skeleton is not None:
+        if not all(0 <= joint < count for limb in skeleton for joint in limb):
+            raise InputError(f"the skeleton {skeleton} has joints that the {count} joints lack")
+        return skeleton
+    return COCO_JOINTS.skeleton if count == len(COCO_JOINTS.names) else ()
 
 
 def _segments(

@@ -89,9 +89,7 @@ def version_2() -> tuple[FasterRCNN, dict]:
         box_head=head,
     )
     dims = {"block": "basic", "num_blocks": [1, 1, 1, 1], "stage_dims": [4, 8, 16, 32]}
-    ours = fields(
-        backbone_fields={**dims, "norm": "batch"}, box_conv_dims=[8, 8], box_dims=[32]
-    )
+    ours = fields(backbone_fields={**dims, "norm": "batch"}, box_conv_dims=[8, 8], box_dims=[32])
     return model, ours
 
 

@@ -1,6 +1,14 @@
-"""Fields of the named two-stage detectors that several families have."""
+"""The named models of two-stage detectors: what several families have in common."""
+
+from typing import Any
 
 from flax.core import FrozenDict
+
+from zoo.family import Variant
+from zoo.models.backbones import backbone_layers
+from zoo.types import Preprocessing
+
+_HALF = (0.5, 0.5, 0.5)
 
 # torchvision's second version: arXiv 2111.11429.
 V2 = {
@@ -29,3 +37,28 @@ NANO = {
     "pooling_fields": FrozenDict({"canonical_size": 16, "canonical_level": 3}),
     "box_dims": (256, 256),
 }
+
+
+def variant(
+    size: tuple[int, int] = (800, 1333),
+    parity: str | None = None,
+    paper: str | None = None,
+    **fields: Any,
+) -> Variant:
+    """A model for COCO's images, resized to these shorter and longer sides."""
+    how = Preprocessing(size, interpolation="bilinear")
+    return Variant(fields, how, parity=parity, paper=paper)
+
+
+def nano_variant(**fields: Any) -> Variant:
+    """A model for images of 64 px: `NANO` and more fields."""
+    how = Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
+    return Variant({**NANO, **fields}, how)
+
+
+def rcnn_layers(model: Any) -> tuple[tuple[str, ...], ...]:
+    """The backbone's layers, then the pyramid or the backbone's last stage.
+
+    See `zoo.family.Family.layers`.
+    """
+    return (*backbone_layers(model.make_body()), ("pyramid", "box/stage"))

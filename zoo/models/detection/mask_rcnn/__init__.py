@@ -1,0 +1,38 @@
+"""Mask R-CNN: see `model`."""
+
+from flax.core import FrozenDict
+
+from zoo.family import Family
+from zoo.models.detection.mask_rcnn.decode import decode
+from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
+from zoo.models.detection.mask_rcnn.model import MaskRCNN
+from zoo.models.detection.mask_rcnn.names import NAMES
+from zoo.models.detection.parts.variants import V2, nano_variant, rcnn_layers, variant
+from zoo.models.inputs import padded_images
+
+FAMILY = Family(
+    title="Mask R-CNN",
+    summary="R50 with FPN, its version 2",
+    module=MaskRCNN,
+    task="detection",
+    paper="1703.06870",
+    reference="torchvision, detectron2",
+    inputs=padded_images,
+    names=NAMES,
+    loss=MaskRCNNLoss,
+    decode=decode,
+    layers=rcnn_layers,
+    head=("params/box/predictor/", "params/mask/head/logits/"),
+    constant=("anchors", "proposals", "detections"),
+    chosen=("proposals", "class_logits", "box_deltas", "detections", "mask_logits"),
+    variants={
+        # Not from a paper: for tests, demos and small images.
+        "maskrcnn_nano": nano_variant(
+            decoding_fields=FrozenDict({"most": 20, "score_threshold": 0.0}),
+            mask_conv_dims=(48, 48),
+            mask_dim=48,
+        ),
+        "maskrcnn_resnet50_fpn": variant(),
+        "maskrcnn_resnet50_fpn_v2": variant(**V2, mask_norm="batch"),
+    },
+)

@@ -1,0 +1,95 @@
+"""Mask R-CNN: a Faster R-CNN that also finds the mask of each object.
+
+Paper: "Mask R-CNN", arXiv 1703.06870. The second version of torchvision's: arXiv 2111.11429.
+References: torchvision's `MaskRCNN` and detectron2's ``mask_rcnn_R_50_FPN_3x``, with which outputs
+agree. Labels are those of `zoo.models.detection.faster_rcnn.model`.
+
+Deviations: torchvision also has a mask for the background, which nothing uses: its parameters are
+not read, and are written as zeros. The last layer starts small, as in detectron2.
+"""
+
+from collections.abc import Mapping
+from typing import Any, no_type_check
+
+from flax.core import FrozenDict
+from jaxtyping import Array, Bool, Float
+
+from zoo.layers.norm import Norm
+from zoo.models.detection.faster_rcnn.model import FasterRCNN
+from zoo.models.detection.parts.decode import RoiDecoding
+from zoo.models.detection.parts.mask_head import MaskBranch
+from zoo.models.detection.parts.objects import object_regions
+from zoo.models.detection.parts.outputs import TwoStageOutput
+from zoo.models.detection.parts.pooling import RoiPooling
+from zoo.models.detection.parts.samples import RoiSampling
+from zoo.outputs import Detections, Targets
+from zoo.types import Paste
+
+
+@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
+class MaskRCNNOutput(TwoStageOutput, kw_only=True):
+    """What Mask R-CNN predicts; the first attributes are those of `TwoStageOutput`.
+
+    Attributes:
+        mask_logits: In training with targets, of the first regions, those that can be positive, and
+            for the class of the object; else of the detections, and for their class.
+        detections: The objects, without masks; None in training with targets.
+    """
+
+    mask_logits: Float[Array, "b n s s"]
+    detections: Detections | None
+
+
+class MaskRCNN(FasterRCNN):
+    """Images to proposals, these to classes and boxes, and these to masks.
+
+    Attributes:
+        decoding_fields: Fields of `zoo.models.detection.parts.decode.RoiDecoding`, the rule by
+            which classified regions become the objects whose masks are computed.
+        mask_pool_size: Rows and columns of a region's features; its mask has twice as many. The
+            other settings of pooling are those for boxes.
+        mask_conv_dims: Features of the convolutions of the mask head.
+        mask_dim: Features of its transposed convolution.
+        mask_norm: Norm after its convolutions; None for none.
+        paste: How masks are resampled to the image: see `zoo.outputs.Detections`.
+    """
+
+    decoding_fields: Mapping[str, Any] = FrozenDict()
+    mask_pool_size: int = 14
+    mask_conv_dims: tuple[int, ...] = (256, 256, 256, 256)
+    mask_dim: int = 256
+    mask_norm: Norm | None = None
+    paste: Paste = "whole_pixels"
+
+    def setup(self) -> None:
+        """Makes the submodules."""
+        super().setup()
+        self.mask = MaskBranch(
+            self.num_classes,
+            RoiPooling(**{**self.pooling_fields, "size": self.mask_pool_size}),
+            self.mask_conv_dims,
+            self.mask_dim,
+            self.mask_norm,
+            dtype=self.dtype,
+        )
+
+    def __call__(
+        self,
+        images: Float[Array, "b h w c"],
+        valid: Bool[Array, "b h w"] | None = None,
+        *,
+        targets: Targets | None = None,
+        train: bool = False,
+    ) -> MaskRCNNOutput:
+        """Predictions for normalised images; `FasterRCNN` has the arguments."""
+        features = self.features(images, valid, train=train)
+        output = self.classify(features, targets, train=train)
+        boxes, used, labels, found = object_regions(
+            output,
+            features.sizes,
+            RoiDecoding(**self.decoding_fields),
+            RoiSampling(**self.roi_sampling).most_positive,
+        )
+        logits = self.mask(features.maps, self.pooled_strides, boxes, used, labels, train=train)
+        found = found and found.replace(paste=self.paste)
+        return MaskRCNNOutput(**vars(output), mask_logits=logits, detections=found)
