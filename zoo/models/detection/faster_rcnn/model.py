@@ -37,7 +37,7 @@ from zoo.models.detection.parts.rpn import RegionProposalNetwork
 from zoo.models.detection.parts.samples import AnchorSampling, RoiSampling
 from zoo.ops.anchors import Anchors
 from zoo.outputs import Targets
-from zoo.types import InputError, Preprocessing, check_choice
+from zoo.types import InputError, Preprocessing
 
 Neck = Literal["fpn", "pafpn", "none"]
 _SIZES = ((32,), (64,), (128,), (256,), (512,))
@@ -47,7 +47,8 @@ class Features(NamedTuple):
     """The maps of a padded batch.
 
     Attributes:
-        maps: Finest first; the extra ones of a pyramid, after those of the backbone, are for proposals only.
+        maps: Finest first; the extra ones of a pyramid, after those of the backbone, are for
+            proposals only.
         image_shape: Height and width of the padded batch.
         sizes: Height and width of each image without padding.
     """
@@ -120,11 +121,12 @@ class FasterRCNN(nn.Module):
 
     def setup(self) -> None:
         """Makes the submodules."""
-        check_choice("neck", self.neck, Neck)
         self.body = self.make_body()
         if self.neck != "none":
-            make = FPN if self.neck == "fpn" else partial(PAFPN, form="mmdet")
-            self.pyramid = make(self.pyramid_dim, self.pyramid_norm, num_extra=1, dtype=self.dtype)
+            kinds = {"fpn": FPN, "pafpn": partial(PAFPN, form="mmdet")}
+            self.pyramid = kinds[self.neck](
+                self.pyramid_dim, self.pyramid_norm, num_extra=1, dtype=self.dtype
+            )
         self.rpn = RegionProposalNetwork(
             Anchors(**self.anchor_fields),
             ProposalRule(**self.proposal_fields),
