@@ -24,7 +24,7 @@ from eval import files
 from eval.box_formats import better_format, box_problem, describe_problem
 from eval.coco import THRESHOLDS, CocoEvaluator
 from eval.command import figure, run_command
-from eval.detection_options import check_options, make_options
+from eval.detection_options import check_options, given_sigmas, make_options
 from eval.diagnose import Curve, mistakes, raw_curves
 from eval.files import GroundTruth
 from eval.lvis import FREQUENCIES, LvisEvaluator
@@ -110,22 +110,9 @@ def _warn_of_format(
         )
 
 
-def _given_sigmas(arguments: argparse.Namespace) -> np.ndarray | None:
-    """The numbers of ``--sigmas``; None without that."""
-    if not arguments.sigmas:
-        return None
-    try:
-        sigmas = np.array([float(part) for part in arguments.sigmas.split(",")])
-    except ValueError:
-        raise InputError(f"--sigmas: not numbers: {arguments.sigmas}") from None
-    if not (np.isfinite(sigmas) & (sigmas > 0)).all():
-        raise InputError(f"--sigmas: {arguments.sigmas}, but must be positive")
-    return sigmas
-
-
 def _sigmas(arguments: argparse.Namespace, truth: GroundTruth) -> np.ndarray:
     """The sigmas of the joints in a file."""
-    sigmas, keypoints = _given_sigmas(arguments), truth.objects.keypoints
+    sigmas, keypoints = given_sigmas(arguments), truth.objects.keypoints
     if keypoints is None or not len(keypoints):
         return COCO_SIGMAS if sigmas is None else sigmas
     joints = keypoints.shape[1]
@@ -150,7 +137,7 @@ def _run(arguments: argparse.Namespace) -> "RunDetections":
     """The detections of ``--workdir``; writes ``--results``."""
     from eval.detection_run import evaluate_run  # imports JAX, which files do not need
 
-    sigmas = _given_sigmas(arguments)
+    sigmas = given_sigmas(arguments)
     run = evaluate_run(arguments, sigmas)
     if run.sigmas is not None and sigmas is None and not run.data.sigmas:
         _warn_of_sigmas(len(run.sigmas))

@@ -3,7 +3,11 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+
 from eval.command import add_run_arguments, make_parser, path
+from zoo.types import InputError
 
 SIGMAS = (
     "keypoints: sigma of each joint, separated by commas; default: those of the run's data.sigmas,"
@@ -50,3 +54,20 @@ def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error("--max_dets needs --style=coco")
     if arguments.style == "lvis" and arguments.iou_type == "keypoints":
         parser.error("--style=lvis has no keypoints")
+
+
+def given_sigmas(arguments: argparse.Namespace) -> Float[np.ndarray, " j"] | None:
+    """The numbers of ``--sigmas``; None without that.
+
+    Raises:
+        InputError: If they are not positive numbers.
+    """
+    if not arguments.sigmas:
+        return None
+    try:
+        sigmas = np.array([float(part) for part in arguments.sigmas.split(",")])
+    except ValueError:
+        raise InputError(f"--sigmas: not numbers: {arguments.sigmas}") from None
+    if not (np.isfinite(sigmas) & (sigmas > 0)).all():
+        raise InputError(f"--sigmas: {arguments.sigmas}, but must be positive")
+    return sigmas

@@ -75,8 +75,9 @@ class DotsLoss:
 
     def __call__(self, output, targets):
         truth = targets.keypoints[:, 0]  # b j 3
-        distances = abs(output.points - truth[..., :2]).sum(-1)
-        return {"keypoint": Mean.of(self.weight * distances, truth[..., 2] > 0)}, {}
+        across, down = jnp.moveaxis(abs(output.points - truth[..., :2]) * self.weight, -1, 0)
+        labelled = truth[..., 2] > 0
+        return {"across": Mean.of(across, labelled), "down": Mean.of(down, labelled)}, {}
 
 
 HALF = (0.5, 0.5, 0.5)

@@ -99,7 +99,7 @@ def test_mirrored_keypoints_are_those_of_the_mirrored_image(folder):
         found = np.asarray(model.apply(variables, images).points)
         for points, joints in zip(found, batch["keypoints"][:, 0], strict=True):
             ways = [abs(way - joints[:, :2]).max() for way in (points, points[mirrored])]
-            assert min(ways) < 0.3
+            assert min(ways) < 0.5  # training resizes without a filter
             flipped.add(ways[1] < ways[0])
     assert flipped == {True, False}
 
@@ -119,7 +119,9 @@ def test_keypoints_are_trained_on_and_scored_as_by_pycocotools(folder, tmp_path,
     workdir = tmp_path / "run"
     train(config, workdir, Console(file=io.StringIO()))
     first, last = read_metrics(workdir / "metrics.jsonl")
-    assert 0 < first["train/keypoint"] == first["train/loss"] < 1  # 0.1 of the pixels
+    parts = first["train/across"], first["train/down"]
+    assert 0 < min(parts) and first["train/loss"] == pytest.approx(sum(parts), rel=1e-5)
+    assert first["train/loss"] < 0.1  # a tenth of the pixels: the joints are those of the images
     assert last["eval/keypoint_AP"] == 1.0
 
     results = tmp_path / "results.json"
@@ -140,6 +142,9 @@ def test_keypoints_are_trained_on_and_scored_as_by_pycocotools(folder, tmp_path,
     annotations = folder / "annotations" / "person_keypoints_val.json"
     files = [f"--annotations={annotations}", f"--predictions={results}", "--iou_type=keypoints"]
     assert eval.detection.main([*files, *sigmas, f"--json={tmp_path / 'b.json'}"]) == 0
+    capsys.readouterr()
+    assert eval.detection.main(files) == 0
+    assert "COCO has no sigmas for 3 joints; each is 0.067" in capsys.readouterr().err
     of_files = json.loads((tmp_path / "b.json").read_text())
     np.testing.assert_array_equal([of_files[name] for name in names], official.stats)
 
@@ -170,7 +175,7 @@ def test_the_doctor_scores_and_draws_keypoints(folder, tmp_path, capsys, monkeyp
     output = " ".join(capsys.readouterr().out.split())
     assert "ground truth as predictions: AP 1.0000" in output
     assert "ground truth as predictions: keypoint_AP 1.0000" in output
-    assert "(keypoint " in output and "finds no keypoints" not in output
+    assert "(across " in output and "finds no keypoints" not in output
     assert len(panels) == 8 and all(panel.limbs == dots.BONES for panel in panels)
     for panel in panels:  # each joint is drawn on its dot, or on that of its mirror image
         x, y, _ = panel.found_keypoints[0].T.astype(int)
@@ -255,7 +260,7 @@ def predict_results(results, dataset, examples, **columns):
     return predict
 
 
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", [2, 3, 4, 5, 6, 8])
 def test_noisy_keypoints_score_as_by_pycocotools(tmp_path, seed):
     dataset, results, examples = write_awkward(tmp_path / "own", seed, "keypoints")
     without_boxes = [{k: v for k, v in r.items() if k != "bbox"} for r in results]
@@ -269,10 +274,11 @@ def test_noisy_keypoints_score_as_by_pycocotools(tmp_path, seed):
     figures = collected.compute()
     official = oracle.evaluate(dataset, without_boxes, "keypoints")
     stats = [figures[line.key] for line in collected.lines]
+    assert 0 < official.stats[0] < 1
     np.testing.assert_array_equal(stats, official.stats)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 4, 7])
+@pytest.mark.parametrize("seed", [2, 5, 14, 17])
 @pytest.mark.parametrize("paste", ["centres", "whole_pixels"])
 def test_masks_in_boxes_score_as_by_pycocotools(tmp_path, seed, paste):
     """Each mask is pasted as a whole and encoded by pycocotools, then scored by it."""
@@ -298,6 +304,7 @@ def test_masks_in_boxes_score_as_by_pycocotools(tmp_path, seed, paste):
     found = collected.by_masks()
     figures = found.compute()
     official = oracle.evaluate(dataset, written, "segm")
+    assert 0 < official.stats[0] < 1
     np.testing.assert_array_equal([figures[line.key] for line in found.lines], official.stats)
     assert not detectors.collect(pasting, examples, 3, as_given, masks=False).has_masks
 

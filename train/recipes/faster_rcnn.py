@@ -10,7 +10,7 @@ from zoo.models.detection.parts.losses import TwoStageLoss
 def fasterrcnn_digit_scenes() -> Config:
     """A small Faster R-CNN on embedded scenes of one to six real digits, from scratch.
 
-    python -m train fasterrcnn_digit_scenes --workdir=DIR
+        python -m train fasterrcnn_digit_scenes --workdir=DIR
     """
     return Config(
         recipe="fasterrcnn_digit_scenes",

@@ -28,6 +28,21 @@ def test_objects_are_drawn_at_the_size_of_a_large_image():
     assert (drawn[220:340, 110:290] == 7).all() and (drawn[:150] == 7).all()
 
 
+def test_joints_are_drawn_if_their_score_is_above_0_and_limbs_between_two_of_them():
+    image, box = np.zeros((400, 500, 3), np.uint8), np.array([[0.0, 100.0, 500.0, 390.0]])
+    joints = np.array([[[100, 200, 0.1], [300, 200, 4], [300, 350, 0], [400, 350, 1]]])
+    limbs = ((0, 1), (1, 2), (0, 3))
+    drawn = draw_objects(image, box, np.array([0]), ["a"], None, joints, limbs)
+    plain = draw_objects(image, box, np.array([0]), ["a"])
+    changed = (drawn != plain).any(-1)
+    for x, y, score in joints[0].tolist():
+        assert (drawn[int(y), int(x)] == 255).all() == (score > 0)
+    assert changed[200, 110:290].all() and not changed[215:280, 300].any()
+    assert changed[250, int(100 + 300 * 50 / 150)]  # on the third limb
+    colours = {tuple(drawn[200, 200].tolist()), tuple(drawn[275, 250].tolist())}
+    assert len(colours) == 2
+
+
 def test_segments_are_drawn_with_lines_between_them_and_their_texts():
     image, ids = np.full((400, 600, 3), 100, np.uint8), np.ones((400, 600), np.int32)
     ids[:, 300:], ids[:50] = 2, 0
