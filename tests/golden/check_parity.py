@@ -46,15 +46,10 @@ CASES = {
     "huggingface_detr_dc5": ("huggingface", "detr_resnet50_dc5", {}, 320),
     "huggingface_detr_panoptic": ("huggingface", "detr_resnet50_panoptic", {}, 256),
     "fair_detr": ("fair", "detr_resnet50", {}, 480),
-    **{
-        name: ("torchvision", name, {}, 256)
-        for name in (
-            "fasterrcnn_resnet50_fpn",
-            "fasterrcnn_resnet50_fpn_v2",
-            "fasterrcnn_mobilenet_v3_large_fpn",
-            "fasterrcnn_mobilenet_v3_large_320_fpn",
-        )
-    },
+    "fasterrcnn_resnet50_fpn": ("torchvision", "fasterrcnn_resnet50_fpn", {}, 256),
+    "fasterrcnn_resnet50_fpn_v2": ("torchvision", "fasterrcnn_resnet50_fpn_v2", {}, 256),
+    "fasterrcnn_mobilenet": ("torchvision", "fasterrcnn_mobilenet_v3_large_fpn", {}, 256),
+    "fasterrcnn_320": ("torchvision", "fasterrcnn_mobilenet_v3_large_320_fpn", {}, 256),
     "huggingface_marian": ("huggingface", "marian", {}, 0),
     "torch_transformer": ("torch", "transformer_base", {"final_norm": True}, 0),
     "smp_unet": ("smp", "unet_resnet34", {"num_classes": 21}, 512),
@@ -72,10 +67,9 @@ def peer(source: str, name: str, side: int):
     import torch
 
     if name.startswith("fasterrcnn"):
-        from peers import faster_rcnn
+        from peers import torchvision_detectors
 
-        model = faster_rcnn.full_size(name)
-        return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
+        return torchvision_detectors.full_size(name)
 
     if source == "timm":
         import timm
@@ -221,32 +215,6 @@ def run_detr(model, side: int) -> dict[str, np.ndarray]:
     return {"images": x.permute(0, 2, 3, 1).numpy(), "valid": valid.numpy(), **found}
 
 
-def run_two_stage(model, side: int) -> dict[str, np.ndarray]:
-    """The inputs and outputs of a two-stage detector for a padded batch; it computes in float64."""
-    from peers import detr, faster_rcnn
-
-    x, valid = detr.padded_batch(side, side * 4 // 3)
-    arrays = faster_rcnn.run(model.double(), x.double(), valid)
-    arrays = {k: v.float().numpy() for k, v in arrays.items() if "/" not in k}
-    return {"images": x.permute(0, 2, 3, 1).numpy(), "valid": valid.numpy(), **arrays}
-
-
-def align_regions(ours: dict, theirs: dict) -> tuple[dict, dict, float]:
-    """The rows of the proposals that both chose, and the share of the peer's that have none."""
-    found = [key for key in theirs if key not in ("rpn_logits", "rpn_deltas")]
-    rows, absent = [], []
-    for ours_boxes, boxes in zip(ours["proposals"], theirs["proposals"], strict=True):
-        distance = np.abs(boxes[:, None] - ours_boxes).max(axis=-1)
-        rows.append((distance.min(axis=1) < 0.1, distance.argmin(axis=1)))
-        absent.append(1 - rows[-1][0].mean())
-    ours, theirs = dict(ours), dict(theirs)
-    for key in found:
-        pairs = list(zip(rows, ours[key], theirs[key], strict=True))
-        ours[key] = np.concatenate([x[index[good]] for (good, index), x, _ in pairs])
-        theirs[key] = np.concatenate([x[good] for (good, _), _, x in pairs])
-    return ours, theirs, float(np.mean(absent))
-
-
 def write(folder: Path, cases: list[str]) -> None:
     """Saves the peers' models and logits."""
     import torch
@@ -258,7 +226,9 @@ def write(folder: Path, cases: list[str]) -> None:
         if name.startswith("detr"):
             arrays = run_detr(model, side)
         elif name.startswith("fasterrcnn"):
-            arrays = run_two_stage(model, side)
+            from peers import torchvision_detectors
+
+            arrays = torchvision_detectors.run_two_stage(model, side)
         elif name in TEXT:
             arrays = run_text(name, model)
         else:
@@ -279,6 +249,7 @@ def read(folder: Path) -> bool:
     Gives True if there is at least one case and all cases pass.
     """
     import jax
+    from regions import align_regions
 
     import zoo
     from zoo.registry import family_of

@@ -128,34 +128,6 @@ def mobilenet() -> tuple[FasterRCNN, dict]:
     return model, ours
 
 
-def full_size(name: str) -> FasterRCNN:
-    """torchvision's model of a name, with its published files' norms and random weights."""
-    build = getattr(torchvision.models.detection, name)
-    model = build(weights=None, weights_backbone=None)
-    if "v2" not in name:
-        freeze(model.backbone.body, 0.0 if "resnet" in name else 1e-5)
-    with torch.no_grad():
-        for key, tensor in model.state_dict().items():
-            if key.endswith("running_var"):
-                tensor.uniform_(0.5, 1.5)
-            elif tensor.is_floating_point() and tensor.ndim == 1:
-                tensor.add_(0.1 * torch.randn_like(tensor))
-            if key.endswith("bn3.weight"):
-                tensor.mul_(0.2)  # as in a trained ResNet, whose features do not grow with depth
-    model.eval()
-    scale_outputs(model, torch.randn(1, 3, 128, 128))
-    return model
-
-
-def freeze(module: torch.nn.Module, eps: float) -> None:
-    """Replaces batch norms by torchvision's frozen ones."""
-    for name, child in module.named_children():
-        if isinstance(child, torch.nn.BatchNorm2d):
-            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps))
-        else:
-            freeze(child, eps)
-
-
 def draw_weights(model: FasterRCNN, x: torch.Tensor) -> None:
     """Random weights, which compress well, and plausible outputs."""
     randomise(model)
@@ -223,8 +195,10 @@ def batch_of(x: torch.Tensor, valid: torch.Tensor) -> ImageList:
 
 
 @torch.no_grad()
-def run(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
-    """All parts of a model's outputs, under our names."""
+def run(
+    model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor, *, detect: bool = True
+) -> dict[str, torch.Tensor]:
+    """All parts of a model's outputs, under our names; detections take long at full size."""
     batch = batch_of(x, valid)
     maps = model.backbone(batch.tensors)
     logits, deltas = rpn.concat_box_prediction_layers(*model.rpn.head(list(maps.values())))
@@ -233,7 +207,7 @@ def run(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, to
     heads = model.roi_heads
     pooled = heads.box_head(heads.box_roi_pool(maps, proposals, batch.image_sizes))
     scores, boxes = heads.box_predictor(pooled)
-    found, _ = heads(maps, proposals, batch.image_sizes)
+    found = heads(maps, proposals, batch.image_sizes)[0] if detect else []
     count = len(x)
     arrays = {
         "rpn_logits": logits.reshape(count, -1),

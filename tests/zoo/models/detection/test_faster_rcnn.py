@@ -109,7 +109,9 @@ def test_a_file_of_detectron2_gives_the_model_its_conventions(golden, tmp_path):
     extra = {"pixel_mean": np.zeros((3, 1, 1), np.float32)}
     extra["proposal_generator.anchor_generator.cell_anchors.0"] = np.zeros((3, 4), np.float32)
     with open(path := tmp_path / "model_final.pkl", "wb") as file:
-        pickle.dump({"model": {**peer.weights, **extra}, "__author__": "Detectron2 Model Zoo"}, file)
+        pickle.dump(
+            {"model": {**peer.weights, **extra}, "__author__": "Detectron2 Model Zoo"}, file
+        )
     body = {k: v for k, v in peer.fields["backbone_fields"].items() if k != "stride_in_1x1"}
     tops = {k: v for k, v in peer.fields["proposal_fields"].items() if k != "min_size"}
     narrow = {"num_classes": 5, "pyramid_dim": 8, "box_dims": (32, 32), "roi_sampling": {"num": 16}}
@@ -211,9 +213,7 @@ def test_samples_of_a_training_step(num_objects):
     assert all(bool(jnp.isfinite(loss.value())) for loss in losses.values())
     assert (losses["box"].value() > 0) == (num_objects > 0)
 
-    other, _ = apply(
-        variables, images, valid, targets=targets, rngs={"sample": jax.random.key(3)}
-    )
+    other, _ = apply(variables, images, valid, targets=targets, rngs={"sample": jax.random.key(3)})
     assert bool((other.anchor_samples.index != anchors.index).any())
 
 
@@ -241,7 +241,9 @@ def test_the_loss_needs_samples():
 
 def test_duplicates_of_a_class_are_suppressed_and_background_is_no_detection():
     boxes = jnp.array([[[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 50], [0, 0, 30, 30]]])
-    scores = jnp.array([[[0.6, 0.3, 0.1], [0.5, 0.06, 0.44], [0.02, 0.9, 0.08], [0.04, 0.01, 0.95]]])
+    scores = jnp.array(
+        [[[0.6, 0.3, 0.1], [0.5, 0.06, 0.44], [0.02, 0.9, 0.08], [0.04, 0.01, 0.95]]]
+    )
     deltas = jnp.zeros((1, 4, 2, 4))
     valid, sizes = jnp.ones((1, 4), bool), jnp.array([[45, 35]])
     found = RoiDecoding().from_logits(jnp.log(scores), deltas, boxes, valid, sizes)

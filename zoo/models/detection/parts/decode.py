@@ -67,7 +67,7 @@ class RoiDecoding:
         sizes: Int[Array, "b 2"],
     ) -> Detections:
         """As `from_logits`, for probabilities of the classes, without the background."""
-        b, r, num_classes = scores.shape
+        b, num_classes = scores.shape[0], scores.shape[-1]
         scores = jnp.where(valid[..., None], scores, 0).reshape(b, -1)
         scores, index = jax.lax.top_k(scores, min(self.candidates, scores.shape[1]))
         rows, labels = index // num_classes, index % num_classes

@@ -39,9 +39,7 @@ def pad_images(
     return Padded(images, jnp.stack(sizes, axis=1))
 
 
-def clip_to_sizes(
-    boxes: Float[Array, "b n 4"], sizes: Int[Array, "b 2"]
-) -> Float[Array, "b n 4"]:
+def clip_to_sizes(boxes: Float[Array, "b n 4"], sizes: Int[Array, "b 2"]) -> Float[Array, "b n 4"]:
     """Clips the boxes of each image, ``xyxy`` in pixels, to its own height and width."""
     limits = jnp.tile(sizes[:, ::-1].astype(boxes.dtype), 2)  # b 4
     return jnp.clip(boxes, 0, limits[:, None])

@@ -91,9 +91,7 @@ class TwoStageLoss:
         }
         metrics = {
             "class_accuracy": Mean(sums.hits, sums.positive),
-            "positive_regions": Mean(
-                sums.positive, targets.image_valid.sum(dtype=jnp.float32)
-            ),
+            "positive_regions": Mean(sums.positive, targets.image_valid.sum(dtype=jnp.float32)),
         }
         return losses, metrics
 

@@ -52,7 +52,9 @@ def pooled_dense(size: int) -> Layout:
     return Layout(read, write)
 
 
-def torchvision_rpn(theirs: str = "rpn.head", ours: str = "rpn/head", *, old: bool = False) -> Any:
+def torchvision_rpn(
+    theirs: str = "rpn.head", ours: str = "rpn/head", *, old: bool = False
+) -> tuple[Rule, ...]:
     """Rules for `RPNHead`; `ours` is an `RpnHead`.
 
     Args:
@@ -60,11 +62,9 @@ def torchvision_rpn(theirs: str = "rpn.head", ours: str = "rpn/head", *, old: bo
         ours: The path of ours.
         old: Whether the names are those of files from before torchvision 0.13.
     """
-    convs = biased_conv(f"{theirs}.conv" if old else f"{theirs}.conv.{{i}}.0", f"{ours}/conv_{{i}}")
-    if old:
-        convs = biased_conv(f"{theirs}.conv", f"{ours}/conv_0")
+    conv, our_conv = (".conv", "/conv_0") if old else (".conv.{i}.0", "/conv_{i}")
     return (
-        *convs,
+        *biased_conv(theirs + conv, ours + our_conv),
         *biased_conv(f"{theirs}.cls_logits", f"{ours}/logits"),
         *biased_conv(f"{theirs}.bbox_pred", f"{ours}/deltas"),
     )

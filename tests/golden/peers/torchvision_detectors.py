@@ -1,0 +1,49 @@
+"""torchvision's detectors at full size, for `check_parity`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from torchvision.models.detection import FasterRCNN
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from peers.detr import padded_batch
+from peers.faster_rcnn import run, scale_outputs
+
+
+def full_size(name: str) -> tuple[FasterRCNN, Callable[[Path], None]]:
+    """A model with its published files' norms and random weights, and a function that saves it."""
+    build = getattr(torchvision.models.detection, name)
+    model = build(weights=None, weights_backbone=None)
+    if "v2" not in name:
+        freeze(model.backbone.body, 0.0 if "resnet" in name else 1e-5)
+    with torch.no_grad():
+        for key, tensor in model.state_dict().items():
+            if key.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif tensor.is_floating_point() and tensor.ndim == 1:
+                tensor.add_(0.1 * torch.randn_like(tensor))
+            if key.endswith("bn3.weight"):
+                tensor.mul_(0.2)  # as in a trained ResNet, whose features do not grow with depth
+    model.eval()
+    scale_outputs(model, torch.randn(1, 3, 128, 128))
+    return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
+
+
+def freeze(module: torch.nn.Module, eps: float) -> None:
+    """Replaces batch norms by torchvision's frozen ones."""
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.BatchNorm2d):
+            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps))
+        else:
+            freeze(child, eps)
+
+
+def run_two_stage(model: FasterRCNN, side: int) -> dict[str, np.ndarray]:
+    """The inputs and outputs of a two-stage detector for a padded batch; it computes in float64."""
+    x, valid = padded_batch(side, side * 4 // 3)
+    arrays = run(model.double(), x.double(), valid, detect=False)
+    arrays = {k: v.float().numpy() for k, v in arrays.items() if "/" not in k}
+    return {"images": x.permute(0, 2, 3, 1).numpy(), "valid": valid.numpy(), **arrays}
