@@ -24,6 +24,7 @@ _PACKAGES = (
     "detection.faster_rcnn",
     "detection.cascade_rcnn",
     "detection.mask_rcnn",
+    "detection.cascade_mask_rcnn",
     "detection.keypoint_rcnn",
     "pretraining.mae",
     "segmentation.unet",

@@ -18,9 +18,8 @@ from tests.zoo.models.detection.rcnn import (
     sizes_of,
     targets_of,
 )
-from zoo.models.detection.cascade_rcnn.decode import cascade_rois
-from zoo.models.detection.cascade_rcnn.loss import CascadeLoss
-from zoo.models.detection.cascade_rcnn.model import CODERS
+from zoo.models.detection.parts.cascade import CODERS, cascade_rois
+from zoo.models.detection.parts.cascade_loss import CascadeLoss
 from zoo.models.detection.parts.inputs import clip_to_sizes
 from zoo.models.detection.parts.losses import TwoStageLoss
 from zoo.models.detection.parts.samples import relabel

@@ -11,8 +11,8 @@ from tests.zoo.models.detection.rcnn import (
     sizes_of,
     targets_of,
 )
-from zoo.models.detection.mask_rcnn.decode import decode
 from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
+from zoo.models.detection.parts.objects import mask_detections
 from zoo.ops.instance_masks import paste_masks
 
 
@@ -22,7 +22,7 @@ def peer(request, golden):
 
 
 def test_masks_of_detections_equal_torchvisions(peer):
-    found = detections_of(peer, decode)
+    found = detections_of(peer, mask_detections)
     assert found.paste == "whole_pixels"
     sizes = np.asarray(sizes_of(peer.inputs[1])).tolist()
     for i, count in enumerate(assert_boxes_equal(peer, found)):

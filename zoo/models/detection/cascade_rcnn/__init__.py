@@ -1,10 +1,10 @@
 """Cascade R-CNN: see `model`."""
 
 from zoo.family import Family
-from zoo.models.detection.cascade_rcnn.decode import cascade_rois
-from zoo.models.detection.cascade_rcnn.loss import CascadeLoss
 from zoo.models.detection.cascade_rcnn.model import CascadeRCNN
 from zoo.models.detection.cascade_rcnn.names import NAMES
+from zoo.models.detection.parts.cascade import cascade_rois
+from zoo.models.detection.parts.cascade_loss import CascadeLoss
 from zoo.models.detection.parts.variants import nano_variant, rcnn_layers, variant
 from zoo.models.inputs import padded_images
 

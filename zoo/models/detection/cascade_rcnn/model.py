@@ -13,45 +13,19 @@ gradient but the losses. The outputs do not depend on that.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, no_type_check
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.detection.faster_rcnn.model import FasterRCNN, Features
+from zoo.models.detection.parts.cascade import CODERS, CascadeOutput
 from zoo.models.detection.parts.inputs import clip_to_sizes
-from zoo.models.detection.parts.outputs import Regions, RoiSamples, TwoStageOutput
+from zoo.models.detection.parts.outputs import Regions, RoiSamples
 from zoo.models.detection.parts.samples import relabel
-from zoo.ops.box_coder import BoxCoder
 from zoo.outputs import Targets
 from zoo.types import InputError
-
-CODERS = tuple(BoxCoder((2 * w, 2 * w, w, w)) for w in (5.0, 10.0, 15.0))
-"""How the stages encode boxes: the deltas of better regions are smaller (section 4.1)."""
-
-
-@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
-class CascadeOutput(TwoStageOutput):
-    """What Cascade R-CNN predicts; axis t is the stages, first to last.
-
-    Attributes:
-        rpn_logits: As in `TwoStageOutput`.
-        rpn_deltas: Likewise.
-        anchors: Likewise.
-        proposals: The boxes that each stage saw, ``xyxy`` in pixels; without gradient.
-        proposals_valid: False for filling.
-        class_logits: Logits of the classes and, last, of the background.
-        box_deltas: Refinement of the box for all classes, times the weights of the stage's coder.
-        anchor_samples: In training with targets: the anchors of the losses.
-        roi_samples: In training with targets: where `proposals` come from, and their objects; each
-            array has the axis t after the first one.
-    """
-
-    proposals: Float[Array, "b t r 4"]
-    proposals_valid: Bool[Array, "b t r"]
-    class_logits: Float[Array, "b t r classes"]
-    box_deltas: Float[Array, "b t r 4"]
 
 
 class _Stage(NamedTuple):

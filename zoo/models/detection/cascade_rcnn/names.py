@@ -18,20 +18,9 @@ from zoo.models.detection.parts.mmdet import (
     mmdet_preprocessing,
     mmdet_proposals,
 )
-from zoo.models.detection.parts.names import (
-    IGNORED_BY_DETECTRON2,
-    detectron2_box,
-    detectron2_proposals,
-)
+from zoo.models.detection.parts.names import IGNORED_BY_DETECTRON2, detectron2_cascade
 from zoo.models.detection.parts.sources import detectron2_fields, detectron2_preprocessing
 from zoo.weights.maps import BATCH_COUNTERS, dense, rule
-
-
-def detectron2(model: Any) -> tuple[Rule, ...]:
-    """Rules for a `GeneralizedRCNN` with `CascadeROIHeads`."""
-    stages = [detectron2_box(model, f".{k}", f"cascade_{k}") for k in range(1 + len(model.ious))]
-    return (*detectron2_proposals(model), *(entry for rules in stages for entry in rules))
-
 
 # mmdet's standard deviations of dx, dy, dw, dh in each stage, times our weights.
 _SCALES = (
@@ -66,7 +55,7 @@ def mmdet(model: Any) -> tuple[Rule, ...]:
 NAMES = (
     NameMap(
         "detectron2",
-        detectron2,
+        detectron2_cascade,
         {**BATCH_COUNTERS, **IGNORED_BY_DETECTRON2},
         fields=detectron2_fields,
         preprocessing=detectron2_preprocessing,

@@ -162,6 +162,12 @@ def detectron2_rcnn(model: Any) -> tuple[Rule, ...]:
     )
 
 
+def detectron2_cascade(model: Any) -> tuple[Rule, ...]:
+    """Rules for a `GeneralizedRCNN` with `CascadeROIHeads`; not for its masks."""
+    stages = [detectron2_box(model, f".{k}", f"cascade_{k}") for k in range(1 + len(model.ious))]
+    return (*detectron2_proposals(model), *(entry for rules in stages for entry in rules))
+
+
 def detectron2_body(model: Any) -> Any:
     """The backbone as detectron2's files have it: that of the authors, unless a field says other.
 

@@ -45,6 +45,12 @@ def detectron2_fields(model: Any) -> dict[str, Any]:
     return fields
 
 
+def detectron2_mask_fields(model: Any) -> dict[str, Any]:
+    """As `detectron2_fields`, and how masks are decoded."""
+    decoding = {"min_size": 0.0, **model.decoding_fields}
+    return {**detectron2_fields(model), "decoding_fields": decoding, "paste": "centres"}
+
+
 def detectron2_preprocessing(model: Any, file: str) -> Preprocessing:
     """Pixels of 0..255 less the mean if the backbone is the authors'; else as in torchvision."""
     how = Preprocessing((800, 1333), interpolation="bilinear")

@@ -1,11 +1,11 @@
-"""The loss of a cascade of stages (arXiv 1712.00726, equation 8)."""
+"""The loss of a cascade of box heads (Cascade R-CNN, arXiv 1712.00726, equation 8)."""
 
 import dataclasses
 
 import jax
 
 from zoo.losses.mean import Mean, Means
-from zoo.models.detection.cascade_rcnn.model import CODERS, CascadeOutput
+from zoo.models.detection.parts.cascade import CODERS, CascadeOutput
 from zoo.models.detection.parts.losses import DETECTRON2_LOSS, TwoStageLoss, required
 from zoo.outputs import Targets
 from zoo.types import InputError
