@@ -11,7 +11,10 @@ from zoo.models.detection.parts.cascade_loss import CascadeLoss
 def cascade_digit_scenes() -> Config:
     """A small Cascade R-CNN on embedded scenes of one to six real digits, from scratch.
 
-    python -m train cascade_digit_scenes --workdir=DIR
+        python -m train cascade_digit_scenes --workdir=DIR
+
+    With ``--steps=300`` AP is 0.559, AP50 0.821 and AP75 0.660; that of `fasterrcnn_digit_scenes`
+    with as many is 0.491, 0.806 and 0.553. The whole run is not measured yet.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),

@@ -215,14 +215,25 @@ def detections(found: list) -> dict[str, torch.Tensor]:
     return arrays
 
 
-def training(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
-    """The losses; the sampler takes the first candidates instead of random ones."""
+def training(model: torch.nn.Module, images, **truths: list) -> dict[str, torch.Tensor]:
+    """The losses; the sampler takes the first candidates instead of random ones.
+
+    Args:
+        model: The model.
+        images: A padded batch.
+        **truths: Further targets of each image.
+    """
     from detectron2.structures import Boxes, Instances
     from detectron2.utils.events import EventStorage
 
     boxes, labels, counts = truth()
     targets = [
-        Instances(size, gt_boxes=Boxes(boxes[i, :n]), gt_classes=labels[i, :n])
+        Instances(
+            size,
+            gt_boxes=Boxes(boxes[i, :n]),
+            gt_classes=labels[i, :n],
+            **{key: value[i] for key, value in truths.items()},
+        )
         for i, (n, size) in enumerate(zip(counts, images.image_sizes, strict=True))
     ]
     maps = model.backbone(images.tensor)

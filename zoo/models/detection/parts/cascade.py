@@ -43,14 +43,14 @@ _RULE = RoiDecoding(min_size=0.0)
 
 
 def cascade_rois(
-    output: CascadeOutput, sizes: Int[Array, "b 2"], rule: RoiDecoding = _RULE
+    output: TwoStageOutput, sizes: Int[Array, "b 2"], rule: RoiDecoding = _RULE
 ) -> Detections:
     """The last stage's boxes with the means of all stages' probabilities.
 
     Each stage has classified the boxes that it saw.
 
     Args:
-        output: Of an image batch.
+        output: See `CascadeOutput`.
         sizes: Height and width of each image without padding.
         rule: Which of them are kept; the default is detectron2's. The coder is that of the stage.
     """

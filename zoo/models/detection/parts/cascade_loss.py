@@ -5,8 +5,9 @@ import dataclasses
 import jax
 
 from zoo.losses.mean import Mean, Means
-from zoo.models.detection.parts.cascade import CODERS, CascadeOutput
+from zoo.models.detection.parts.cascade import CODERS
 from zoo.models.detection.parts.losses import DETECTRON2_LOSS, TwoStageLoss, required
+from zoo.models.detection.parts.outputs import TwoStageOutput
 from zoo.outputs import Targets
 from zoo.types import InputError
 
@@ -29,8 +30,12 @@ class CascadeLoss:
         if min(self.stage_weights) < 0:
             raise InputError(f"loss.stage_weights are {self.stage_weights}, but must be at least 0")
 
-    def __call__(self, output: CascadeOutput, targets: Targets) -> tuple[Means, Means]:
+    def __call__(self, output: TwoStageOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses and metrics of the output of a training step with targets, for each stage.
+
+        Args:
+            output: Of a model with a cascade of stages: see `CascadeOutput`.
+            targets: The objects.
 
         Raises:
             ValueError: If there are not as many weights as stages.
