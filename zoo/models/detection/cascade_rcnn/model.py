@@ -104,7 +104,7 @@ class CascadeRCNN(FasterRCNN):
         for k, head in enumerate(self.cascade):
             if k:
                 boxes = refined(stages[-1], k - 1, features.sizes)
-            if k and samples is not None:
+            if k and samples is not None and targets is not None:
                 samples = relabel(boxes, valid, targets, self.num_classes, self.ious[k - 1])
                 valid = samples.drawn
             logits, deltas = head(maps, self.pooled_strides, boxes, valid, train=train)

@@ -11,8 +11,7 @@ from typing import Any
 
 from zoo.family import Rule
 from zoo.models.backbones import backbone_rules
-from zoo.models.detection.parts.names import dense_layers
-from zoo.models.detection.parts.sources import nominal_strides
+from zoo.models.detection.parts.names import dense_layers, nominal_strides
 from zoo.types import Preprocessing
 from zoo.weights.blocks import mmdet_fpn
 from zoo.weights.maps import biased_conv, dense

@@ -181,6 +181,12 @@ def detectron2_body(model: Any) -> Any:
     return body
 
 
+def nominal_strides(model: Any) -> tuple[int, ...]:
+    """Strides of the maps that have anchors: each is twice the one before."""
+    finest = model.strides_of(model.make_body())[0]
+    return tuple(finest * 2**i for i in range(len(model.anchor_fields["sizes"])))
+
+
 def dense_layers(names: list[str], model: Any, ours: str) -> list[Rule]:
     """The dense layers of a box head, the first of which takes the pooled map."""
     size = dict(model.pooling_fields).get("size", 7)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from zoo.models.detection.parts.names import detectron2_body
+from zoo.models.detection.parts.names import detectron2_body, nominal_strides
 from zoo.types import Preprocessing
 
 DETECTRON2_POOLING = {
@@ -19,12 +19,6 @@ def torchvision_fields(model: Any) -> dict[str, Any]:
     body = model.make_body()
     frozen_resnet = hasattr(body, "stride_in_1x1") and body.norm == "frozen"
     return {"norm_epsilon": 0.0 if frozen_resnet else 1e-5}
-
-
-def nominal_strides(model: Any) -> tuple[int, ...]:
-    """Strides of the maps that have anchors: each is twice the one before."""
-    finest = model.strides_of(model.make_body())[0]
-    return tuple(finest * 2**i for i in range(len(model.anchor_fields["sizes"])))
 
 
 def detectron2_fields(model: Any) -> dict[str, Any]:
