@@ -105,11 +105,7 @@ def run(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
     names = ("proposals", "class_logits", "box_deltas")
     parts = zip(*stages, strict=True)
     arrays |= {name: torch.stack(part, dim=1) for name, part in zip(names, parts, strict=True)}
-    arrays = short(arrays) | faster_rcnn_detectron2.detections(found)
-    for i, one in enumerate(heads.forward_with_given_boxes(maps, found)):
-        if one.has("pred_masks"):
-            arrays[f"detections/{i}/masks"] = one.pred_masks
-    return arrays
+    return short(arrays) | faster_rcnn_detectron2.detections(heads, maps, found)
 
 
 def short(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -89,9 +89,6 @@ def narrow_model() -> torch.nn.Module:
 def draw_weights(model: torch.nn.Module) -> None:
     """Random weights and statistics, and outputs of the heads near 1."""
     faster_rcnn_detectron2.draw(model)
-    for name, tensor in model.state_dict().items():
-        if tensor.ndim > 1 and "anchors" not in name:
-            tensor.mul_(16).round_().div_(16)  # compresses well
     head, heads = model.proposal_generator.rpn_head, model.roi_heads
     maps = list(model.backbone(torch.randn(1, 3, 64, 64)).values())
     logits, deltas = head(maps)
@@ -116,7 +113,7 @@ def run(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
         "class_logits": scores.reshape(count, -1, CLASSES + 1),
         "box_deltas": refined.reshape(count, -1, CLASSES, 4),
     }
-    return arrays | faster_rcnn_detectron2.detections(found)
+    return arrays | faster_rcnn_detectron2.detections(heads, maps, found)
 
 
 def models() -> dict[str, torch.nn.Module]:

@@ -20,9 +20,29 @@ STAGES = [4, 8, 16, 32]
 def goldens() -> None:
     """A narrow ResNet with a pyramid, as the model zoo's, with losses."""
     detectron2_whole()
+    save("faster_rcnn_detectron2", "fasterrcnn_resnet50_fpn", narrow_model(), {})
+
+
+def save(
+    case: str,
+    name: str,
+    model: torch.nn.Module,
+    more: dict,
+    kept: dict[str, torch.Tensor] | None = None,
+    **truths: list,
+) -> None:
+    """Writes the golden of a model.
+
+    Args:
+        case: Name of the file.
+        name: Name of our model.
+        model: The peer.
+        more: Fields of our model beside those of all these models.
+        kept: Further arrays for the tests.
+        **truths: Further targets of each image.
+    """
     from detectron2.structures import ImageList
 
-    model = narrow_model()
     x, valid = padded_batch(60, 62)
     randomise_norms(model)
     weights = {k: v.clone() for k, v in model.state_dict().items()}
@@ -30,12 +50,12 @@ def goldens() -> None:
     batch = batch_of(x[:, [2, 1, 0]], valid)  # blue, green, red
     images = ImageList(batch.tensors, batch.image_sizes)
     arrays = run(precise, images)
-    arrays |= training(precise, images)
+    arrays |= training(precise, images, **truths)
     write(
-        "faster_rcnn_detectron2",
-        {"name": "fasterrcnn_resnet50_fpn", "fields": fields(), "source": "detectron2"},
+        case,
+        {"name": name, "fields": {**fields(), **more}, "source": "detectron2"},
         {"images": x.permute(0, 2, 3, 1), "valid": valid},
-        arrays,
+        {**arrays, **(kept or {})},
         weights,
         tolerance=1e-4,  # of boxes of up to 62 px; both sides compute in float32
     )
@@ -43,11 +63,14 @@ def goldens() -> None:
 
 def fields() -> dict:
     """Fields of our model for `narrow_model`."""
-    pooling = {"sampling_ratio": 0, "aligned": True, "level_epsilon": 0.0, "ratio_epsilon": 1e-8}
-    body = {"num_blocks": [1, 1, 1, 1], "stage_dims": STAGES, "stem_dim": 8, "stride_in_1x1": True}
     return {
         "num_classes": CLASSES,
-        "backbone_fields": body,
+        "backbone_fields": {
+            "num_blocks": [1, 1, 1, 1],
+            "stage_dims": STAGES,
+            "stem_dim": 8,
+            "stride_in_1x1": True,
+        },
         "pyramid_dim": DIM,
         "anchor_fields": {
             "sizes": [[32 * 2**i] for i in range(5)],
@@ -62,18 +85,19 @@ def fields() -> dict:
             "kept": 16,
             "min_size": 0.0,
         },
-        "pooling_fields": pooling,
+        "pooling_fields": {
+            "sampling_ratio": 0,
+            "aligned": True,
+            "level_epsilon": 0.0,
+            "ratio_epsilon": 1e-8,
+        },
         "roi_sampling": {"num": 16},
         "box_dims": [32, 32],
     }
 
 
-def narrow_model(*settings) -> torch.nn.Module:
-    """A `GeneralizedRCNN` with few features and one block in each stage.
-
-    Args:
-        *settings: Names and values that replace those of the configuration.
-    """
+def narrow_model(*options: object) -> torch.nn.Module:
+    """A `GeneralizedRCNN` with few features and one block in each stage; `options` are its own."""
     from detectron2.config import get_cfg
     from detectron2.modeling import GeneralizedRCNN, build_proposal_generator, build_roi_heads
     from detectron2.modeling.backbone import FPN
@@ -93,7 +117,7 @@ def narrow_model(*settings) -> torch.nn.Module:
             *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
             *("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFCHead", "MODEL.ROI_BOX_HEAD.NUM_FC", 2),
             *("MODEL.ROI_BOX_HEAD.FC_DIM", 32, "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 7),
-            *settings,
+            *options,
         ]
     )
     names = ["res2", "res3", "res4", "res5"]
@@ -151,7 +175,7 @@ def draw(model: torch.nn.Module) -> None:
         if name.endswith("running_var"):
             tensor.uniform_(0.5, 2.0)
         elif "cell_anchors" not in name and tensor.is_floating_point():
-            tensor.normal_(0.0, 0.2)
+            tensor.normal_(0.0, 0.2).mul_(16).round_().div_(16)
 
 
 def stages_of(model: torch.nn.Module) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
@@ -181,7 +205,7 @@ def run(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
         "class_logits": scores.reshape(count, -1, CLASSES + 1),
         "box_deltas": refined.reshape(count, -1, CLASSES, 4),
     }
-    return arrays | detections(found)
+    return arrays | detections(heads, maps, found)
 
 
 def regions(model: torch.nn.Module, images) -> tuple[dict[str, torch.Tensor], dict, list]:
@@ -205,13 +229,17 @@ def regions(model: torch.nn.Module, images) -> tuple[dict[str, torch.Tensor], di
     return arrays, maps, proposals
 
 
-def detections(found: list) -> dict[str, torch.Tensor]:
-    """The detections of each image, under our names."""
+def detections(heads: torch.nn.Module, maps: dict, found: list) -> dict[str, torch.Tensor]:
+    """The detections of each image, under our names, with what further heads find in them."""
     arrays = {}
-    for i, one in enumerate(found):
+    for i, one in enumerate(heads.forward_with_given_boxes(maps, found)):
         arrays[f"detections/{i}/boxes"] = one.pred_boxes.tensor
         arrays[f"detections/{i}/scores"] = one.scores
         arrays[f"detections/{i}/labels"] = one.pred_classes
+        if one.has("pred_masks"):
+            arrays[f"detections/{i}/masks"] = one.pred_masks
+        if one.has("pred_keypoints"):
+            arrays[f"detections/{i}/keypoints"] = one.pred_keypoints
     return arrays
 
 

@@ -15,7 +15,7 @@ def goldens() -> None:
     for case, size in (("wide", (60, 62)), ("high", (62, 50))):
         model, fields = version_1()
         model.roi_heads.box_predictor = faster_rcnn.FastRCNNPredictor(32, 2)
-        head = with_keypoints(model, DIM, JOINTS, (DIM,) * 3)
+        with_keypoints(model, DIM, JOINTS, (DIM,) * 3)
         model.roi_heads.detections_per_img = rcnn_heads.MOST
         model.roi_heads.score_thresh = 0.0
         fields |= {
@@ -26,19 +26,15 @@ def goldens() -> None:
         }
         truth = {"labels": torch.zeros(2, 3, dtype=torch.long), "keypoints": keypoints()}
         name = "keypointrcnn_resnet50_fpn"
-        rcnn_heads.save(f"keypoint_rcnn_torchvision_{case}", name, model, fields, size, head, truth)
+        rcnn_heads.save(f"keypoint_rcnn_torchvision_{case}", name, model, fields, size, truth)
 
 
-def with_keypoints(
-    model: FasterRCNN, dim: int, joints: int, dims: tuple[int, ...]
-) -> rcnn_heads.Head:
-    """Gives a Faster R-CNN a keypoint head, as `KeypointRCNN` does, and returns it."""
+def with_keypoints(model: FasterRCNN, dim: int, joints: int, dims: tuple[int, ...]) -> None:
+    """Gives a Faster R-CNN a keypoint head, as `KeypointRCNN` does."""
     heads = model.roi_heads
     heads.keypoint_roi_pool = rcnn_heads.pooling()
     heads.keypoint_head = keypoint_rcnn.KeypointRCNNHeads(dim, dims)
     heads.keypoint_predictor = keypoint_rcnn.KeypointRCNNPredictor(dims[-1], joints)
-    whole = torch.nn.Sequential(heads.keypoint_head, heads.keypoint_predictor)
-    return heads.keypoint_roi_pool, whole, heads.keypoint_predictor.kps_score_lowres
 
 
 def keypoints() -> torch.Tensor:

@@ -16,7 +16,7 @@ def goldens() -> None:
     for case, size in (("v1", (60, 62)), ("v2", (62, 50))):
         model, fields = (version_1 if case == "v1" else version_2)()
         norm = None if case == "v1" else torch.nn.BatchNorm2d
-        head = with_masks(model, DIM, CLASSES, (DIM,) * 2, norm)
+        with_masks(model, DIM, CLASSES, (DIM,) * 2, norm)
         model.roi_heads.detections_per_img = rcnn_heads.MOST
         fields |= {
             "decoding_fields": {"most": rcnn_heads.MOST},
@@ -25,22 +25,16 @@ def goldens() -> None:
         }
         fields |= {} if case == "v1" else {"mask_norm": "batch"}
         name = "maskrcnn_resnet50_fpn" + ("" if case == "v1" else "_v2")
-        truth = {"labels": torch.tensor([[1, 4, 0], [2, 0, 0]]), "masks": masks(size)}
-        rcnn_heads.save(
-            f"mask_rcnn_torchvision_{case}", name, model, fields, size, head, truth, paste
-        )
+        truth = {"labels": rcnn_heads.LABELS, "masks": masks(size)}
+        rcnn_heads.save(f"mask_rcnn_torchvision_{case}", name, model, fields, size, truth, paste)
 
 
-def with_masks(
-    model: FasterRCNN, dim: int, classes: int, dims: tuple[int, ...], norm=None
-) -> rcnn_heads.Head:
-    """Gives a Faster R-CNN a mask head, as `MaskRCNN` does, and returns it."""
+def with_masks(model: FasterRCNN, dim: int, classes: int, dims: tuple[int, ...], norm=None) -> None:
+    """Gives a Faster R-CNN a mask head, as `MaskRCNN` does."""
     heads = model.roi_heads
     heads.mask_roi_pool = rcnn_heads.pooling()
     heads.mask_head = mask_rcnn.MaskRCNNHeads(dim, dims, 1, norm)
     heads.mask_predictor = mask_rcnn.MaskRCNNPredictor(dims[-1], dims[-1], classes + 1)
-    whole = torch.nn.Sequential(heads.mask_head, heads.mask_predictor)
-    return heads.mask_roi_pool, whole, heads.mask_predictor.mask_fcn_logits
 
 
 def masks(size: tuple[int, int]) -> torch.Tensor:

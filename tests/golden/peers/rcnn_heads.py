@@ -10,20 +10,10 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from peers.detr import padded_batch
 from peers.draws import write
-from peers.faster_rcnn import batch_of, draw_weights, run
+from peers.faster_rcnn import batch_of, draw_weights, run, truth
 
 MOST = 6  # detections of an image
-Head = tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]
-"""How regions are pooled, all layers of a head, and the last of them with parameters."""
-
-# Three objects in the first image and one in the second.
-BOXES = torch.tensor(
-    [
-        [[8.0, 2, 30.25, 30], [30, 4, 60, 33], [20.5, 10, 36, 24]],
-        [[5, 10, 38, 40.5], [0, 0, 0, 0], [0, 0, 0, 0]],
-    ]
-)
-COUNTS = (3, 1)
+BOXES, LABELS, COUNTS = truth()
 
 
 def pooling() -> MultiScaleRoIAlign:
@@ -31,12 +21,19 @@ def pooling() -> MultiScaleRoIAlign:
     return MultiScaleRoIAlign(["0", "1", "2", "3"], 14, 2)
 
 
-def scale_head(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor, head: Head) -> None:
-    """Scales a head so that its logits differ from cell to cell and from region to region.
+def scale_head(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> None:
+    """Scales the further head so that its logits differ from cell to cell and region to region.
 
     The first layer makes up for the small differences in the pooled features.
     """
-    pool, layers, last = head
+    heads = model.roi_heads
+    if heads.has_mask():
+        pool, parts = heads.mask_roi_pool, (heads.mask_head, heads.mask_predictor)
+        last = heads.mask_predictor.mask_fcn_logits
+    else:
+        pool, parts = heads.keypoint_roi_pool, (heads.keypoint_head, heads.keypoint_predictor)
+        last = heads.keypoint_predictor.kps_score_lowres
+    layers = torch.nn.Sequential(*parts)
     with torch.no_grad():
         batch = batch_of(x, valid)
         maps = model.backbone(batch.tensors)
@@ -58,7 +55,6 @@ def save(
     model: FasterRCNN,
     ours: dict,
     size: tuple[int, int],
-    head: Head,
     truth: dict[str, torch.Tensor],
     paste: Callable[..., torch.Tensor] | None = None,
 ) -> None:
@@ -70,13 +66,12 @@ def save(
         model: The peer.
         ours: Fields of our model.
         size: Height and width of the batch.
-        head: The further head of the peer.
         truth: Further targets, ``[b m ...]``, and ``labels``.
         paste: Resamples masks to the image: a function of boxes, masks and the image's size.
     """
     x, valid = padded_batch(*size)
     draw_weights(model, x)
-    scale_head(model, x, valid, head)
+    scale_head(model, x, valid)
     weights = {k: v.clone() for k, v in model.state_dict().items()}
     precise = copy.deepcopy(model).double().eval()
     arrays = run(precise, x.double(), valid)
@@ -98,16 +93,15 @@ def save(
 
 @torch.no_grad()
 def found(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What the further head finds in the detections that `run` lists."""
+    """The detections with what the further head finds in them; labels are ours."""
     batch = batch_of(x, valid)
     maps = model.backbone(batch.tensors)
     proposals, _ = model.rpn(batch, maps)
     detections, _ = model.roi_heads(maps, proposals, batch.image_sizes)
     return {
-        f"detections/{i}/{key}": value
+        f"detections/{i}/{key}": value - 1 if key == "labels" else value
         for i, one in enumerate(detections)
         for key, value in one.items()
-        if key.startswith(("masks", "keypoints"))
     }
 
 

@@ -1,4 +1,4 @@
-"""What the tests of two-stage detectors share."""
+"""What the tests of two-stage detectors with further heads share."""
 
 from functools import partial
 
@@ -8,21 +8,24 @@ import numpy as np
 
 from zoo.outputs import Targets
 
-# torchvision's and detectron2's names.
-LOSSES = {
-    "loss_rpn_cls": "objectness",
-    "loss_rpn_loc": "rpn_box",
-    "loss_cls": "class",
+TORCHVISION = {
     "loss_objectness": "objectness",
     "loss_rpn_box_reg": "rpn_box",
     "loss_classifier": "class",
     "loss_box_reg": "box",
 }
+DETECTRON2 = {
+    "loss_rpn_cls": "objectness",
+    "loss_rpn_loc": "rpn_box",
+    "loss_cls": "class",
+    "loss_box_reg": "box",
+}
+DETECTRON2_SETTINGS = {"rpn_beta": 0.0, "box_beta": 0.0, "fixed_rpn_normaliser": True}
 
 
-def assert_near(found, expected, name, tolerance=1e-4):
+def assert_near(found, expected, name):
     """Differences of at most 1e-4 of the largest value: torchvision's are computed in float64."""
-    atol = tolerance * max(1.0, float(np.abs(expected).max()))
+    atol = 1e-4 * max(1.0, float(np.abs(expected).max()))
     np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
 
 
@@ -30,8 +33,8 @@ def sizes_of(valid):
     return jnp.stack([valid.any(axis=axis).sum(axis=1) for axis in (2, 1)], axis=1)
 
 
-def targets_of(peer, *more):
-    """The targets of a golden; further ones, such as masks, by their names in it."""
+def targets_of(peer, **more):
+    """The targets of a golden, and further ones."""
     boxes = jnp.asarray(peer.groups["targets/boxes"])
     return Targets(
         boxes,
@@ -39,7 +42,7 @@ def targets_of(peer, *more):
         jnp.arange(boxes.shape[1]) < peer.groups["targets/counts"][:, None],
         sizes_of(peer.inputs[1]),
         jnp.ones(len(boxes), bool),
-        **{name: jnp.asarray(peer.groups[f"targets/{name}"]) for name in more},
+        **more,
     )
 
 
@@ -50,7 +53,7 @@ def detections_of(peer, decode):
 
 
 def assert_boxes_equal(peer, found):
-    """Boxes, scores and labels; returns the number of detections of each image."""
+    """Boxes, scores and labels are the peer's; returns the number of detections of each image."""
     counts = []
     for i in range(len(found.boxes)):
         expected = {k: peer.groups[f"detections/{i}/{k}"] for k in ("boxes", "scores", "labels")}
@@ -63,14 +66,21 @@ def assert_boxes_equal(peer, found):
     return counts
 
 
-def assert_losses_equal(peer, loss, targets, names, tolerance=1e-4):
-    """The losses of a training step; further ones by their names in the golden and in ours."""
+def assert_losses_equal(peer, loss, targets, names):
+    """The losses of a training step are the peer's; `names` has its names and ours."""
     apply = partial(peer.model.apply, train=True, mutable=["batch_stats"])
     output, _ = jax.jit(apply)(peer.variables, *peer.inputs, targets=targets)
     losses, _ = loss(output, targets)
-    checked = {name: x for name, x in peer.groups.items() if name.startswith("losses/")}
-    assert len(checked) == len(losses)
-    for name, expected in checked.items():
-        ours = {**LOSSES, **names}[name.removeprefix("losses/")]
+    assert set(losses) == set(names.values())
+    for theirs, ours in names.items():
+        expected = peer.groups[f"losses/{theirs}"]
         assert expected > 1e-3
-        np.testing.assert_allclose(losses[ours].value(), expected, rtol=tolerance, err_msg=name)
+        np.testing.assert_allclose(losses[ours].value(), expected, rtol=1e-4, err_msg=theirs)
+
+
+def small_targets(**more):
+    """Two objects in one image of 64 px, and an image without objects."""
+    boxes = jnp.array([[[8.0, 8, 30, 36], [30, 30, 60, 50]], [[0.0] * 4] * 2])
+    labels, valid = jnp.array([[1, 0], [0, 0]]), jnp.array([[True, True], [False, False]])
+    sizes = jnp.full((2, 2), 64)
+    return Targets(boxes, labels, valid, sizes, jnp.ones(2, bool), **more)

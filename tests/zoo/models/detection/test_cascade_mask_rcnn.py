@@ -32,7 +32,7 @@ def test_masks_of_detections_equal_detectron2s(peer):
 
 
 def test_masks_are_learned_from_the_regions_of_the_first_stage(peer):
-    targets = targets_of(peer).replace(masks=jnp.asarray(peer.groups["targets/masks"]))
+    targets = targets_of(peer, masks=jnp.asarray(peer.groups["targets/masks"]))
     apply = jax.jit(partial(peer.model.apply, train=True))
     output = apply(peer.variables, *peer.inputs, targets=targets)
     losses, _ = CascadeMaskLoss()(output, targets)

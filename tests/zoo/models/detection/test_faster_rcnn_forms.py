@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 import zoo
 from tests.zoo.models.detection.rcnn import (
+    DETECTRON2,
     assert_boxes_equal,
     assert_losses_equal,
     assert_near,
@@ -48,7 +49,7 @@ def test_detections_equal_the_peers(peer):
 
 def test_losses_on_the_fourth_map_equal_detectron2s(golden):
     peer = golden("faster_rcnn_detectron2_c4")
-    assert_losses_equal(peer, DETECTRON2_LOSS, targets_of(peer), {})
+    assert_losses_equal(peer, DETECTRON2_LOSS, targets_of(peer), DETECTRON2)
 
 
 @pytest.mark.parametrize("case", ["faster_rcnn_mmdet", "cascade_rcnn_mmdet"])

@@ -33,18 +33,17 @@ _C4 = {
     ),
     "pooling_fields": FrozenDict({"size": 14, "sampling_ratio": 0, "aligned": True}),
 }
+_PARITY = "1e-6, torchvision"
 _VARIANTS = {
     # Not from a paper: for tests, demos and small images.
     "fasterrcnn_nano": nano_variant(),
     "fasterrcnn_resnet50_c4": variant(**_C4),
-    "fasterrcnn_resnet50_fpn": variant(parity="1e-6, torchvision"),
-    "fasterrcnn_resnet50_fpn_v2": variant(**V2),
+    "fasterrcnn_resnet50_fpn": variant(parity=_PARITY),
+    "fasterrcnn_resnet50_fpn_v2": variant(parity=_PARITY, **V2),
     # mmdet's.
     "fasterrcnn_resnet50_pafpn": variant(paper="1803.01534", num_classes=80, neck="pafpn"),
-    "fasterrcnn_mobilenet_v3_large_fpn": variant(**_MOBILENET),
-    "fasterrcnn_mobilenet_v3_large_320_fpn": variant(
-        (320, 640), "1e-6, torchvision", **_MOBILENET_320
-    ),
+    "fasterrcnn_mobilenet_v3_large_fpn": variant(parity=_PARITY, **_MOBILENET),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": variant((320, 640), _PARITY, **_MOBILENET_320),
 }
 
 

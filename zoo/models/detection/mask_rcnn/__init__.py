@@ -7,7 +7,7 @@ from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
 from zoo.models.detection.mask_rcnn.model import MaskRCNN
 from zoo.models.detection.mask_rcnn.names import NAMES
 from zoo.models.detection.parts.objects import mask_detections
-from zoo.models.detection.parts.variants import V2, nano_variant, rcnn_layers, variant
+from zoo.models.detection.parts.variants import NANO, V2, nano_variant, rcnn_layers, variant
 from zoo.models.inputs import padded_images
 
 FAMILY = Family(
@@ -26,8 +26,11 @@ FAMILY = Family(
     constant=("anchors", "proposals", "detections"),
     chosen=("proposals", "class_logits", "box_deltas", "detections", "mask_logits"),
     variants={
-        # Not from a paper: for tests, demos and small images.
+        # Not from a paper: for tests, demos and small images. Of the two conventions, detectron2's
+        # places masks exactly: half a pixel is much for thin strokes.
         "maskrcnn_nano": nano_variant(
+            pooling_fields=FrozenDict({**NANO["pooling_fields"], "aligned": True}),
+            paste="centres",
             decoding_fields=FrozenDict({"most": 20, "score_threshold": 0.0}),
             mask_conv_dims=(48, 48),
             mask_dim=48,

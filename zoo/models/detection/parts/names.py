@@ -104,17 +104,18 @@ def torchvision_rcnn(model: Any, *, old: bool = False) -> tuple[Rule, ...]:
     return (
         *backbone_rules(model.make_body(), "torchvision", "backbone.body."),
         *torchvision_fpn("backbone.fpn", "pyramid", old=old),
-        *torchvision_rpn(old=old),
+        *torchvision_rpn(old=old and model.rpn_convs == 1),
         *torchvision_box(model),
     )
 
 
 def detectron2_rpn(
-    theirs: str = "proposal_generator.rpn_head", ours: str = "rpn/head"
+    theirs: str = "proposal_generator.rpn_head", ours: str = "rpn/head", *, num_convs: int = 1
 ) -> tuple[Rule, ...]:
-    """Rules for `StandardRPNHead` with one convolution; `ours` is an `RpnHead`."""
+    """Rules for `StandardRPNHead` with `num_convs` convolutions; `ours` is an `RpnHead`."""
+    conv, our_conv = (".conv", "/conv_0") if num_convs == 1 else (".conv.conv{i}", "/conv_{i}")
     return (
-        *biased_conv(f"{theirs}.conv", f"{ours}/conv_0"),
+        *biased_conv(theirs + conv, ours + our_conv),
         *biased_conv(f"{theirs}.objectness_logits", f"{ours}/logits"),
         *biased_conv(f"{theirs}.anchor_deltas", f"{ours}/deltas"),
     )
@@ -149,7 +150,7 @@ def detectron2_proposals(model: Any) -> tuple[Rule, ...]:
     return (
         *backbone_rules(detectron2_body(model), "detectron2", theirs),
         *detectron2_fpn("backbone", "pyramid"),
-        *detectron2_rpn(),
+        *detectron2_rpn(num_convs=model.rpn_convs),
     )
 
 
