@@ -149,12 +149,8 @@ def narrow_stages(dims: list[int]) -> list:
 
 def randomise_norms(model: torch.nn.Module) -> None:
     """Random weights and statistics, and outputs of the heads near 1."""
+    draw(model)
     with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if name.endswith("running_var"):
-                tensor.uniform_(0.5, 2.0)
-            elif "cell_anchors" not in name and tensor.is_floating_point():
-                tensor.normal_(0.0, 0.2).mul_(16).round_().div_(16)
         for _ in range(2):  # the pyramid's scale changes that of the heads
             head = model.proposal_generator.rpn_head
             maps = list(model.backbone(torch.randn(1, 3, 64, 64)).values())
