@@ -98,3 +98,14 @@ def mmdet_necks() -> None:
     for name, content in stands.items():
         sys.modules[name] = types.ModuleType(name)
         vars(sys.modules[name]).update(content)
+
+
+def mmdet_whole() -> types.ModuleType:
+    """The installed mmdet; what `mmdet_necks` put in its place is removed."""
+    if not hasattr(sys.modules.get("mmdet"), "__version__"):
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("mmdet", "mmcv", "mmengine"):
+                del sys.modules[name]
+        importlib.import_module("mmdet_peer")  # stands in for mmcv's compiled operators
+    importlib.import_module("mmdet.models")
+    return importlib.import_module("mmdet")

@@ -102,7 +102,7 @@ def narrow_model(*options: object) -> torch.nn.Module:
     from detectron2.modeling import GeneralizedRCNN, build_proposal_generator, build_roi_heads
     from detectron2.modeling.backbone import FPN
     from detectron2.modeling.backbone.fpn import LastLevelMaxPool
-    from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResNet
+    from detectron2.modeling.backbone.resnet import BasicStem, ResNet
 
     cfg = get_cfg()
     cfg.merge_from_list(
@@ -120,15 +120,8 @@ def narrow_model(*options: object) -> torch.nn.Module:
             *options,
         ]
     )
-    stages, before = [], 8
-    for i, dim in enumerate(STAGES):
-        options = {"bottleneck_channels": dim, "stride_in_1x1": True, "norm": "FrozenBN"}
-        options |= {"in_channels": before, "out_channels": 4 * dim}
-        strides = [2 if i else 1]
-        stages.append(ResNet.make_stage(BottleneckBlock, 1, stride_per_block=strides, **options))
-        before = 4 * dim
     names = ["res2", "res3", "res4", "res5"]
-    body = ResNet(BasicStem(3, 8, "FrozenBN"), stages, out_features=names)
+    body = ResNet(BasicStem(3, 8, "FrozenBN"), narrow_stages(STAGES), out_features=names)
     backbone = FPN(body, names, DIM, top_block=LastLevelMaxPool())
     shapes = backbone.output_shape()
     return GeneralizedRCNN(
@@ -140,26 +133,53 @@ def narrow_model(*options: object) -> torch.nn.Module:
     ).eval()
 
 
+def narrow_stages(dims: list[int]) -> list:
+    """Stages of one block each, after a stem of 8 features."""
+    from detectron2.modeling.backbone.resnet import BottleneckBlock, ResNet
+
+    stages, before = [], 8
+    for i, dim in enumerate(dims):
+        options = {"bottleneck_channels": dim, "stride_in_1x1": True, "norm": "FrozenBN"}
+        options |= {"in_channels": before, "out_channels": 4 * dim}
+        strides = [2 if i else 1]
+        stages.append(ResNet.make_stage(BottleneckBlock, 1, stride_per_block=strides, **options))
+        before = 4 * dim
+    return stages
+
+
 def randomise_norms(model: torch.nn.Module) -> None:
     """Random weights and statistics, and outputs of the heads near 1."""
+    draw(model)
     with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if name.endswith("running_var"):
-                tensor.uniform_(0.5, 2.0)
-            elif "cell_anchors" not in name and tensor.is_floating_point():
-                tensor.normal_(0.0, 0.2).mul_(16).round_().div_(16)
         for _ in range(2):  # the pyramid's scale changes that of the heads
             head = model.proposal_generator.rpn_head
             maps = list(model.backbone(torch.randn(1, 3, 64, 64)).values())
             logits, deltas = head(maps)
             divide(head.objectness_logits, logits, 1.0)
             divide(head.anchor_deltas, deltas, 0.3)
-            predictor = model.roi_heads.box_predictor
             size = max(float(x.std()) for x in maps)
-            pooled = model.roi_heads.box_head(size * torch.randn(50, DIM, 7, 7))
-            logits, deltas = predictor(pooled)
-            divide(predictor.cls_score, [logits], 1.0)
-            divide(predictor.bbox_pred, [deltas], 1.0)
+            for head, predictor in stages_of(model):
+                logits, deltas = predictor(head(size * torch.randn(50, DIM, 7, 7)))
+                divide(predictor.cls_score, [logits], 1.0)
+                divide(predictor.bbox_pred, [deltas], 1.0)
+
+
+@torch.no_grad()
+def draw(model: torch.nn.Module) -> None:
+    """Random weights and statistics."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 2.0)
+        elif "cell_anchors" not in name and tensor.is_floating_point():
+            tensor.normal_(0.0, 0.2).mul_(16).round_().div_(16)
+
+
+def stages_of(model: torch.nn.Module) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
+    """The head and the predictor of boxes; of a cascade, those of each stage."""
+    head, predictor = model.roi_heads.box_head, model.roi_heads.box_predictor
+    if isinstance(predictor, torch.nn.ModuleList):
+        return list(zip(head, predictor, strict=True))
+    return [(head, predictor)]
 
 
 def divide(layer: torch.nn.Module, outputs: list[torch.Tensor], spread: float) -> None:
@@ -172,32 +192,46 @@ def divide(layer: torch.nn.Module, outputs: list[torch.Tensor], spread: float) -
 @torch.no_grad()
 def run(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
     """All parts of a model's outputs, under our names."""
+    arrays, maps, proposals = regions(model, images)
+    heads, count = model.roi_heads, len(images.tensor)
+    pooled = heads.box_pooler(list(maps.values())[:4], [one.proposal_boxes for one in proposals])
+    scores, refined = heads.box_predictor(heads.box_head(pooled))
+    found = heads._forward_box(maps, proposals)
+    arrays |= {
+        "class_logits": scores.reshape(count, -1, CLASSES + 1),
+        "box_deltas": refined.reshape(count, -1, CLASSES, 4),
+    }
+    return arrays | detections(heads, maps, found)
+
+
+def regions(model: torch.nn.Module, images) -> tuple[dict[str, torch.Tensor], dict, list]:
+    """What leads to the proposals, under our names; the maps, and the proposals."""
     maps = model.backbone(images.tensor)
-    rpn, heads = model.proposal_generator, model.roi_heads
+    rpn, count = model.proposal_generator, len(images.tensor)
     levels = [maps[name] for name in rpn.in_features]
     logits, deltas = rpn.rpn_head(levels)
-    count = len(images.tensor)
     flat = [x.permute(0, 2, 3, 1).reshape(count, -1) for x in logits]
     boxes = [x.permute(0, 2, 3, 1).reshape(count, -1, 4) for x in deltas]
     proposals, _ = rpn(images, maps)
-    pooled = heads.box_pooler(levels[:4], [one.proposal_boxes for one in proposals])
-    scores, refined = heads.box_predictor(heads.box_head(pooled))
-    found = heads._forward_box(maps, proposals)
     arrays = {
         "rpn_logits": torch.cat(flat, dim=1),
         "rpn_deltas": torch.cat(boxes, dim=1),
         "proposals": torch.stack([one.proposal_boxes.tensor for one in proposals]),
-        "class_logits": scores.reshape(count, -1, CLASSES + 1),
-        "box_deltas": refined.reshape(count, -1, CLASSES, 4),
         "anchors/all": torch.cat([x.tensor for x in rpn.anchor_generator(levels)]),
     }
-    for name in ("p3", "p4", "p5", "p6"):
-        arrays[f"maps/{int(name[1]) - 2}"] = maps[name].permute(0, 2, 3, 1)
-    for i, one in enumerate(found):
+    for i, level in enumerate(levels):
+        if i or len(levels) == 1:  # without the largest of a pyramid
+            arrays[f"maps/{i}"] = level.permute(0, 2, 3, 1)
+    return arrays, maps, proposals
+
+
+def detections(heads: torch.nn.Module, maps: dict, found: list) -> dict[str, torch.Tensor]:
+    """The detections of each image, under our names, with what further heads find in them."""
+    arrays = {}
+    for i, one in enumerate(heads.forward_with_given_boxes(maps, found)):
         arrays[f"detections/{i}/boxes"] = one.pred_boxes.tensor
         arrays[f"detections/{i}/scores"] = one.scores
         arrays[f"detections/{i}/labels"] = one.pred_classes
-    for i, one in enumerate(heads.forward_with_given_boxes(maps, found)):
         if one.has("pred_masks"):
             arrays[f"detections/{i}/masks"] = one.pred_masks
         if one.has("pred_keypoints"):
@@ -235,5 +269,5 @@ def training(model: torch.nn.Module, images, **truths: list) -> dict[str, torch.
         "targets/boxes": boxes,
         "targets/labels": labels,
         "targets/counts": torch.tensor(counts),
-        **{f"losses/{key}": value.detach() for key, value in {**first, **second}.items()},
+        **{f"losses/{key}": value for key, value in {**first, **second}.items()},
     }

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import zoo
+from zoo.models.classification.resnet.model import Block, split
 from zoo.registry import family_of
 from zoo.types import IMAGENET_STD
 from zoo.weights.choose import name_maps
@@ -81,3 +83,46 @@ def test_images_of_detectron2_and_mmdet(source):
         model = zoo.create("resnet50", **fields)
         how = name_maps(family_of(model), source)[0].preprocessing(model, "x.pkl")
         assert (how.size, how.std, how.interpolation) == ((224, 224), std, "bilinear")
+
+
+def rates_of_drop_path(model, x):
+    """The rate of each block, first to last."""
+    found = []
+
+    def record(run, args, kwargs, context):
+        if isinstance(context.module, Block):
+            found.append(context.module.drop_path)
+        return run(*args, **kwargs)
+
+    with nn.intercept_methods(record):
+        jax.eval_shape(model.init, jax.random.key(0), x)
+    return found
+
+
+@pytest.mark.parametrize(("first", "dilated"), [(3, 0), (3, 1), (2, 2)])
+def test_two_parts_compute_what_the_whole_does(first, dilated):
+    """With the parameters' names, and the rates of drop path, which rise from block to block."""
+    fields = {"num_blocks": (1, 2, 1, 2), "dilated_stages": dilated, "drop_path": 0.5}
+    whole = zoo.create("resnet_nano", num_classes=0, **fields)
+    body, make_last = split(whole, first)
+    last = make_last()
+    images = jax.random.normal(jax.random.key(0), (2, 40, 24, 3))
+    variables = jax.jit(whole.init)(jax.random.key(1), images)
+
+    def part(collection, *, of_last):
+        late = tuple(f"stages_{i}_" for i in range(first, 4))
+        return {name: x for name, x in collection.items() if name.startswith(late) == of_last}
+
+    first_part = {c: part(x, of_last=False) for c, x in variables.items()}
+    last_part = {c: part(x, of_last=True) for c, x in variables.items()}
+    run = partial(jax.jit, static_argnames="method")
+    maps = run(body.apply)(first_part, images, method="feature_maps")
+    expected = run(whole.apply)(variables, images, method="feature_maps")
+    assert len(maps) == first
+    np.testing.assert_allclose(maps[-1], expected[first - 1], rtol=1e-5, atol=1e-5)
+    found = run(last.apply)(last_part, maps[-1])
+    np.testing.assert_allclose(found, expected[-1], rtol=1e-5, atol=1e-5)
+    assert body.feature_strides == whole.feature_strides[:first]
+    rates = rates_of_drop_path(body, images) + rates_of_drop_path(last, maps[-1])
+    assert rates == pytest.approx(rates_of_drop_path(whole, images))
+    assert rates[-1] == 0.5

@@ -19,8 +19,8 @@ from tests.zoo.models.detection.rcnn import (
     small_targets,
     targets_of,
 )
-from zoo.models.detection.mask_rcnn.decode import decode
 from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
+from zoo.models.detection.parts.objects import mask_detections
 from zoo.ops.instance_masks import paste_masks
 from zoo.types import InputError
 
@@ -35,7 +35,7 @@ def peer(request, golden):
 
 
 def test_masks_of_detections_equal_the_peers(peer):
-    found = detections_of(peer, decode)
+    found = detections_of(peer, mask_detections)
     assert found.paste == ("centres" if peer.source == "detectron2" else "whole_pixels")
     for i, count in enumerate(assert_boxes_equal(peer, found)):
         expected = peer.groups[f"detections/{i}/masks"][:, 0]
@@ -46,7 +46,7 @@ def test_masks_of_detections_equal_the_peers(peer):
 @pytest.mark.parametrize("case", CASES[:2])
 def test_masks_in_the_image_equal_torchvisions(golden, case):
     peer = golden(case)
-    found = detections_of(peer, decode)
+    found = detections_of(peer, mask_detections)
     for i, size in enumerate(np.asarray(sizes_of(peer.inputs[1])).tolist()):
         pasted = peer.groups[f"detections/{i}/pasted"]
         shown = found.mask_crops[i][: len(pasted)], found.boxes[i][: len(pasted)]

@@ -9,6 +9,8 @@ Deviations: the running variance is the biased one, where torch uses the unbiase
 initialised with zeros.
 """
 
+import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -158,39 +160,18 @@ class ResNet(nn.Module):
         x = stem = nn.relu(norm(name="stem_norm")(x))
         x = max_pool(x, 3, 2, padding=1)
 
-        maps, count, last, before = [stem], 0, max(sum(self.num_blocks) - 1, 1), 1
-        for i, (depth, dim) in enumerate(zip(self.num_blocks, self.stage_dims, strict=True)):
-            dilation = self._dilation(i)
-            for j in range(depth):
-                x = Block(
-                    self.block,
-                    dim * self.group_dim // 64 * self.num_groups,
-                    out_dim=dim if self.block == "basic" else 4 * dim,
-                    stride=2 if i > 0 and j == 0 and dilation == before else 1,
-                    norm=self.norm,
-                    norm_epsilon=self.norm_epsilon,
-                    stride_in_1x1=self.stride_in_1x1,
-                    num_groups=self.num_groups,
-                    # Dilation replaces this stride, so the first block's input is not yet dilated.
-                    dilations=(before if j == 0 else dilation, dilation),
-                    drop_path=self.drop_path * count / last,
-                    dtype=self.dtype,
-                    name=f"stages_{i}_{j}",
-                )(x, train=train)
-                count += 1
-            maps.append(x)
-            before = dilation
-        return tuple(maps)
+        return (stem, *run_stages(self, x, train=train))
 
     @nn.nowrap
-    def _dilation(self, stage: int) -> int:
+    def dilation(self, stage: int) -> int:
+        """Dilation of the convolutions of a stage."""
         return 2 ** max(0, stage + 1 - (len(self.num_blocks) - self.dilated_stages))
 
     @property
     def feature_strides(self) -> tuple[int, ...]:
         """Stride of each feature map, in pixels."""
         stages = range(len(self.num_blocks))
-        return tuple(4 * 2**i // self._dilation(i) for i in stages)
+        return tuple(4 * 2**i // self.dilation(i) for i in stages)
 
     def __call__(
         self, images: Float[Array, "b h w c"], *, train: bool = False
@@ -198,3 +179,84 @@ class ResNet(nn.Module):
         """Logits of normalised images."""
         x = self.feature_maps(images, train=train)[-1].mean(axis=(1, 2))
         return self.head(x) if self.num_classes else x
+
+
+def run_stages(
+    net: ResNet, x: Float[Array, "b h w c"], first: int = 0, *, train: bool
+) -> tuple[Float[Array, "b _ _ _"], ...]:
+    """The maps of the stages of a network, finest first; the calling module has their blocks.
+
+    Args:
+        net: The fields of the network.
+        x: The map before stage `first`.
+        first: Number of the first stage, from 0.
+        train: Whether batch norm is in training.
+    """
+    maps, count, last = [], sum(net.num_blocks[:first]), max(sum(net.num_blocks) - 1, 1)
+    before = net.dilation(first - 1)
+    for i, (depth, dim) in enumerate(zip(net.num_blocks, net.stage_dims, strict=True)):
+        if i < first:
+            continue
+        dilation = net.dilation(i)
+        for j in range(depth):
+            x = Block(
+                net.block,
+                dim * net.group_dim // 64 * net.num_groups,
+                out_dim=dim if net.block == "basic" else 4 * dim,
+                stride=2 if i > 0 and j == 0 and dilation == before else 1,
+                norm=net.norm,
+                norm_epsilon=net.norm_epsilon,
+                stride_in_1x1=net.stride_in_1x1,
+                num_groups=net.num_groups,
+                # Dilation replaces this stride, so the first block's input is not yet dilated.
+                dilations=(before if j == 0 else dilation, dilation),
+                drop_path=net.drop_path * count / last,
+                dtype=net.dtype,
+                name=f"stages_{i}_{j}",
+            )(x, train=train)
+            count += 1
+        maps.append(x)
+        before = dilation
+    return tuple(maps)
+
+
+class LastStages(ResNet):
+    """The stages of a ResNet from one on; see `split`.
+
+    Attributes:
+        first: Number of the first of these stages, from 0.
+    """
+
+    first: int = 0
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b h2 w2 d"]:
+        """The last map, of the map before the first of the stages."""
+        return run_stages(self, x, self.first, train=train)[-1]
+
+
+def split(net: ResNet, first: int) -> tuple[ResNet, Callable[..., LastStages]]:
+    """Two networks that compute what `net` does, one after the other, with the same names.
+
+    Detectors on the fourth map of a ResNet ("C4") have the first three stages as the body and the
+    last one as a head for regions (arXiv 1512.03385, appendix A).
+
+    Args:
+        net: A network without a head.
+        first: Number of the first stage of the second part, from 1.
+
+    Returns:
+        The first part, and what makes the second one, such as a module that it will belong to.
+    """
+    count, blocks = len(net.num_blocks), net.num_blocks[:first]
+    share = (sum(blocks) - 1) / max(sum(net.num_blocks) - 1, 1)
+    body = net.clone(
+        num_blocks=blocks,
+        stage_dims=net.stage_dims[:first],
+        dilated_stages=max(0, net.dilated_stages - (count - first)),
+        drop_path=net.drop_path * share,
+    )
+    names = {field.name for field in dataclasses.fields(net)} - {"parent", "name"}
+    return body, partial(LastStages, **{name: getattr(net, name) for name in names}, first=first)

@@ -21,12 +21,27 @@ _MOBILENET_320 = {
     **_MOBILENET,
     "proposal_fields": FrozenDict({"score_threshold": 0.05, "candidates": 150, "kept": 150}),
 }
+# detectron2's: the first three stages of the ResNet, without a pyramid.
+_C4 = {
+    "num_classes": 80,
+    "neck": "none",
+    "anchor_fields": FrozenDict(
+        {"sizes": ((32, 64, 128, 256, 512),), "strides": (16,), "order": "size"}
+    ),
+    "proposal_fields": FrozenDict(
+        {"train_candidates": 12_000, "candidates": 6_000, "train_kept": 2_000, "min_size": 0.0}
+    ),
+    "pooling_fields": FrozenDict({"size": 14, "sampling_ratio": 0, "aligned": True}),
+}
 _PARITY = "1e-6, torchvision"
 _VARIANTS = {
     # Not from a paper: for tests, demos and small images.
     "fasterrcnn_nano": nano_variant(),
+    "fasterrcnn_resnet50_c4": variant(**_C4),
     "fasterrcnn_resnet50_fpn": variant(parity=_PARITY),
     "fasterrcnn_resnet50_fpn_v2": variant(parity=_PARITY, **V2),
+    # mmdet's.
+    "fasterrcnn_resnet50_pafpn": variant(paper="1803.01534", num_classes=80, neck="pafpn"),
     "fasterrcnn_mobilenet_v3_large_fpn": variant(parity=_PARITY, **_MOBILENET),
     "fasterrcnn_mobilenet_v3_large_320_fpn": variant((320, 640), _PARITY, **_MOBILENET_320),
 }
@@ -34,11 +49,11 @@ _VARIANTS = {
 
 FAMILY = Family(
     title="Faster R-CNN",
-    summary="R50 with FPN, its version 2, MobileNetV3",
+    summary="R50 with FPN, its version 2, PAFPN, C4; MobileNetV3",
     module=FasterRCNN,
     task="detection",
     paper="1506.01497",
-    reference="torchvision, detectron2",
+    reference="torchvision, detectron2, mmdet",
     inputs=padded_images,
     names=NAMES,
     loss=TwoStageLoss,

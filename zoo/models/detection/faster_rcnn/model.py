@@ -1,4 +1,4 @@
-"""Faster R-CNN on a feature pyramid.
+"""Faster R-CNN, on a feature pyramid or on one map.
 
 Papers: "Faster R-CNN", arXiv 1506.01497; "Feature Pyramid Networks for Object Detection", arXiv
 1612.03144, section 4. The second version of torchvision's: arXiv 2111.11429. References:
@@ -14,8 +14,9 @@ epsilon unless a file says otherwise. The padding of the images has no effect, w
 torchvision infers the strides of the pooled maps from the largest image, wrongly if that is small.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -24,8 +25,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.norm import Norm
-from zoo.layers.pyramid import FPN
+from zoo.layers.pyramid import FPN, PAFPN
 from zoo.models.backbones import freeze_fields, make_frozen_backbone
+from zoo.models.classification.resnet.model import ResNet, split
 from zoo.models.detection.parts.box_head import BoxBranch
 from zoo.models.detection.parts.inputs import pad_images, sample_keys
 from zoo.models.detection.parts.outputs import Regions, RoiSamples, TwoStageOutput
@@ -35,16 +37,18 @@ from zoo.models.detection.parts.rpn import RegionProposalNetwork
 from zoo.models.detection.parts.samples import AnchorSampling, RoiSampling
 from zoo.ops.anchors import Anchors
 from zoo.outputs import Targets
-from zoo.types import Preprocessing
+from zoo.types import InputError, Preprocessing
 
+Neck = Literal["fpn", "pafpn", "none"]
 _SIZES = ((32,), (64,), (128,), (256,), (512,))
 
 
 class Features(NamedTuple):
-    """The pyramid of a padded batch.
+    """The maps of a padded batch.
 
     Attributes:
-        maps: Finest first; the extra ones, after those of the backbone, are for proposals only.
+        maps: Finest first; the extra ones of a pyramid, after those of the backbone, are for
+            proposals only.
         image_shape: Height and width of the padded batch.
         sizes: Height and width of each image without padding.
     """
@@ -67,6 +71,11 @@ class FasterRCNN(nn.Module):
         backbone_fields: Fields that replace those of the backbone's name. Batch normalisation is
             ``frozen`` unless `norm` is given here.
         norm_epsilon: Added to the variance in the norms of the backbone; None: as it has it.
+        neck: What is between the backbone and the heads. ``fpn`` or ``pafpn`` (arXiv 1803.01534, in
+            mmdet's form): a pyramid. ``none``, for a ResNet: proposals and regions are taken from
+            the map before its last stage, and this stage is the head of the regions instead of
+            convolutions and dense layers (arXiv 1512.03385, appendix A); the batch is not padded
+            further.
         pyramid_dim: Features of the pyramid's maps.
         pyramid_norm: Norm in the pyramid; None for none.
         anchor_fields: Fields of `zoo.ops.anchors.Anchors`.
@@ -87,6 +96,7 @@ class FasterRCNN(nn.Module):
     backbone: str = "resnet50"
     backbone_fields: Mapping[str, Any] = FrozenDict()
     norm_epsilon: float | None = None
+    neck: Neck = "fpn"
     pyramid_dim: int = 256
     pyramid_norm: Norm | None = None
     anchor_fields: Mapping[str, Any] = FrozenDict({"sizes": _SIZES, "rounded": True})
@@ -112,7 +122,11 @@ class FasterRCNN(nn.Module):
     def setup(self) -> None:
         """Makes the submodules."""
         self.body = self.make_body()
-        self.pyramid = FPN(self.pyramid_dim, self.pyramid_norm, num_extra=1, dtype=self.dtype)
+        if self.neck != "none":
+            kinds = {"fpn": FPN, "pafpn": partial(PAFPN, form="mmdet")}
+            self.pyramid = kinds[self.neck](
+                self.pyramid_dim, self.pyramid_norm, num_extra=1, dtype=self.dtype
+            )
         self.rpn = RegionProposalNetwork(
             Anchors(**self.anchor_fields),
             ProposalRule(**self.proposal_fields),
@@ -120,18 +134,33 @@ class FasterRCNN(nn.Module):
             self.rpn_convs,
             dtype=self.dtype,
         )
-        self.box = BoxBranch(
+        self.setup_heads()
+
+    def setup_heads(self) -> None:
+        """Makes the submodules that regions go through."""
+        self.box = self.make_box()
+
+    @nn.nowrap
+    def make_box(self, *, agnostic: bool = False) -> BoxBranch:
+        """A head for regions.
+
+        Args:
+            agnostic: As in `BoxBranch`.
+        """
+        return BoxBranch(
             self.num_classes,
             RoiPooling(**self.pooling_fields),
             self.box_conv_dims,
             self.box_dims,
             self.box_norm,
-            dtype=self.dtype,
+            agnostic,
+            self.dtype,
+            self._parts()[1] if self.neck == "none" else None,
         )
 
     @nn.nowrap
-    def make_body(self) -> nn.Module:
-        """The backbone, without its head.
+    def make_net(self) -> nn.Module:
+        """The backbone, without its head; `make_body` gives what is used as such.
 
         Raises:
             InputError: If there is no such backbone, or it has no such field.
@@ -140,6 +169,23 @@ class FasterRCNN(nn.Module):
         fields = {**fields, **self.backbone_fields}
         return make_frozen_backbone(self.backbone, fields, self.dtype)
 
+    @nn.nowrap
+    def make_body(self) -> nn.Module:
+        """The part of the backbone that is applied to images.
+
+        Raises:
+            InputError: See `make_net`; or if there is no neck and it is no ResNet.
+        """
+        return self._parts()[0] if self.neck == "none" else self.make_net()
+
+    @nn.nowrap
+    def _parts(self) -> tuple[nn.Module, Callable[..., nn.Module]]:
+        """All stages of a ResNet but the last, and what makes this one."""
+        net = self.make_net()
+        if not isinstance(net, ResNet):
+            raise InputError(f"neck='none' needs a ResNet, not {self.backbone}")
+        return split(net, len(net.num_blocks) - 1)
+
     def features(
         self,
         images: Float[Array, "b h w c"],
@@ -147,10 +193,10 @@ class FasterRCNN(nn.Module):
         *,
         train: bool = False,
     ) -> Features:
-        """The pyramid of normalised images, padded below and on the right."""
-        images, sizes = pad_images(images, valid, 32)
+        """The maps of normalised images, padded below and on the right."""
+        images, sizes = pad_images(images, valid, 1 if self.neck == "none" else 32)
         maps = self.body.feature_maps(images, train=train)
-        maps = self.pyramid(maps, train=train)
+        maps = maps[-1:] if self.neck == "none" else self.pyramid(maps, train=train)
         return Features(maps, (images.shape[1], images.shape[2]), sizes)
 
     def propose(
@@ -168,7 +214,12 @@ class FasterRCNN(nn.Module):
     @property
     def pooled_strides(self) -> tuple[int, ...]:
         """Strides of the maps that regions are pooled from: those of the backbone."""
-        return self.body.feature_strides
+        return self.strides_of(self.body)
+
+    @nn.nowrap
+    def strides_of(self, body: nn.Module) -> tuple[int, ...]:
+        """As `pooled_strides`, for the result of `make_body`."""
+        return body.feature_strides[-1:] if self.neck == "none" else body.feature_strides
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""Names of torchvision and detectron2 for Faster R-CNN.
+"""Names of torchvision, detectron2 and mmdet for Faster R-CNN.
 
 torchvision's files from before its version 0.13 have other names for the convolutions of the
 pyramid and of the proposals. Its first ResNet was trained with frozen norms without an epsilon.
@@ -11,6 +11,7 @@ the source: `zoo.load` gives the model these fields, and we always take RGB imag
 from functools import partial
 
 from zoo.family import NameMap
+from zoo.models.detection.parts.mmdet import mmdet_fields, mmdet_preprocessing, mmdet_rcnn
 from zoo.models.detection.parts.names import (
     IGNORED_BY_DETECTRON2,
     detectron2_rcnn,
@@ -39,5 +40,12 @@ NAMES = (
         {**BATCH_COUNTERS, **IGNORED_BY_DETECTRON2},
         fields=detectron2_fields,
         preprocessing=detectron2_preprocessing,
+    ),
+    NameMap(
+        "mmdet",
+        mmdet_rcnn,
+        BATCH_COUNTERS,
+        fields=mmdet_fields,
+        preprocessing=mmdet_preprocessing,
     ),
 )

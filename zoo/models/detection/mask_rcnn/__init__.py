@@ -3,10 +3,10 @@
 from flax.core import FrozenDict
 
 from zoo.family import Family
-from zoo.models.detection.mask_rcnn.decode import decode
 from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
 from zoo.models.detection.mask_rcnn.model import MaskRCNN
 from zoo.models.detection.mask_rcnn.names import NAMES
+from zoo.models.detection.parts.objects import mask_detections
 from zoo.models.detection.parts.variants import NANO, V2, nano_variant, rcnn_layers, variant
 from zoo.models.inputs import padded_images
 
@@ -20,7 +20,7 @@ FAMILY = Family(
     inputs=padded_images,
     names=NAMES,
     loss=MaskRCNNLoss,
-    decode=decode,
+    decode=mask_detections,
     layers=rcnn_layers,
     head=("params/box/predictor/", "params/mask/head/logits/"),
     constant=("anchors", "proposals", "detections"),

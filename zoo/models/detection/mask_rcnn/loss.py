@@ -2,15 +2,11 @@
 
 import dataclasses
 
-import jax.numpy as jnp
-import optax
-
 from zoo.losses.mean import Mean, Means
 from zoo.models.detection.mask_rcnn.model import MaskRCNNOutput
 from zoo.models.detection.parts.losses import TwoStageLoss, required
-from zoo.ops.mask_targets import mask_targets
+from zoo.models.detection.parts.mask_loss import mask_losses
 from zoo.outputs import Targets
-from zoo.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,28 +34,9 @@ class MaskRCNNLoss(TwoStageLoss):
             InputError: If the data have no masks.
         """
         losses, metrics = super().__call__(output, targets)
-        masks, accuracy = self.of_masks(output, targets)
-        return {**losses, "mask": masks}, {**metrics, "mask_accuracy": accuracy}
-
-    def of_masks(self, output: MaskRCNNOutput, targets: Targets) -> tuple[Mean, Mean]:
-        """The loss of the masks, and the share of their cells on the right side of a half."""
-        if targets.masks is None:
-            raise InputError(
-                "Mask R-CNN learns masks: set data.masks=true, with data that has them"
-            )
         samples = required(output.roi_samples)
-        rows, size = output.mask_logits.shape[1:3]
-        wanted = mask_targets(
-            targets.masks,
-            samples.boxes[:, :rows],
-            samples.match[:, :rows],
-            size=size,
-            aligned=self.binary_masks,
-            threshold=0.5 if self.binary_masks else None,
+        masks, accuracy = mask_losses(
+            output.mask_logits, samples, targets, binary=self.binary_masks
         )
-        logits = output.mask_logits.astype(jnp.float32)
-        positive = samples.positive[:, :rows] & targets.image_valid[:, None]
-        weights = jnp.broadcast_to(positive[..., None, None], logits.shape)
-        losses = Mean.of(optax.sigmoid_binary_cross_entropy(logits, wanted), weights)
-        right = (logits > 0) == (wanted >= 0.5)
-        return Mean(self.mask_weight * losses.total, losses.weight), Mean.of(right, weights)
+        masks = Mean(self.mask_weight * masks.total, masks.weight)
+        return {**losses, "mask": masks}, {**metrics, "mask_accuracy": accuracy}

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from typing import Any, no_type_check
 
 from flax.core import FrozenDict
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.norm import Norm
 from zoo.models.detection.faster_rcnn.model import FasterRCNN
 from zoo.models.detection.parts.decode import RoiDecoding
 from zoo.models.detection.parts.mask_head import MaskBranch
-from zoo.models.detection.parts.objects import object_regions
+from zoo.models.detection.parts.objects import ObjectRegions, object_regions
 from zoo.models.detection.parts.outputs import TwoStageOutput
 from zoo.models.detection.parts.pooling import RoiPooling
 from zoo.models.detection.parts.samples import RoiSampling
@@ -84,12 +84,12 @@ class MaskRCNN(FasterRCNN):
         """Predictions for normalised images; `FasterRCNN` has the arguments."""
         features = self.features(images, valid, train=train)
         output = self.classify(features, targets, train=train)
-        boxes, used, labels, found = object_regions(
-            output,
-            features.sizes,
-            RoiDecoding(**self.decoding_fields),
-            RoiSampling(**self.roi_sampling).most_positive,
-        )
+        boxes, used, labels, found = self.objects(output, features.sizes)
         logits = self.mask(features.maps, self.pooled_strides, boxes, used, labels, train=train)
         found = found and found.replace(paste=self.paste)
         return MaskRCNNOutput(**vars(output), mask_logits=logits, detections=found)
+
+    def objects(self, output: TwoStageOutput, sizes: Int[Array, "b 2"]) -> ObjectRegions:
+        """The regions whose masks are computed: see `object_regions`."""
+        rule = RoiDecoding(**self.decoding_fields)
+        return object_regions(output, sizes, rule, RoiSampling(**self.roi_sampling).most_positive)

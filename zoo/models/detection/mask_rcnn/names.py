@@ -11,7 +11,7 @@ from zoo.models.detection.parts.names import (
 )
 from zoo.models.detection.parts.object_names import detectron2_mask, torchvision_mask
 from zoo.models.detection.parts.sources import (
-    detectron2_fields,
+    detectron2_mask_fields,
     detectron2_preprocessing,
     torchvision_fields,
 )
@@ -28,11 +28,6 @@ def detectron2(model: Any) -> tuple[Rule, ...]:
     return (*detectron2_rcnn(model), *detectron2_mask(model))
 
 
-def _detectron2_fields(model: Any) -> dict[str, Any]:
-    decoding = {"min_size": 0.0, **model.decoding_fields}
-    return {**detectron2_fields(model), "decoding_fields": decoding, "paste": "centres"}
-
-
 NAMES = (
     *(
         NameMap(
@@ -47,7 +42,7 @@ NAMES = (
         "detectron2",
         detectron2,
         {**BATCH_COUNTERS, **IGNORED_BY_DETECTRON2},
-        fields=_detectron2_fields,
+        fields=detectron2_mask_fields,
         preprocessing=detectron2_preprocessing,
     ),
 )

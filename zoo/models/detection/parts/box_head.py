@@ -3,7 +3,7 @@
 Two layers: FPN, arXiv 1612.03144, section 4.2; four convolutions and a layer: arXiv 2111.11429.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -87,6 +87,8 @@ class BoxBranch(nn.Module):
         norm: As in `BoxHead`.
         agnostic: As in `BoxPredictor`.
         dtype: As in `BoxHead`.
+        stage: Makes a network from a pooled map to a smaller one, whose mean is taken; it is used
+            instead of the `BoxHead`.
     """
 
     num_classes: int
@@ -96,6 +98,7 @@ class BoxBranch(nn.Module):
     norm: Norm | None = None
     agnostic: bool = False
     dtype: DTypeLike = jnp.float32
+    stage: Callable[..., nn.Module] | None = None
 
     @nn.compact
     def __call__(
@@ -109,6 +112,11 @@ class BoxBranch(nn.Module):
     ) -> tuple[Float[Array, "b r classes"], Float[Array, "b r k 4"]]:
         """Logits and deltas of regions; see `RoiPooling` for the arguments."""
         x = self.pooling(maps, strides, boxes, valid)
-        sizes = (self.conv_dims, self.dense_dims, self.norm, self.dtype)
-        x = BoxHead(*sizes, name="head")(x, train=train)
+        if self.stage is None:
+            sizes = (self.conv_dims, self.dense_dims, self.norm, self.dtype)
+            x = BoxHead(*sizes, name="head")(x, train=train)
+        else:
+            b, r, *shape = x.shape
+            x = self.stage(name="stage")(x.reshape(b * r, *shape), train=train)
+            x = x.mean(axis=(1, 2)).reshape(b, r, -1)
         return BoxPredictor(self.num_classes, self.agnostic, name="predictor")(x)

@@ -86,7 +86,7 @@ def torchvision_box(model: Any, theirs: str = "roi_heads", ours: str = "box") ->
     return (
         *biased_conv(f"{theirs}.box_head.{{i}}.0", f"{ours}/head/conv_{{i}}"),
         *batch_norm(f"{theirs}.box_head.{{i}}.1", f"{ours}/head/norm_{{i}}"),
-        *_dense_layers(names, model, ours),
+        *dense_layers(names, model, ours),
         rule(f"{predictor}.cls_score.weight", f"{ours}/predictor/logits/kernel", layout=_LOGITS),
         rule(f"{predictor}.cls_score.bias", f"{ours}/predictor/logits/bias", layout=_LOGITS_BIAS),
         rule(f"{predictor}.bbox_pred.weight", f"{ours}/predictor/deltas/kernel", layout=_DELTAS),
@@ -121,31 +121,52 @@ def detectron2_rpn(
     )
 
 
-def detectron2_box(model: Any, theirs: str = "roi_heads", ours: str = "box") -> tuple[Rule, ...]:
-    """Rules for `FastRCNNConvFCHead` and `FastRCNNOutputLayers`; see `torchvision_box`."""
+def detectron2_box(model: Any, stage: str = "", ours: str = "box") -> tuple[Rule, ...]:
+    """Rules for `FastRCNNConvFCHead` and `FastRCNNOutputLayers`.
+
+    Args:
+        model: A model with `box_conv_dims`, `box_dims` and `pooling_fields`.
+        stage: What follows the names of the two: ``.0`` for the first of a cascade.
+        ours: The path of our `BoxBranch`.
+    """
+    head, predictor = (f"roi_heads.box_{part}{stage}" for part in ("head", "predictor"))
     rules: list[Rule] = []
     for i in range(len(model.box_conv_dims)):
-        conv_name = f"{theirs}.box_head.conv{i + 1}"
+        conv_name = f"{head}.conv{i + 1}"
         rules += biased_conv(conv_name, f"{ours}/head/conv_{i}")
         rules += batch_norm(f"{conv_name}.norm", f"{ours}/head/norm_{i}")
-    names = [f"{theirs}.box_head.fc{i + 1}" for i in range(len(model.box_dims))]
-    predictor = f"{theirs}.box_predictor"
+    names = [f"{head}.fc{i + 1}" for i in range(len(model.box_dims))]
     return (
         *rules,
-        *_dense_layers(names, model, ours),
+        *dense_layers(names, model, ours),
         *dense(f"{predictor}.cls_score", f"{ours}/predictor/logits"),
         *dense(f"{predictor}.bbox_pred", f"{ours}/predictor/deltas"),
     )
 
 
-def detectron2_rcnn(model: Any) -> tuple[Rule, ...]:
-    """Rules for a `GeneralizedRCNN` with an FPN; its masks and keypoints are not among them."""
+def detectron2_proposals(model: Any) -> tuple[Rule, ...]:
+    """Rules for a backbone, with an FPN or without, and for what proposes regions."""
+    theirs = "backbone." if model.neck == "none" else "backbone.bottom_up."
     return (
-        *backbone_rules(detectron2_body(model), "detectron2", "backbone.bottom_up."),
+        *backbone_rules(detectron2_body(model), "detectron2", theirs),
         *detectron2_fpn("backbone", "pyramid"),
         *detectron2_rpn(num_convs=model.rpn_convs),
-        *detectron2_box(model),
     )
+
+
+def detectron2_rcnn(model: Any) -> tuple[Rule, ...]:
+    """Rules for a `GeneralizedRCNN`, with an FPN or without; not for its masks and keypoints."""
+    return (
+        *detectron2_proposals(model),
+        *detectron2_box(model),
+        *backbone_rules(model.make_net(), "detectron2", "roi_heads.", "box/stage"),
+    )
+
+
+def detectron2_cascade(model: Any) -> tuple[Rule, ...]:
+    """Rules for a `GeneralizedRCNN` with `CascadeROIHeads`; not for its masks."""
+    stages = [detectron2_box(model, f".{k}", f"cascade_{k}") for k in range(1 + len(model.ious))]
+    return (*detectron2_proposals(model), *(entry for rules in stages for entry in rules))
 
 
 def detectron2_body(model: Any) -> Any:
@@ -161,7 +182,13 @@ def detectron2_body(model: Any) -> Any:
     return body
 
 
-def _dense_layers(names: list[str], model: Any, ours: str) -> list[Rule]:
+def nominal_strides(model: Any) -> tuple[int, ...]:
+    """Strides of the maps that have anchors: each is twice the one before."""
+    finest = model.strides_of(model.make_body())[0]
+    return tuple(finest * 2**i for i in range(len(model.anchor_fields["sizes"])))
+
+
+def dense_layers(names: list[str], model: Any, ours: str) -> list[Rule]:
     """The dense layers of a box head, the first of which takes the pooled map."""
     size = dict(model.pooling_fields).get("size", 7)
     rules: list[Rule] = []

@@ -1,6 +1,6 @@
 """The regions that mask and keypoint heads look at."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Bool, Float, Int
@@ -53,3 +53,15 @@ def required_detections(found: Detections | None) -> Detections:
     if found is None:
         raise ValueError("decoding needs the output of a call without targets")
     return found
+
+
+def mask_detections(output: Any, sizes: Int[Array, "b 2"]) -> Detections:
+    """The detections with the probabilities of their masks.
+
+    Args:
+        output: Of a call without targets, with ``detections`` and ``mask_logits``.
+        sizes: Height and width of each image without padding; the output does not need them.
+    """
+    del sizes
+    found = required_detections(output.detections)
+    return found.replace(mask_crops=jax.nn.sigmoid(output.mask_logits))

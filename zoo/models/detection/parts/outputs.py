@@ -25,12 +25,12 @@ class AnchorSamples(struct.PyTreeNode):
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
 class RoiSamples(struct.PyTreeNode):
-    """The regions of each image that the heads are trained on; positive ones come first.
+    """The regions of each image that a head is trained on; of sampled ones positive ones are first.
 
     Attributes:
         boxes: Proposals and true boxes, ``xyxy`` in pixels of the padded batch.
         drawn: False for filling, if an image has too few regions.
-        positive: True for those that belong to an object; only the first
+        positive: True for those that belong to an object; of sampled ones, only the first
             ``int(num * positive_fraction)`` rows can be.
         match: The object that the region overlaps most, as an index into the targets.
         labels: Class of that object; the number of classes, which stands for the background, where

@@ -94,9 +94,48 @@ class RoiSampling:
             boxes, targets.boxes, rule, truth_valid=targets.valid, candidate_valid=valid
         )
         index, drawn = sample_balanced(label, self.num, self.positive_fraction, keys)
-        positive, match = drawn & (take(label, index) == 1), take(match, index)
-        labels = jnp.where(positive, take_object(targets.labels, match), num_classes)
-        return RoiSamples(take(boxes, index), drawn, positive, match, labels)
+        label = jnp.where(drawn, take(label, index), -1)
+        return _labelled(take(boxes, index), label, take(match, index), targets, num_classes)
+
+
+def relabel(
+    boxes: Float[Array, "b s 4"],
+    drawn: Bool[Array, "b s"],
+    targets: Targets,
+    num_classes: int,
+    iou: float,
+) -> RoiSamples:
+    """Compares boxes that a head has refined with the objects anew; none is drawn.
+
+    Args:
+        boxes: ``xyxy`` in pixels. Those without width or height are filling from now on.
+        drawn: False for filling.
+        targets: The objects.
+        num_classes: The label of the background.
+        iou: A region is positive if its largest IoU with an object is at least this.
+    """
+    drawn &= (boxes[..., 2:] > boxes[..., :2]).all(axis=-1)
+    match, label = assign_by_iou(
+        boxes,
+        targets.boxes,
+        IouRule(iou, iou),
+        truth_valid=targets.valid,
+        candidate_valid=drawn,
+    )
+    return _labelled(boxes, label, match, targets, num_classes)
+
+
+def _labelled(
+    boxes: Float[Array, "b s 4"],
+    label: Int[Array, "b s"],
+    match: Int[Array, "b s"],
+    targets: Targets,
+    num_classes: int,
+) -> RoiSamples:
+    """Regions with their classes; `label` is that of `assign_by_iou`, -1 for filling."""
+    positive = label == 1
+    labels = jnp.where(positive, take_object(targets.labels, match), num_classes)
+    return RoiSamples(boxes, label >= 0, positive, match, labels)
 
 
 def take(values: Shaped[Array, "b n *d"], index: Int[Array, "b s"]) -> Shaped[Array, "b s *d"]:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from zoo.models.detection.parts.names import detectron2_body
+from zoo.models.detection.parts.names import detectron2_body, nominal_strides
 from zoo.types import Preprocessing
 
 DETECTRON2_POOLING = {
@@ -22,8 +22,8 @@ def torchvision_fields(model: Any) -> dict[str, Any]:
 
 
 def detectron2_fields(model: Any) -> dict[str, Any]:
-    """The backbone, the anchors and the pooling of detectron2's models with a pyramid."""
-    strides = tuple(4 * 2**i for i in range(len(model.anchor_fields["sizes"])))
+    """The backbone, the anchors and the pooling of detectron2's models."""
+    strides = nominal_strides(model)
     fields: dict[str, Any] = {
         "anchor_fields": {
             **model.anchor_fields,
@@ -37,6 +37,12 @@ def detectron2_fields(model: Any) -> dict[str, Any]:
     if getattr(detectron2_body(model), "stride_in_1x1", False):
         fields["backbone_fields"] = {**model.backbone_fields, "stride_in_1x1": True}
     return fields
+
+
+def detectron2_mask_fields(model: Any) -> dict[str, Any]:
+    """As `detectron2_fields`, and how masks are decoded."""
+    decoding = {"min_size": 0.0, **model.decoding_fields}
+    return {**detectron2_fields(model), "decoding_fields": decoding, "paste": "centres"}
 
 
 def detectron2_preprocessing(model: Any, file: str) -> Preprocessing:

@@ -40,10 +40,14 @@ NANO = {
 
 
 def variant(
-    size: tuple[int, int] = (800, 1333), parity: str | None = None, **fields: Any
+    size: tuple[int, int] = (800, 1333),
+    parity: str | None = None,
+    paper: str | None = None,
+    **fields: Any,
 ) -> Variant:
     """A model for COCO's images, resized to these shorter and longer sides."""
-    return Variant(fields, Preprocessing(size, interpolation="bilinear"), parity=parity)
+    how = Preprocessing(size, interpolation="bilinear")
+    return Variant(fields, how, parity=parity, paper=paper)
 
 
 def nano_variant(**fields: Any) -> Variant:
@@ -53,5 +57,8 @@ def nano_variant(**fields: Any) -> Variant:
 
 
 def rcnn_layers(model: Any) -> tuple[tuple[str, ...], ...]:
-    """The backbone's layers, then the pyramid: see `zoo.family.Family.layers`."""
-    return (*backbone_layers(model.make_body()), ("pyramid",))
+    """The backbone's layers, then the pyramid or the backbone's last stage.
+
+    See `zoo.family.Family.layers`.
+    """
+    return (*backbone_layers(model.make_body()), ("pyramid", "box/stage"))
