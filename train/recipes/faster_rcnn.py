@@ -11,7 +11,12 @@ from zoo.models.detection.parts.losses import TwoStageLoss
 def fasterrcnn_digit_scenes() -> Config:
     """A small Faster R-CNN on embedded scenes of one to six real digits, from scratch.
 
-    python -m train fasterrcnn_digit_scenes --workdir=DIR
+        python -m train fasterrcnn_digit_scenes --workdir=DIR
+
+    AP 0.684 and AP50 0.913 of the last checkpoint on the 500 held-out scenes; half-way, 0.648 and
+    0.899. About 12 minutes on two CPU cores: a step takes 0.29 s, measured over a run of 300 steps
+    (AP 0.49); the whole run shared the cores with much other work, and took 55 minutes. Both with
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment.
     """
     return Config(
         recipe="fasterrcnn_digit_scenes",

@@ -35,7 +35,7 @@ FAMILY = Family(
             mask_conv_dims=(48, 48),
             mask_dim=48,
         ),
-        "maskrcnn_resnet50_fpn": variant(),
-        "maskrcnn_resnet50_fpn_v2": variant(**V2, mask_norm="batch"),
+        "maskrcnn_resnet50_fpn": variant(parity="4e-6, torchvision"),
+        "maskrcnn_resnet50_fpn_v2": variant(parity="6e-6, torchvision", **V2, mask_norm="batch"),
     },
 )
