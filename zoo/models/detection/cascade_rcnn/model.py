@@ -65,14 +65,14 @@ class CascadeRCNN(FasterRCNN):
         """The predictions of `__call__` for the features of a batch."""
         regions = self.propose(features, targets, train=train)
         samples = self.choose(regions, targets) if train and targets is not None else None
-        stages = self.refine(features, regions, samples, targets, train=train)
+        stages = _stack(self.refine(features, regions, samples, targets, train=train))
         return CascadeOutput(
             regions.logits,
             regions.deltas,
             jnp.broadcast_to(regions.anchors, regions.deltas.shape),
-            *_stack(stages)[:-1],
+            *stages[:-1],
             regions.samples,
-            None if samples is None else _stack(stages).samples,
+            stages.samples,
         )
 
     def refine(
