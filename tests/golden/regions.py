@@ -4,7 +4,32 @@ Rounding can change which proposals and detections are chosen, and their order. 
 peer's is compared with our nearest one.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+
+
+def sizes_of(valid: np.ndarray) -> np.ndarray:
+    """Height and width of each image of a padded batch."""
+    return np.stack([valid.any(axis=axis).sum(axis=1) for axis in (2, 1)], axis=1)
+
+
+def align(
+    ours: dict, theirs: dict, find: Callable, objects: dict
+) -> tuple[dict, dict, dict[str, float]]:
+    """The outputs for what both chose; and the shares of the peer's that we did not choose.
+
+    Args:
+        ours: Our outputs.
+        theirs: The peer's.
+        find: Gives our detections.
+        objects: The peer's detections, if they are to be compared: see `align_detections`.
+    """
+    ours, theirs, absent = align_regions(ours, theirs)
+    if not objects:
+        return ours, theirs, {"absent": absent}
+    found, expected, lost = align_detections(find(), objects)
+    return ours | found, theirs | expected, {"absent": absent, "absent_detections": lost}
 
 
 def align_regions(ours: dict, theirs: dict) -> tuple[dict, dict, float]:
@@ -23,7 +48,10 @@ def align_regions(ours: dict, theirs: dict) -> tuple[dict, dict, float]:
 
 
 def align_detections(found, theirs: dict) -> tuple[dict, dict, float]:
-    """As `align_regions`, for our detections and the peer's of the images of a batch."""
+    """As `align_regions`, for our detections and the peer's.
+
+    The peer's have the names ``detections/i/NAME`` for image i.
+    """
     parts: dict[str, list] = {}
     absent = []
     for i, valid in enumerate(np.asarray(found.valid)):

@@ -9,9 +9,8 @@ import torchvision
 from torchvision.models.detection import FasterRCNN
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from peers import rcnn_heads
+from peers import faster_rcnn, rcnn_heads
 from peers.detr import padded_batch
-from peers.faster_rcnn import run, scale_outputs
 
 
 def full_size(name: str) -> tuple[FasterRCNN, Callable[[Path], None]]:
@@ -31,7 +30,7 @@ def full_size(name: str) -> tuple[FasterRCNN, Callable[[Path], None]]:
     model.eval()
     if "v2" in name or not name.startswith("faster"):
         model.rpn._post_nms_top_n["testing"] = 100  # their heads take long in float64
-    scale_outputs(model, torch.randn(1, 3, 128, 128))
+    faster_rcnn.scale_outputs(model, torch.randn(1, 3, 128, 128))
     if not name.startswith("faster"):
         rcnn_heads.scale_head(model, *padded_batch(128, 128))
     return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
@@ -46,13 +45,13 @@ def freeze(module: torch.nn.Module, eps: float) -> None:
             freeze(child, eps)
 
 
-def run_two_stage(model: FasterRCNN, side: int) -> dict[str, np.ndarray]:
+def run(model: FasterRCNN, side: int) -> dict[str, np.ndarray]:
     """The inputs and outputs of a two-stage detector for a padded batch; it computes in float64.
 
     Those of the detections of image i, if there is a head for them, are ``detections/i/NAME``.
     """
     x, valid = padded_batch(side, side * 4 // 3)
-    arrays = run(model.double(), x.double(), valid, detect=False)
+    arrays = faster_rcnn.run(model.double(), x.double(), valid, detect=False)
     arrays = {k: v for k, v in arrays.items() if "/" not in k}
     if model.roi_heads.has_mask() or model.roi_heads.has_keypoint():
         arrays |= rcnn_heads.found(model, x.double(), valid)

@@ -1,4 +1,4 @@
-"""What the tests of two-stage detectors with further heads share."""
+"""What the tests of two-stage detectors share."""
 
 from functools import partial
 
@@ -20,7 +20,6 @@ DETECTRON2 = {
     "loss_cls": "class",
     "loss_box_reg": "box",
 }
-DETECTRON2_SETTINGS = {"rpn_beta": 0.0, "box_beta": 0.0, "fixed_rpn_normaliser": True}
 
 
 def assert_near(found, expected, name):

@@ -10,6 +10,15 @@ import pytest
 from safetensors.numpy import load_file
 
 import zoo
+from tests.zoo.models.detection.rcnn import (
+    DETECTRON2,
+    TORCHVISION,
+    assert_boxes_equal,
+    assert_losses_equal,
+    assert_near,
+    sizes_of,
+    targets_of,
+)
 from zoo.models.detection.parts.decode import RoiDecoding, softmax_rois
 from zoo.models.detection.parts.losses import DETECTRON2_LOSS, TwoStageLoss
 from zoo.outputs import Targets
@@ -19,19 +28,9 @@ CASES = [f"faster_rcnn_torchvision_{case}" for case in ("v1", "v2", "mobilenet")
 CASES += ["faster_rcnn_detectron2"]
 
 
-def assert_near(found, expected, name):
-    """Differences of at most 1e-4 of the largest value: torchvision's are computed in float64."""
-    atol = 1e-4 * max(1.0, float(np.abs(expected).max()))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
-
-
 @pytest.fixture(scope="module", params=CASES)
 def peer(request, golden):
     return golden(request.param)
-
-
-def sizes_of(valid):
-    return jnp.stack([valid.any(axis=axis).sum(axis=1) for axis in (2, 1)], axis=1)
 
 
 def test_maps_equal_the_peers(peer):
@@ -47,42 +46,7 @@ def test_anchors_and_detections_equal_the_peers(peer):
     images, valid = peer.inputs
     output = jax.jit(peer.model.apply)(peer.variables, images, valid)
     np.testing.assert_allclose(output.anchors[1], peer.groups["anchors/all"], rtol=1e-6, atol=1e-6)
-    found = softmax_rois(output, sizes_of(valid))
-    for i in range(len(images)):
-        expected = {k: peer.groups[f"detections/{i}/{k}"] for k in ("boxes", "scores", "labels")}
-        count = len(expected["scores"])
-        assert count > 3
-        np.testing.assert_array_equal(found.valid[i].sum(), count)
-        np.testing.assert_array_equal(found.labels[i][:count], expected["labels"])
-        assert_near(found.scores[i][:count], expected["scores"], "scores")
-        assert_near(found.boxes[i][:count], expected["boxes"], "boxes")
-
-
-def targets_of(peer):
-    valid = peer.inputs[1]
-    counts = peer.groups["targets/counts"]
-    boxes = jnp.asarray(peer.groups["targets/boxes"])
-    return Targets(
-        boxes,
-        jnp.asarray(peer.groups["targets/labels"]),
-        jnp.arange(boxes.shape[1]) < counts[:, None],
-        sizes_of(valid),
-        jnp.ones(len(valid), bool),
-    )
-
-
-TORCHVISION = {
-    "loss_objectness": "objectness",
-    "loss_rpn_box_reg": "rpn_box",
-    "loss_classifier": "class",
-    "loss_box_reg": "box",
-}
-DETECTRON2 = {
-    "loss_rpn_cls": "objectness",
-    "loss_rpn_loc": "rpn_box",
-    "loss_cls": "class",
-    "loss_box_reg": "box",
-}
+    assert_boxes_equal(peer, softmax_rois(output, sizes_of(valid)))
 
 
 @pytest.mark.parametrize(
@@ -94,14 +58,7 @@ DETECTRON2 = {
 )
 def test_losses_equal_the_peers_for_the_same_samples(golden, case, loss, names):
     peer = golden(case)
-    targets = targets_of(peer)
-    apply = jax.jit(partial(peer.model.apply, train=True))
-    output = apply(peer.variables, *peer.inputs, targets=targets)
-    losses, _ = loss(output, targets)
-    for theirs, ours in names.items():
-        expected = peer.groups[f"losses/{theirs}"]
-        assert expected > 1e-3
-        np.testing.assert_allclose(losses[ours].value(), expected, rtol=1e-4, err_msg=theirs)
+    assert_losses_equal(peer, loss, targets_of(peer), names)
 
 
 def test_a_file_of_detectron2_gives_the_model_its_conventions(golden, tmp_path):

@@ -8,7 +8,6 @@ import pytest
 import zoo
 from tests.zoo.models.detection.rcnn import (
     DETECTRON2,
-    DETECTRON2_SETTINGS,
     TORCHVISION,
     assert_boxes_equal,
     assert_losses_equal,
@@ -19,6 +18,7 @@ from tests.zoo.models.detection.rcnn import (
 )
 from zoo.models.detection.keypoint_rcnn.decode import decode
 from zoo.models.detection.keypoint_rcnn.loss import KeypointRCNNLoss
+from zoo.models.detection.parts.losses import DETECTRON2_LOSS
 from zoo.types import InputError
 
 CASES = [
@@ -49,7 +49,7 @@ def test_losses_equal_the_peers_for_the_same_samples(peer):
     loss, names = KeypointRCNNLoss(), TORCHVISION
     if peer.source == "detectron2":
         names = DETECTRON2
-        loss = KeypointRCNNLoss(**DETECTRON2_SETTINGS, fixed_keypoint_normaliser=True)
+        loss = KeypointRCNNLoss(**vars(DETECTRON2_LOSS), fixed_keypoint_normaliser=True)
     targets = targets_of(peer, keypoints=jnp.asarray(peer.groups["targets/keypoints"]))
     assert_losses_equal(peer, loss, targets, {**names, "loss_keypoint": "keypoint"})
 

@@ -9,7 +9,6 @@ from safetensors.numpy import load_file
 import zoo
 from tests.zoo.models.detection.rcnn import (
     DETECTRON2,
-    DETECTRON2_SETTINGS,
     TORCHVISION,
     assert_boxes_equal,
     assert_losses_equal,
@@ -20,6 +19,7 @@ from tests.zoo.models.detection.rcnn import (
     targets_of,
 )
 from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
+from zoo.models.detection.parts.losses import DETECTRON2_LOSS
 from zoo.models.detection.parts.objects import mask_detections
 from zoo.ops.instance_masks import paste_masks
 from zoo.types import InputError
@@ -57,7 +57,7 @@ def test_losses_equal_the_peers_for_the_same_samples(peer):
     """Also with batch norm, whose statistics do not count filling."""
     loss, names = MaskRCNNLoss(), TORCHVISION
     if peer.source == "detectron2":
-        loss, names = MaskRCNNLoss(**DETECTRON2_SETTINGS, binary_masks=True), DETECTRON2
+        loss, names = MaskRCNNLoss(**vars(DETECTRON2_LOSS), binary_masks=True), DETECTRON2
     targets = targets_of(peer, masks=jnp.asarray(peer.groups["targets/masks"]))
     assert_losses_equal(peer, loss, targets, {**names, "loss_mask": "mask"})
 
