@@ -17,6 +17,8 @@ from train.config import Config, ModelConfig, describe_type, model_field_names
 from zoo.registry import family_named
 from zoo.weights.run import fields_to_json
 
+_NOT_SET = ("recipe", "model.implied")  # a recipe and a run fill these in
+
 
 def show_fields(console: Console, config: Config) -> None:
     """Prints each field as the argument that sets it to its value, and below what it means."""
@@ -41,7 +43,7 @@ def described_fields(node: Any, prefix: str = "") -> Iterator[tuple[str, str, st
             yield from _model_fields(node, prefix)
         elif dataclasses.is_dataclass(value):
             yield from described_fields(value, f"{path}.")
-        elif path != "recipe":
+        elif path not in _NOT_SET:
             yield path, _shown(value), _text(meanings.get(field.name, ""), hints[field.name])
 
 

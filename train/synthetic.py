@@ -11,7 +11,7 @@ from train.config import Config, ConfigError, ModelConfig, model_field_names
 from train.optim import OptimConfig
 from train.tasks.registry import TASKS
 from zoo.data import ClassificationData, DetectionData, SegmentationData, TranslationData
-from zoo.registry import family_named, variant_named
+from zoo.registry import family_named, family_of, variant_named
 
 Size = tuple[int, int]
 
@@ -25,8 +25,14 @@ def _data(task: str, size: Size, model: Any) -> Any:
     match task:
         case "detection":
             room = min(_OBJECTS[0], getattr(model, "num_queries", _OBJECTS[0]))
-            masks = getattr(model, "masks", False)
-            return DetectionData(buckets=(size,), max_objects=room, masks=masks)
+            learns = family_of(model).learns(model)
+            return DetectionData(
+                "coco:drawn",
+                buckets=(size,),
+                max_objects=room,
+                masks="masks" in learns,
+                keypoints="keypoints" in learns,
+            )
         case "segmentation":
             return SegmentationData(image_size=size)
         case "text":
@@ -72,7 +78,7 @@ def draw_batch(config: Config, model: Any) -> dict[str, np.ndarray]:
     if isinstance(data, TranslationData):
         return _draw_pairs(rng, b, model.vocab_size)
     if isinstance(data, DetectionData):
-        return _draw_scenes(rng, b, data, model.num_classes)
+        return _draw_scenes(rng, b, data, model)
     batch = {"image": _draw_images(rng, b, data.image_size), "valid": np.ones(b, bool)}
     if isinstance(data, SegmentationData):
         labels = rng.integers(model.num_classes, size=(b, *data.image_size))
@@ -104,9 +110,12 @@ def _draw_pairs(rng: np.random.Generator, b: int, vocab_size: int) -> dict[str, 
 
 
 def _draw_scenes(
-    rng: np.random.Generator, b: int, data: DetectionData, num_classes: int
+    rng: np.random.Generator, b: int, data: DetectionData, model: Any
 ) -> dict[str, np.ndarray]:
-    """Images as large as their bucket, each with a few boxes, and masks that fill the boxes."""
+    """Images as large as their bucket, each with a few boxes.
+
+    Masks fill the boxes; the joints are anywhere in them, and all are visible.
+    """
     (size,), (m, count) = data.buckets, (data.max_objects, min(_OBJECTS[1], data.max_objects))
     height, width = size
     corners = np.sort(rng.uniform(0, (width, height), size=(b, m, 2, 2)), axis=2)
@@ -115,7 +124,7 @@ def _draw_scenes(
         "image": _draw_images(rng, b, size),
         "size": np.tile(np.array(size, np.int32), (b, 1)),
         "boxes": np.where(there[..., None], corners.reshape(b, m, 4), 0).astype(np.float32),
-        "labels": rng.integers(num_classes, size=(b, m)).astype(np.int32),
+        "labels": rng.integers(model.num_classes, size=(b, m)).astype(np.int32),
         "box_valid": there.copy(),
         "valid": np.ones(b, bool),
     }
@@ -123,4 +132,9 @@ def _draw_scenes(
         x, y = np.arange(width), np.arange(height)[:, None]
         left, top, right, bottom = batch["boxes"].transpose(2, 0, 1)[..., None, None]
         batch["masks"] = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    if data.keypoints:
+        left_top, right_bottom = np.split(batch["boxes"][:, :, None], 2, axis=-1)
+        places = rng.uniform(left_top, right_bottom, size=(b, m, model.num_keypoints, 2))
+        seen = np.full((b, m, model.num_keypoints, 1), 2.0)
+        batch["keypoints"] = np.concatenate([places, seen], axis=-1).astype(np.float32)
     return batch

@@ -126,6 +126,8 @@ class Family:
             classes changes.
         positions: Names of leaves that hold positions as a grid ``[rows columns d]``; loading
             interpolates them for another image size.
+        learns: A function from a detector to the parts of `zoo.outputs.Targets` that it is trained
+            on, besides boxes and labels: ``masks``, ``keypoints``.
         without_gradient: Paths of parameters whose gradient is zero in the first step.
         constant: Fields of the output with boxes in pixels, such as anchors and proposals, which
             have no gradient.
@@ -147,6 +149,7 @@ class Family:
     layers: Callable[[Any], tuple[tuple[str, ...], ...]] | None = None
     head: tuple[str, ...] = ("params/head/",)
     positions: tuple[str, ...] = ("pos_embed",)
+    learns: Callable[[Any], tuple[str, ...]] = lambda _: ()
     without_gradient: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()

@@ -47,6 +47,9 @@ def scale_head(model: FasterRCNN, x: torch.Tensor, valid: torch.Tensor) -> None:
         factor = 3 / (logits - means[:, None, None]).std()
         last.weight.mul_(factor)
         last.bias.copy_(0.5 * torch.randn(len(means)) + factor * (last.bias - means))
+        if heads.has_mask():
+            for parameter in last.parameters():
+                parameter[:1] = 0  # the background's mask, which nothing uses: we write zeros
 
 
 def save(

@@ -31,6 +31,7 @@ def test_masks_of_detections_equal_detectron2s(peer):
         assert_near(found.mask_crops[i][:count], expected, "masks")
 
 
+@pytest.mark.slow
 def test_masks_are_learned_from_the_regions_of_the_first_stage(peer):
     targets = targets_of(peer, masks=jnp.asarray(peer.groups["targets/masks"]))
     apply = jax.jit(partial(peer.model.apply, train=True))

@@ -18,7 +18,8 @@ from tests.zoo.models.detection.rcnn import (
     sizes_of,
     targets_of,
 )
-from zoo.models.detection.parts.cascade import CODERS, cascade_rois
+from zoo.models.detection.cascade_rcnn.names import NAMES
+from zoo.models.detection.parts.cascade import cascade_rois
 from zoo.models.detection.parts.cascade_loss import CascadeLoss
 from zoo.models.detection.parts.inputs import clip_to_sizes
 from zoo.models.detection.parts.losses import TwoStageLoss
@@ -36,11 +37,13 @@ def test_detections_equal_detectron2s(peer):
 
 
 def test_refined_boxes_equal_mmdets(golden):
-    """The scale of mmdet's last layer, which differs from ours, is in the weights."""
+    """Its last stage has other weights than detectron2's: fields that its files imply."""
     peer = golden("cascade_rcnn_mmdet")
+    (name_map,) = (one for one in NAMES if one.source == "mmdet")
     images, valid = peer.inputs
-    output = jax.jit(peer.model.apply)(peer.variables, images, valid)
-    boxes = CODERS[2].decode(output.box_deltas[:, 2], output.proposals[:, 2])
+    model = peer.model.clone(coder_weights=name_map.fields(peer.model)["coder_weights"])
+    output = jax.jit(model.apply)(peer.variables, images, valid)
+    boxes = output.coders[2].decode(output.box_deltas[:, 2], output.proposals[:, 2])
     assert_near(clip_to_sizes(boxes, sizes_of(valid)), peer.groups["refined/last"], "boxes")
 
 
@@ -109,5 +112,5 @@ def test_stage_weights_scale_the_losses_of_their_stage(trained):
 
 def test_more_stages_than_coders_is_an_error():
     model = zoo.create("cascade_rcnn_nano", ious=(0.6, 0.65, 0.7))
-    with pytest.raises(ValueError, match="ious has 3 values"):
+    with pytest.raises(ValueError, match="coder_weights has 3 stages, but ious is for 4"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))

@@ -47,6 +47,7 @@ def test_detections_equal_the_peers(peer):
     assert_boxes_equal(peer, detections_of(peer, lambda *x: softmax_rois(*x, rule)))
 
 
+@pytest.mark.slow
 def test_losses_on_the_fourth_map_equal_detectron2s(golden):
     peer = golden("faster_rcnn_detectron2_c4")
     assert_losses_equal(peer, DETECTRON2_LOSS, targets_of(peer), DETECTRON2)

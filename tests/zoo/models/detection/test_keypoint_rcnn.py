@@ -1,5 +1,7 @@
 """Keypoint R-CNN's parts, against torchvision's and detectron2's outputs on drawn weights."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,9 +28,11 @@ CASES = [
     "keypoint_rcnn_torchvision_high",
     "keypoint_rcnn_detectron2",
 ]
+# `test_goldens.py` compares the outputs of all cases.
+SHORT = [CASES[0], *(pytest.param(case, marks=pytest.mark.slow) for case in CASES[1:])]
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=SHORT)
 def peer(request, golden):
     return golden(request.param)
 
@@ -56,12 +60,13 @@ def test_losses_equal_the_peers_for_the_same_samples(peer):
 
 @pytest.fixture(scope="module")
 def nano():
-    """A small model with random weights, and a function of targets: its losses."""
+    """A small model with random weights, and a function of targets: the gradient and the losses."""
     model = zoo.create("keypointrcnn_nano", num_classes=3, num_keypoints=4)
     images = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
     variables = jax.jit(model.init)(jax.random.key(1), images)
 
     @jax.jit
+    @partial(jax.grad, has_aux=True)
     def losses(params, targets):
         output, _ = model.apply(
             {**variables, "params": params},
@@ -70,7 +75,8 @@ def nano():
             train=True,
             mutable=["batch_stats"],
         )
-        return KeypointRCNNLoss()(output, targets)[0]
+        found, _ = KeypointRCNNLoss()(output, targets)
+        return found["keypoint"].value(), found
 
     return model, variables, losses
 
@@ -83,14 +89,11 @@ PLACES = jnp.broadcast_to(JOINTS, (2, 2, 4, 3)).at[0, 1, 0, 2].set(0)
 def test_only_labelled_joints_in_the_box_of_a_real_image_count(nano):
     _, variables, losses = nano
     targets = small_targets(keypoints=PLACES)
-    assert losses(variables["params"], targets)["keypoint"].weight == 2  # one in each box
+    _, found = losses(variables["params"], targets)
+    assert found["keypoint"].weight == 2  # one in each box
     none = targets.replace(image_valid=jnp.array([False, True]))
-    assert losses(variables["params"], none)["keypoint"].weight == 0
-
-    def loss(params):
-        return losses(params, none)["keypoint"].value()
-
-    gradient = jax.grad(loss)(variables["params"])
+    gradient, found = losses(variables["params"], none)
+    assert found["keypoint"].weight == 0
     assert all(not jnp.any(x) for x in jax.tree.leaves(gradient))  # and is a number
 
 

@@ -1,5 +1,7 @@
 """Mask R-CNN's parts, against torchvision's and detectron2's outputs on drawn weights."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,9 +29,11 @@ from zoo.types import InputError
 BLOCKS = ("inner_blocks", "layer_blocks")
 MASK_LOGITS = "roi_heads.mask_predictor.mask_fcn_logits.weight"
 CASES = ["mask_rcnn_torchvision_v1", "mask_rcnn_torchvision_v2", "mask_rcnn_detectron2"]
+# `test_goldens.py` compares the outputs of all cases.
+SHORT = [CASES[0], *(pytest.param(case, marks=pytest.mark.slow) for case in CASES[1:])]
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=SHORT)
 def peer(request, golden):
     return golden(request.param)
 
@@ -43,7 +47,7 @@ def test_masks_of_detections_equal_the_peers(peer):
         assert_near(found.mask_crops[i][:count], expected, "masks")
 
 
-@pytest.mark.parametrize("case", CASES[:2])
+@pytest.mark.parametrize("case", SHORT[:2])
 def test_masks_in_the_image_equal_torchvisions(golden, case):
     peer = golden(case)
     found = detections_of(peer, mask_detections)
@@ -64,12 +68,13 @@ def test_losses_equal_the_peers_for_the_same_samples(peer):
 
 @pytest.fixture(scope="module")
 def nano():
-    """A small model with random weights, and a function of targets: its losses."""
+    """A small model with random weights, and a function of targets: the gradient and the losses."""
     model = zoo.create("maskrcnn_nano", num_classes=3)
     images = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
     variables = jax.jit(model.init)(jax.random.key(1), images)
 
     @jax.jit
+    @partial(jax.grad, has_aux=True)
     def losses(params, targets):
         output, _ = model.apply(
             {**variables, "params": params},
@@ -78,7 +83,8 @@ def nano():
             train=True,
             mutable=["batch_stats"],
         )
-        return MaskRCNNLoss()(output, targets)[0]
+        found, _ = MaskRCNNLoss()(output, targets)
+        return found["mask"].value(), found
 
     return model, variables, losses
 
@@ -90,13 +96,12 @@ def drawn_masks():
 def test_an_image_that_is_padding_does_not_count_and_without_objects_the_loss_is_zero(nano):
     _, variables, losses = nano
     targets = small_targets(masks=drawn_masks())
-    whole = losses(variables["params"], targets)["mask"]
+    whole = losses(variables["params"], targets)[1]["mask"]
     assert whole.weight == 28**2 * 2  # the two true boxes: random proposals overlap less
     np.testing.assert_allclose(whole.value(), np.log(2), rtol=0.02)  # the last layer starts small
     none = targets.replace(image_valid=jnp.array([False, True]))
-    assert losses(variables["params"], none)["mask"].weight == 0
-
-    gradient = jax.grad(lambda params: losses(params, none)["mask"].value())(variables["params"])
+    gradient, found = losses(variables["params"], none)
+    assert found["mask"].weight == 0
     assert all(not jnp.any(x) for x in jax.tree.leaves(gradient))  # and is a number
 
 

@@ -34,6 +34,7 @@ FAMILY = Family(
     loss=CascadeMaskLoss,
     decode=mask_detections,
     layers=rcnn_layers,
+    learns=lambda _: ("masks",),
     head=(
         *(f"params/cascade_{k}/predictor/logits/" for k in range(3)),
         "params/mask/head/logits/",

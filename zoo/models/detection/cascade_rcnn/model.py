@@ -20,12 +20,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.detection.faster_rcnn.model import FasterRCNN, Features
-from zoo.models.detection.parts.cascade import CODERS, CascadeOutput
+from zoo.models.detection.parts.cascade import CascadeOutput, MeanOf
 from zoo.models.detection.parts.inputs import clip_to_sizes
 from zoo.models.detection.parts.outputs import Regions, RoiSamples
 from zoo.models.detection.parts.samples import relabel
+from zoo.ops.box_coder import BoxCoder
 from zoo.outputs import Targets
-from zoo.types import InputError
+from zoo.types import InputError, check_choice
 
 
 class _Stage(NamedTuple):
@@ -44,20 +45,38 @@ class CascadeRCNN(FasterRCNN):
     Attributes:
         ious: Regions of the second and of the third stage are positive if their largest IoU with
             an object is at least this. That of the first is ``high`` in `roi_sampling`.
+        coder_weights: Weights of dx, dy, dw and dh in each stage: the deltas of better regions are
+            smaller (section 4.1).
+        mean_of: Whether a detection's probabilities are the mean of the stages' probabilities, as
+            in detectron2, or those of the mean of their logits, as in mmdet.
     """
 
     ious: tuple[float, ...] = (0.6, 0.7)
+    coder_weights: tuple[tuple[float, float, float, float], ...] = (
+        (10.0, 10.0, 5.0, 5.0),
+        (20.0, 20.0, 10.0, 10.0),
+        (30.0, 30.0, 15.0, 15.0),
+    )
+    mean_of: MeanOf = "probabilities"
 
     def setup_heads(self) -> None:
         """Makes a head for each stage.
 
         Raises:
-            InputError: If there are more stages than coders.
+            InputError: If there is not a coder for each stage, or `mean_of` has another value.
         """
+        check_choice("mean_of", self.mean_of, MeanOf)
         count = 1 + len(self.ious)
-        if count > len(CODERS):
-            raise InputError(f"ious has {count - 1} values, but at most {len(CODERS) - 1} are used")
+        if count != len(self.coder_weights):
+            raise InputError(
+                f"coder_weights has {len(self.coder_weights)} stages, but ious is for {count}"
+            )
         self.cascade = [self.make_box(agnostic=True) for _ in range(count)]
+
+    @property
+    def coders(self) -> tuple[BoxCoder, ...]:
+        """How each stage encodes its boxes."""
+        return tuple(BoxCoder(weights) for weights in self.coder_weights)
 
     def classify(
         self, features: Features, targets: Targets | None = None, *, train: bool = False
@@ -73,6 +92,8 @@ class CascadeRCNN(FasterRCNN):
             *stages[:-1],
             regions.samples,
             stages.samples,
+            self.coders,
+            self.mean_of,
         )
 
     def refine(
@@ -103,7 +124,7 @@ class CascadeRCNN(FasterRCNN):
         stages = []
         for k, head in enumerate(self.cascade):
             if k:
-                boxes = refined(stages[-1], k - 1, features.sizes)
+                boxes = refined(stages[-1], self.coders[k - 1], features.sizes)
             if k and samples is not None and targets is not None:
                 samples = relabel(boxes, valid, targets, self.num_classes, self.ious[k - 1])
                 valid = samples.drawn
@@ -112,9 +133,9 @@ class CascadeRCNN(FasterRCNN):
         return stages
 
 
-def refined(stage: _Stage, number: int, sizes: Int[Array, "b 2"]) -> Float[Array, "b r 4"]:
+def refined(stage: _Stage, coder: BoxCoder, sizes: Int[Array, "b 2"]) -> Float[Array, "b r 4"]:
     """The boxes that a stage predicts, within the images; without gradient."""
-    boxes = CODERS[number].decode(stage.deltas, stage.boxes)
+    boxes = coder.decode(stage.deltas, stage.boxes)
     return jax.lax.stop_gradient(clip_to_sizes(boxes, sizes))
 
 

@@ -69,6 +69,7 @@ FAMILY = Family(
     loss=DetrLoss,
     decode=decode,
     layers=_layers,
+    learns=lambda model: ("masks",) if model.masks else (),
     # The decoder's input is zeros, so this scale is multiplied by zeros in the first step.
     without_gradient=("params/decoder_0/norm1/scale",),
     variants=_VARIANTS,

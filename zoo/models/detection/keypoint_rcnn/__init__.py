@@ -22,6 +22,7 @@ FAMILY = Family(
     loss=KeypointRCNNLoss,
     decode=decode,
     layers=rcnn_layers,
+    learns=lambda _: ("keypoints",),
     head=("params/box/predictor/", "params/keypoints/head/deconv/"),
     constant=("anchors", "proposals", "detections"),
     chosen=("proposals", "class_logits", "box_deltas", "detections", "keypoint_logits"),

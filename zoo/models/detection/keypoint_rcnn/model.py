@@ -94,7 +94,7 @@ class KeypointRCNN(FasterRCNN):
         )
         logits = self.keypoints(features.maps, self.pooled_strides, boxes, used, train=train)
         return KeypointRCNNOutput(
-            **vars(output),
+            **output.shared(),
             keypoint_logits=logits,
             detections=found,
             keypoint_score=self.keypoint_score,

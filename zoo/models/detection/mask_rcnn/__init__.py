@@ -22,6 +22,7 @@ FAMILY = Family(
     loss=MaskRCNNLoss,
     decode=mask_detections,
     layers=rcnn_layers,
+    learns=lambda _: ("masks",),
     head=("params/box/predictor/", "params/mask/head/logits/"),
     constant=("anchors", "proposals", "detections"),
     chosen=("proposals", "class_logits", "box_deltas", "detections", "mask_logits"),

@@ -87,7 +87,7 @@ class MaskRCNN(FasterRCNN):
         boxes, used, labels, found = self.objects(output, features.sizes)
         logits = self.mask(features.maps, self.pooled_strides, boxes, used, labels, train=train)
         found = found and found.replace(paste=self.paste)
-        return MaskRCNNOutput(**vars(output), mask_logits=logits, detections=found)
+        return MaskRCNNOutput(**output.shared(), mask_logits=logits, detections=found)
 
     def objects(self, output: TwoStageOutput, sizes: Int[Array, "b 2"]) -> ObjectRegions:
         """The regions whose masks are computed: see `object_regions`."""

@@ -1,19 +1,18 @@
 """What cascades of box heads compute, and their detections (Cascade R-CNN, arXiv 1712.00726)."""
 
 import dataclasses
-from typing import no_type_check
+from typing import Literal, no_type_check
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.detection.parts.decode import RoiDecoding
 from zoo.models.detection.parts.outputs import TwoStageOutput
-from zoo.ops.box_coder import BoxCoder
 from zoo.outputs import Detections
 
-CODERS = tuple(BoxCoder((2 * w, 2 * w, w, w)) for w in (5.0, 10.0, 15.0))
-"""How the stages encode boxes: the deltas of better regions are smaller (section 4.1)."""
+MeanOf = Literal["probabilities", "logits"]
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
@@ -31,21 +30,24 @@ class CascadeOutput(TwoStageOutput):
         anchor_samples: In training with targets: the anchors of the losses.
         roi_samples: In training with targets: where `proposals` come from, and their objects; each
             array has the axis t after the first one.
+        coders: As in `TwoStageOutput`.
+        mean_of: What is averaged over the stages: see `CascadeRCNN`.
     """
 
     proposals: Float[Array, "b t r 4"]
     proposals_valid: Bool[Array, "b t r"]
     class_logits: Float[Array, "b t r classes"]
     box_deltas: Float[Array, "b t r 4"]
+    mean_of: MeanOf = struct.field(pytree_node=False, default="probabilities")
 
 
 _RULE = RoiDecoding(min_size=0.0)
 
 
 def cascade_rois(
-    output: TwoStageOutput, sizes: Int[Array, "b 2"], rule: RoiDecoding = _RULE
+    output: CascadeOutput, sizes: Int[Array, "b 2"], rule: RoiDecoding = _RULE
 ) -> Detections:
-    """The last stage's boxes with the means of all stages' probabilities.
+    """The last stage's boxes, with probabilities that are a mean over the stages.
 
     Each stage has classified the boxes that it saw.
 
@@ -54,10 +56,14 @@ def cascade_rois(
         sizes: Height and width of each image without padding.
         rule: Which of them are kept; the default is detectron2's. The coder is that of the stage.
     """
-    scores = jax.nn.softmax(output.class_logits.astype(jnp.float32)).mean(axis=1)[..., :-1]
+    logits = output.class_logits.astype(jnp.float32)
+    if output.mean_of == "logits":
+        scores = jax.nn.softmax(logits.mean(axis=1))[..., :-1]
+    else:
+        scores = jax.nn.softmax(logits).mean(axis=1)[..., :-1]
     last = output.class_logits.shape[1] - 1
     boxes, valid, deltas = (
         x[:, last] for x in (output.proposals, output.proposals_valid, output.box_deltas)
     )
-    rule = dataclasses.replace(rule, coder=CODERS[last])
+    rule = dataclasses.replace(rule, coder=output.coders[last])
     return rule.from_scores(scores, deltas[:, :, None], boxes, valid, sizes)

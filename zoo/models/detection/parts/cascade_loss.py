@@ -5,7 +5,6 @@ import dataclasses
 import jax
 
 from zoo.losses.mean import Mean, Means
-from zoo.models.detection.parts.cascade import CODERS
 from zoo.models.detection.parts.losses import DETECTRON2_LOSS, TwoStageLoss, required
 from zoo.models.detection.parts.outputs import TwoStageOutput
 from zoo.outputs import Targets
@@ -41,8 +40,8 @@ class CascadeLoss:
             ValueError: If there are not as many weights as stages.
         """
         losses, metrics = self.each.of_anchors(output, targets), {}
-        stages = output.class_logits.shape[1]
-        for k, (weight, coder) in enumerate(zip(self.stage_weights, CODERS[:stages], strict=True)):
+        stages = zip(self.stage_weights, output.coders, strict=True)
+        for k, (weight, coder) in enumerate(stages):
             samples = jax.tree.map(lambda x, k=k: x[:, k], required(output.roi_samples))
             logits, deltas = output.class_logits[:, k], output.box_deltas[:, k, :, None]
             found, more = self.each.of_regions(logits, deltas, samples, targets, coder)

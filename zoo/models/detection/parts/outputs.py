@@ -1,9 +1,15 @@
 """What two-stage detectors compute: proposals, the samples of training, and the heads' outputs."""
 
-from typing import no_type_check
+import dataclasses
+from typing import Any, no_type_check
 
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
+
+from zoo.ops.box_coder import BoxCoder
+
+ROI_CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
+"""How the boxes of regions are encoded, except in the later stages of a cascade."""
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
@@ -80,6 +86,7 @@ class TwoStageOutput(struct.PyTreeNode):
         box_deltas: Refinement of the box for each class, times the weights of the coder.
         anchor_samples: In training with targets: the anchors of the losses.
         roi_samples: In training with targets: where `proposals` come from, and their objects.
+        coders: How the boxes of each stage are encoded; only a cascade has more than one stage.
     """
 
     rpn_logits: Float[Array, "b a"]
@@ -91,3 +98,9 @@ class TwoStageOutput(struct.PyTreeNode):
     box_deltas: Float[Array, "b r k 4"]
     anchor_samples: AnchorSamples | None = None
     roi_samples: RoiSamples | None = None
+    coders: tuple[BoxCoder, ...] = struct.field(pytree_node=False, default=(ROI_CODER,))
+
+    def shared(self) -> dict[str, Any]:
+        """These attributes by name, for outputs of detectors with further heads."""
+        names = [field.name for field in dataclasses.fields(TwoStageOutput)]
+        return {name: getattr(self, name) for name in names}
