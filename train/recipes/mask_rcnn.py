@@ -18,6 +18,9 @@ def maskrcnn_digit_scenes() -> Config:
 
     The targets of the masks are detectron2's. With torchvision's, which lie half a pixel beside the
     object, a perfect model would have a mean IoU of 0.76 on these thin strokes, instead of 1.00.
+
+    With --steps=900, AP 0.646 and AP50 0.897, of the masks 0.444 and 0.809, of the last checkpoint
+    on the 500 held-out scenes. The whole recipe has not been run.
     """
     boxes = fasterrcnn_digit_scenes()
     return dataclasses.replace(
