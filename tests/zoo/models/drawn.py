@@ -5,11 +5,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import pytest
 
-from zoo.registry import MODELS
+from zoo.family import Family
+from zoo.registry import FAMILIES, MODELS
 
 # Fields for the number of layers, which are all alike.
 LAYERS = ("num_layers", "num_encoder_layers", "num_decoder_layers", "decoder_num_layers")
+
+
+def speed_of(family: Family) -> tuple[pytest.MarkDecorator, ...]:
+    """The mark ``slow`` for a family whose module extends that of another one.
+
+    What the two share is tested with the other one, what is new by the family's own tests.
+    """
+    others = (other.module for other in FAMILIES if other.module is not family.module)
+    return (pytest.mark.slow,) if issubclass(family.module, tuple(others)) else ()
 
 
 def shallow(name: str) -> dict[str, int]:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from jax import export
 
-from tests.zoo.models.drawn import shallow
+from tests.zoo.models.drawn import shallow, speed_of
 from zoo.registry import FAMILIES
 
 NANO = [
-    pytest.param(family, name, id=name)
+    pytest.param(family, name, id=name, marks=speed_of(family))
     for family in FAMILIES
     for name in family.variants
     if "nano" in name.split("_")

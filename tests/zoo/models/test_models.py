@@ -14,7 +14,7 @@ import optax
 import pytest
 
 import zoo
-from tests.zoo.models.drawn import abstract_inputs, drawn_inputs, float_outputs, shallow
+from tests.zoo.models.drawn import abstract_inputs, drawn_inputs, float_outputs, shallow, speed_of
 from zoo.family import Family
 from zoo.registry import BACKBONES, FAMILIES, MODELS, family_of
 from zoo.types import Preprocessing
@@ -22,6 +22,7 @@ from zoo.weights.tree import flatten
 
 COUNTS = Path(__file__).parents[2] / "golden" / "parameter_counts.json"
 NANO = [name for name in MODELS if "nano" in name]
+MARKED = [pytest.param(name, marks=speed_of(MODELS[name])) for name in NANO]
 CLASSIFIERS = [name for name, family in MODELS.items() if family.task == "classification"]
 NANO_CLASSIFIERS = [name for name in NANO if name in CLASSIFIERS]
 STREAMS = {name: jax.random.key(i) for i, name in enumerate(("dropout", "mask", "sample"), start=7)}
@@ -56,7 +57,7 @@ def drawn(name: str, **fields: Any) -> Case:
     return Case(name, MODELS[name], model, variables, inputs, apply, apply(variables, *inputs))
 
 
-@pytest.fixture(scope="module", params=NANO)
+@pytest.fixture(scope="module", params=MARKED)
 def nano(request):
     return drawn(request.param, **shallow(request.param))
 
@@ -154,7 +155,7 @@ def test_feature_map_shapes(name):
     assert list(strides) == sorted(strides)
 
 
-@pytest.mark.parametrize("name", NANO)
+@pytest.mark.parametrize("name", MARKED)
 def test_training_moves_every_parameter(name):
     model = zoo.create(name, **shallow(name))
     inputs = drawn_inputs(name, model, 4)

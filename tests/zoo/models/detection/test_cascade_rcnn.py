@@ -24,6 +24,7 @@ from zoo.models.detection.parts.cascade_loss import CascadeLoss
 from zoo.models.detection.parts.inputs import clip_to_sizes
 from zoo.models.detection.parts.losses import TwoStageLoss
 from zoo.models.detection.parts.samples import relabel
+from zoo.ops.box_coder import BoxCoder
 from zoo.outputs import Targets
 
 
@@ -43,7 +44,8 @@ def test_refined_boxes_equal_mmdets(golden):
     images, valid = peer.inputs
     model = peer.model.clone(coder_weights=name_map.fields(peer.model)["coder_weights"])
     output = jax.jit(model.apply)(peer.variables, images, valid)
-    boxes = output.coders[2].decode(output.box_deltas[:, 2], output.proposals[:, 2])
+    coder = BoxCoder(output.coder_weights[2])
+    boxes = coder.decode(output.box_deltas[:, 2], output.proposals[:, 2])
     assert_near(clip_to_sizes(boxes, sizes_of(valid)), peer.groups["refined/last"], "boxes")
 
 

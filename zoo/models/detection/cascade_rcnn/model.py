@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo.models.detection.faster_rcnn.model import FasterRCNN, Features
 from zoo.models.detection.parts.cascade import CascadeOutput, MeanOf
 from zoo.models.detection.parts.inputs import clip_to_sizes
-from zoo.models.detection.parts.outputs import Regions, RoiSamples
+from zoo.models.detection.parts.outputs import CoderWeights, Regions, RoiSamples
 from zoo.models.detection.parts.samples import relabel
 from zoo.ops.box_coder import BoxCoder
 from zoo.outputs import Targets
@@ -52,7 +52,7 @@ class CascadeRCNN(FasterRCNN):
     """
 
     ious: tuple[float, ...] = (0.6, 0.7)
-    coder_weights: tuple[tuple[float, float, float, float], ...] = (
+    coder_weights: tuple[CoderWeights, ...] = (
         (10.0, 10.0, 5.0, 5.0),
         (20.0, 20.0, 10.0, 10.0),
         (30.0, 30.0, 15.0, 15.0),
@@ -73,11 +73,6 @@ class CascadeRCNN(FasterRCNN):
             )
         self.cascade = [self.make_box(agnostic=True) for _ in range(count)]
 
-    @property
-    def coders(self) -> tuple[BoxCoder, ...]:
-        """How each stage encodes its boxes."""
-        return tuple(BoxCoder(weights) for weights in self.coder_weights)
-
     def classify(
         self, features: Features, targets: Targets | None = None, *, train: bool = False
     ) -> CascadeOutput:
@@ -92,7 +87,7 @@ class CascadeRCNN(FasterRCNN):
             *stages[:-1],
             regions.samples,
             stages.samples,
-            self.coders,
+            self.coder_weights,
             self.mean_of,
         )
 
@@ -124,7 +119,8 @@ class CascadeRCNN(FasterRCNN):
         stages = []
         for k, head in enumerate(self.cascade):
             if k:
-                boxes = refined(stages[-1], self.coders[k - 1], features.sizes)
+                coder = BoxCoder(self.coder_weights[k - 1])
+                boxes = refined(stages[-1], coder, features.sizes)
             if k and samples is not None and targets is not None:
                 samples = relabel(boxes, valid, targets, self.num_classes, self.ious[k - 1])
                 valid = samples.drawn

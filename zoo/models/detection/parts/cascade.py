@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.detection.parts.decode import RoiDecoding
 from zoo.models.detection.parts.outputs import TwoStageOutput
+from zoo.ops.box_coder import BoxCoder
 from zoo.outputs import Detections
 
 MeanOf = Literal["probabilities", "logits"]
@@ -30,7 +31,7 @@ class CascadeOutput(TwoStageOutput):
         anchor_samples: In training with targets: the anchors of the losses.
         roi_samples: In training with targets: where `proposals` come from, and their objects; each
             array has the axis t after the first one.
-        coders: As in `TwoStageOutput`.
+        coder_weights: As in `TwoStageOutput`.
         mean_of: What is averaged over the stages: see `CascadeRCNN`.
     """
 
@@ -65,5 +66,5 @@ def cascade_rois(
     boxes, valid, deltas = (
         x[:, last] for x in (output.proposals, output.proposals_valid, output.box_deltas)
     )
-    rule = dataclasses.replace(rule, coder=output.coders[last])
+    rule = dataclasses.replace(rule, coder=BoxCoder(output.coder_weights[last]))
     return rule.from_scores(scores, deltas[:, :, None], boxes, valid, sizes)

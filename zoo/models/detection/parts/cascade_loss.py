@@ -7,6 +7,7 @@ import jax
 from zoo.losses.mean import Mean, Means
 from zoo.models.detection.parts.losses import DETECTRON2_LOSS, TwoStageLoss, required
 from zoo.models.detection.parts.outputs import TwoStageOutput
+from zoo.ops.box_coder import BoxCoder
 from zoo.outputs import Targets
 from zoo.types import InputError
 
@@ -40,8 +41,9 @@ class CascadeLoss:
             ValueError: If there are not as many weights as stages.
         """
         losses, metrics = self.each.of_anchors(output, targets), {}
-        stages = zip(self.stage_weights, output.coders, strict=True)
-        for k, (weight, coder) in enumerate(stages):
+        stages = zip(self.stage_weights, output.coder_weights, strict=True)
+        for k, (weight, coder_weights) in enumerate(stages):
+            coder = BoxCoder(coder_weights)
             samples = jax.tree.map(lambda x, k=k: x[:, k], required(output.roi_samples))
             logits, deltas = output.class_logits[:, k], output.box_deltas[:, k, :, None]
             found, more = self.each.of_regions(logits, deltas, samples, targets, coder)

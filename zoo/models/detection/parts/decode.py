@@ -7,11 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.detection.parts.inputs import clip_to_sizes
-from zoo.models.detection.parts.outputs import ROI_CODER, TwoStageOutput
+from zoo.models.detection.parts.outputs import TwoStageOutput
 from zoo.models.detection.parts.samples import take
 from zoo.ops.box_coder import BoxCoder
 from zoo.ops.nms import nms, select
 from zoo.outputs import Detections
+
+ROI_CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
+"""How the boxes of regions are encoded, except in the later stages of a cascade."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,12 +13,8 @@ from jaxtyping import Array, Bool, Float
 
 from zoo.losses.boxes import smooth_l1
 from zoo.losses.mean import Mean, Means
-from zoo.models.detection.parts.outputs import (
-    ROI_CODER,
-    AnchorSamples,
-    RoiSamples,
-    TwoStageOutput,
-)
+from zoo.models.detection.parts.decode import ROI_CODER
+from zoo.models.detection.parts.outputs import AnchorSamples, RoiSamples, TwoStageOutput
 from zoo.models.detection.parts.samples import take, take_object
 from zoo.ops.box_coder import BoxCoder
 from zoo.outputs import Targets

@@ -6,10 +6,7 @@ from typing import Any, no_type_check
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from zoo.ops.box_coder import BoxCoder
-
-ROI_CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
-"""How the boxes of regions are encoded, except in the later stages of a cascade."""
+CoderWeights = tuple[float, float, float, float]
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
@@ -86,7 +83,8 @@ class TwoStageOutput(struct.PyTreeNode):
         box_deltas: Refinement of the box for each class, times the weights of the coder.
         anchor_samples: In training with targets: the anchors of the losses.
         roi_samples: In training with targets: where `proposals` come from, and their objects.
-        coders: How the boxes of each stage are encoded; only a cascade has more than one stage.
+        coder_weights: Weights of dx, dy, dw and dh in the deltas of each stage; only a cascade has
+            more than one stage.
     """
 
     rpn_logits: Float[Array, "b a"]
@@ -98,7 +96,9 @@ class TwoStageOutput(struct.PyTreeNode):
     box_deltas: Float[Array, "b r k 4"]
     anchor_samples: AnchorSamples | None = None
     roi_samples: RoiSamples | None = None
-    coders: tuple[BoxCoder, ...] = struct.field(pytree_node=False, default=(ROI_CODER,))
+    coder_weights: tuple[CoderWeights, ...] = struct.field(
+        pytree_node=False, default=((10.0, 10.0, 5.0, 5.0),)
+    )
 
     def shared(self) -> dict[str, Any]:
         """These attributes by name, for outputs of detectors with further heads."""
