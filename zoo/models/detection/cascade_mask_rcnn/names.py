@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from zoo.family import NameMap, Rule
-from zoo.models.detection.parts.names import IGNORED_BY_DETECTRON2, detectron2_cascade
+from zoo.family import Rule
+from zoo.models.detection.parts.names import detectron2_cascade
 from zoo.models.detection.parts.object_names import detectron2_mask
-from zoo.models.detection.parts.sources import detectron2_mask_fields, detectron2_preprocessing
-from zoo.weights.maps import BATCH_COUNTERS
+from zoo.models.detection.parts.sources import (
+    detectron2_map,
+    detectron2_mask_fields,
+)
 
 
 def detectron2(model: Any) -> tuple[Rule, ...]:
@@ -14,12 +16,4 @@ def detectron2(model: Any) -> tuple[Rule, ...]:
     return (*detectron2_cascade(model), *detectron2_mask(model))
 
 
-NAMES = (
-    NameMap(
-        "detectron2",
-        detectron2,
-        {**BATCH_COUNTERS, **IGNORED_BY_DETECTRON2},
-        fields=detectron2_mask_fields,
-        preprocessing=detectron2_preprocessing,
-    ),
-)
+NAMES = (detectron2_map(detectron2, detectron2_mask_fields),)

@@ -14,8 +14,10 @@ from zoo.models.detection.parts.mmdet import (
     mmdet_preprocessing,
     mmdet_proposals,
 )
-from zoo.models.detection.parts.names import IGNORED_BY_DETECTRON2, detectron2_cascade
-from zoo.models.detection.parts.sources import detectron2_fields, detectron2_preprocessing
+from zoo.models.detection.parts.names import detectron2_cascade
+from zoo.models.detection.parts.sources import (
+    detectron2_map,
+)
 from zoo.weights.maps import BATCH_COUNTERS, dense
 
 _CODER_WEIGHTS = (
@@ -41,13 +43,7 @@ def _mmdet_fields(model: Any) -> dict[str, Any]:
 
 
 NAMES = (
-    NameMap(
-        "detectron2",
-        detectron2_cascade,
-        {**BATCH_COUNTERS, **IGNORED_BY_DETECTRON2},
-        fields=detectron2_fields,
-        preprocessing=detectron2_preprocessing,
-    ),
+    detectron2_map(detectron2_cascade),
     NameMap(
         "mmdet",
         mmdet,

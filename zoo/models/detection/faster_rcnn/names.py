@@ -8,39 +8,18 @@ pixels of 0..255 in the order BGR, and have the stride in other convolutions. Al
 the source: `zoo.load` gives the model these fields, and we always take RGB images.
 """
 
-from functools import partial
-
 from zoo.family import NameMap
 from zoo.models.detection.parts.mmdet import mmdet_fields, mmdet_preprocessing, mmdet_rcnn
 from zoo.models.detection.parts.names import (
-    IGNORED_BY_DETECTRON2,
     detectron2_rcnn,
     torchvision_rcnn,
 )
-from zoo.models.detection.parts.sources import (
-    detectron2_fields,
-    detectron2_preprocessing,
-    torchvision_fields,
-)
+from zoo.models.detection.parts.sources import detectron2_map, torchvision_maps
 from zoo.weights.maps import BATCH_COUNTERS
 
 NAMES = (
-    *(
-        NameMap(
-            "torchvision",
-            partial(torchvision_rcnn, old=old),
-            BATCH_COUNTERS,
-            fields=torchvision_fields,
-        )
-        for old in (False, True)
-    ),
-    NameMap(
-        "detectron2",
-        detectron2_rcnn,
-        {**BATCH_COUNTERS, **IGNORED_BY_DETECTRON2},
-        fields=detectron2_fields,
-        preprocessing=detectron2_preprocessing,
-    ),
+    *torchvision_maps(torchvision_rcnn),
+    detectron2_map(detectron2_rcnn),
     NameMap(
         "mmdet",
         mmdet_rcnn,

@@ -1,21 +1,18 @@
 """Names of torchvision and detectron2 for Keypoint R-CNN; `faster_rcnn.names` has the rest."""
 
-from functools import partial
 from typing import Any
 
-from zoo.family import NameMap, Rule
+from zoo.family import Rule
 from zoo.models.detection.parts.names import (
-    IGNORED_BY_DETECTRON2,
     detectron2_rcnn,
     torchvision_rcnn,
 )
 from zoo.models.detection.parts.object_names import detectron2_keypoints, torchvision_keypoints
 from zoo.models.detection.parts.sources import (
     detectron2_fields,
-    detectron2_preprocessing,
-    torchvision_fields,
+    detectron2_map,
+    torchvision_maps,
 )
-from zoo.weights.maps import BATCH_COUNTERS
 
 
 def torchvision(model: Any, *, old: bool) -> tuple[Rule, ...]:
@@ -38,20 +35,6 @@ def _detectron2_fields(model: Any) -> dict[str, Any]:
 
 
 NAMES = (
-    *(
-        NameMap(
-            "torchvision",
-            partial(torchvision, old=old),
-            BATCH_COUNTERS,
-            fields=torchvision_fields,
-        )
-        for old in (False, True)
-    ),
-    NameMap(
-        "detectron2",
-        detectron2,
-        {**BATCH_COUNTERS, **IGNORED_BY_DETECTRON2},
-        fields=_detectron2_fields,
-        preprocessing=detectron2_preprocessing,
-    ),
+    *torchvision_maps(torchvision),
+    detectron2_map(detectron2, _detectron2_fields),
 )

@@ -1,10 +1,18 @@
 """What follows from the source of a two-stage detector's file: fields and preprocessing."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from zoo.models.detection.parts.names import detectron2_body, nominal_strides
+from zoo.family import NameMap, Rule
+from zoo.models.detection.parts.names import (
+    IGNORED_BY_DETECTRON2,
+    detectron2_body,
+    nominal_strides,
+)
 from zoo.types import Preprocessing
+from zoo.weights.maps import BATCH_COUNTERS
 
 DETECTRON2_POOLING = {
     "sampling_ratio": 0,
@@ -50,3 +58,30 @@ def detectron2_preprocessing(model: Any, file: str) -> Preprocessing:
     how = Preprocessing((800, 1333), interpolation="bilinear")
     authors = getattr(detectron2_body(model), "stride_in_1x1", False)
     return dataclasses.replace(how, std=(1 / 255,) * 3) if authors else how
+
+
+def torchvision_maps(rules: Callable[..., tuple[Rule, ...]]) -> tuple[NameMap, NameMap]:
+    """The name maps of torchvision's files, from version 0.13 on and from before it.
+
+    Args:
+        rules: A function from a model, and ``old`` as in `torchvision_rcnn`, to its rules.
+    """
+    new, old = (
+        NameMap("torchvision", partial(rules, old=old), BATCH_COUNTERS, fields=torchvision_fields)
+        for old in (False, True)
+    )
+    return new, old
+
+
+def detectron2_map(
+    rules: Callable[[Any], tuple[Rule, ...]],
+    fields: Callable[[Any], dict[str, Any]] = detectron2_fields,
+) -> NameMap:
+    """The name map of detectron2's files, with the rules and the implied fields of a family."""
+    return NameMap(
+        "detectron2",
+        rules,
+        {**BATCH_COUNTERS, **IGNORED_BY_DETECTRON2},
+        fields=fields,
+        preprocessing=detectron2_preprocessing,
+    )
