@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import zoo
 from zoo.outputs import Targets
 
 TORCHVISION = {
@@ -75,6 +76,29 @@ def assert_losses_equal(peer, loss, targets, names):
         expected = peer.groups[f"losses/{theirs}"]
         assert expected > 1e-3
         np.testing.assert_allclose(losses[ours].value(), expected, rtol=1e-4, err_msg=theirs)
+
+
+def small_model(name, loss, part, **fields):
+    """A small model with random weights, its variables, and a function of parameters and targets.
+
+    The function gives the gradient of the loss named `part`, and all losses.
+    """
+    model = zoo.create(name, num_classes=3, **fields)
+    images = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
+    variables = jax.jit(model.init)(jax.random.key(1), images)
+
+    def total(params, targets):
+        output, _ = model.apply(
+            {**variables, "params": params},
+            images,
+            targets=targets,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        found, _ = loss(output, targets)
+        return found[part].value(), found
+
+    return model, variables, jax.jit(jax.grad(total, has_aux=True))
 
 
 def small_targets(**more):

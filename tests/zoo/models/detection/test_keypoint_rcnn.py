@@ -1,7 +1,5 @@
 """Keypoint R-CNN's parts, against torchvision's and detectron2's outputs on drawn weights."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +13,7 @@ from tests.zoo.models.detection.rcnn import (
     assert_losses_equal,
     assert_near,
     detections_of,
+    small_model,
     small_targets,
     targets_of,
 )
@@ -60,25 +59,7 @@ def test_losses_equal_the_peers_for_the_same_samples(peer):
 
 @pytest.fixture(scope="module")
 def nano():
-    """A small model with random weights, and a function of targets: the gradient and the losses."""
-    model = zoo.create("keypointrcnn_nano", num_classes=3, num_keypoints=4)
-    images = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
-    variables = jax.jit(model.init)(jax.random.key(1), images)
-
-    @jax.jit
-    @partial(jax.grad, has_aux=True)
-    def losses(params, targets):
-        output, _ = model.apply(
-            {**variables, "params": params},
-            images,
-            targets=targets,
-            train=True,
-            mutable=["batch_stats"],
-        )
-        found, _ = KeypointRCNNLoss()(output, targets)
-        return found["keypoint"].value(), found
-
-    return model, variables, losses
+    return small_model("keypointrcnn_nano", KeypointRCNNLoss(), "keypoint", num_keypoints=4)
 
 
 # Of four joints one is not labelled, and one is outside both boxes.

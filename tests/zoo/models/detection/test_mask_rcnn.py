@@ -1,7 +1,5 @@
 """Mask R-CNN's parts, against torchvision's and detectron2's outputs on drawn weights."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +15,7 @@ from tests.zoo.models.detection.rcnn import (
     assert_near,
     detections_of,
     sizes_of,
+    small_model,
     small_targets,
     targets_of,
 )
@@ -68,25 +67,7 @@ def test_losses_equal_the_peers_for_the_same_samples(peer):
 
 @pytest.fixture(scope="module")
 def nano():
-    """A small model with random weights, and a function of targets: the gradient and the losses."""
-    model = zoo.create("maskrcnn_nano", num_classes=3)
-    images = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
-    variables = jax.jit(model.init)(jax.random.key(1), images)
-
-    @jax.jit
-    @partial(jax.grad, has_aux=True)
-    def losses(params, targets):
-        output, _ = model.apply(
-            {**variables, "params": params},
-            images,
-            targets=targets,
-            train=True,
-            mutable=["batch_stats"],
-        )
-        found, _ = MaskRCNNLoss()(output, targets)
-        return found["mask"].value(), found
-
-    return model, variables, losses
+    return small_model("maskrcnn_nano", MaskRCNNLoss(), "mask")
 
 
 def drawn_masks():
