@@ -1,13 +1,15 @@
-"""Features of regions: RoIAlign from the level of a pyramid that fits a region's size."""
+"""Features of regions: RoIAlign or RoIPool from the pyramid's level that fits a region's size."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from zoo.ops.roi_align import assign_levels, roi_align
+from zoo.ops.roi_pool import roi_pool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +20,8 @@ class RoiPooling:
 
     Attributes:
         size: Rows and columns of the pooled map.
+        operation: ``align`` for RoIAlign; ``pool`` for the RoIPool of Fast R-CNN, which does not
+            use `sampling_ratio` and `aligned`.
         sampling_ratio: See `zoo.ops.roi_align.roi_align`.
         aligned: Likewise.
         canonical_size: See `zoo.ops.roi_align.assign_levels`.
@@ -27,6 +31,7 @@ class RoiPooling:
     """
 
     size: int = 7
+    operation: Literal["align", "pool"] = "align"
     sampling_ratio: int = 2
     aligned: bool = False
     canonical_size: int | float = 224
@@ -58,10 +63,14 @@ class RoiPooling:
             level_epsilon=self.level_epsilon,
             ratio_epsilon=self.ratio_epsilon,
         )
+        levels = levels if valid is None else jnp.where(valid, levels, -1)
+        maps = maps[: len(strides)]
+        if self.operation == "pool":
+            return roi_pool(maps, boxes, levels, strides=strides, size=self.size)
         return roi_align(
-            maps[: len(strides)],
+            maps,
             boxes,
-            levels if valid is None else jnp.where(valid, levels, -1),
+            levels,
             strides=strides,
             size=self.size,
             sampling_ratio=self.sampling_ratio,
