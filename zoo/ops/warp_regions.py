@@ -44,10 +44,11 @@ def warp_regions(
     square, in whole pixels; the rest of the square is 0, the mean of normalised images.
 
     >>> images = jnp.arange(16.0).reshape(1, 4, 4, 1)
-    >>> box, first, sizes = jnp.array([[1.0, 1.0, 3.0, 3.0]]), jnp.zeros(1, int), jnp.full((1, 2), 4)
-    >>> warp_regions(images, box, first, sizes, size=2, context=0.0).ravel().tolist()
+    >>> boxes, image = jnp.array([[1.0, 1.0, 3.0, 3.0]]), jnp.array([0])
+    >>> sizes = jnp.array([[4, 4]])
+    >>> warp_regions(images, boxes, image, sizes, size=2, context=0.0).ravel().tolist()
     [5.0, 6.0, 9.0, 10.0]
-    >>> warp_regions(images, box, first, sizes, size=4, context=0.25)[0, 0, :, 0].tolist()
+    >>> warp_regions(images, boxes, image, sizes, size=4, context=0.25)[0, 0, :, 0].tolist()
     [0.0, 1.0, 2.0, 3.0]
 
     Args:

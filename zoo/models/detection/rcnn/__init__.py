@@ -14,7 +14,7 @@ _VARIANTS = {
     # Not from the paper: for tests, demos and small images.
     "rcnn_nano": proposing_nano(
         backbone_fields=NANO["backbone_fields"],
-        crop_size=32,
+        crop_size=40,
         pool_size=None,
         dense_dims=(256,),
         chunk=512,

@@ -130,15 +130,9 @@ class RCNN(nn.Module):
         size, context = self.crop_size, self.context
         crops = warp_regions(padded.images, boxes, image, padded.sizes, size=size, context=context)
         x = self.body.feature_maps(crops, train=train)[-1]
-        if self.pool_size is not None:
+        if (p := self.pool_size) is not None:
             n, rows, columns, d = x.shape
-            parts = (
-                self.pool_size,
-                rows // self.pool_size,
-                self.pool_size,
-                columns // self.pool_size,
-            )
-            x = x.reshape(n, *parts, d).mean(axis=(2, 4))
+            x = x.reshape(n, p, rows // p, p, columns // p, d).mean(axis=(2, 4))
         return x.reshape(len(boxes), -1)
 
     def region_features(
