@@ -26,6 +26,7 @@ _PACKAGES = (
     "detection.mask_rcnn",
     "detection.cascade_mask_rcnn",
     "detection.keypoint_rcnn",
+    "detection.tridentnet",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",

@@ -39,7 +39,7 @@ from zoo.ops.anchors import Anchors
 from zoo.outputs import Targets
 from zoo.types import InputError, Preprocessing
 
-Neck = Literal["fpn", "pafpn", "none"]
+Neck = Literal["fpn", "pafpn", "panet", "none"]
 _SIZES = ((32,), (64,), (128,), (256,), (512,))
 
 
@@ -71,8 +71,8 @@ class FasterRCNN(nn.Module):
         backbone_fields: Fields that replace those of the backbone's name. Batch normalisation is
             ``frozen`` unless `norm` is given here.
         norm_epsilon: Added to the variance in the norms of the backbone; None: as it has it.
-        neck: What is between the backbone and the heads. ``fpn`` or ``pafpn`` (arXiv 1803.01534, in
-            mmdet's form): a pyramid. ``none``, for a ResNet: proposals and regions are taken from
+        neck: What is between the backbone and the heads. ``fpn``, or ``pafpn`` and ``panet`` (arXiv
+            1803.01534, in mmdet's and in the authors' form): a pyramid. ``none``, for a ResNet: proposals and regions are taken from
             the map before its last stage, and this stage is the head of the regions instead of
             convolutions and dense layers (arXiv 1512.03385, appendix A); the batch is not padded
             further.
@@ -123,22 +123,28 @@ class FasterRCNN(nn.Module):
         """Makes the submodules."""
         self.body = self.make_body()
         if self.neck != "none":
-            kinds = {"fpn": FPN, "pafpn": partial(PAFPN, form="mmdet")}
+            forms = {"pafpn": "mmdet", "panet": "panet"}
+            kinds = {"fpn": FPN, **{neck: partial(PAFPN, form=forms[neck]) for neck in forms}}
             self.pyramid = kinds[self.neck](
                 self.pyramid_dim, self.pyramid_norm, num_extra=1, dtype=self.dtype
             )
-        self.rpn = RegionProposalNetwork(
+        self.rpn = self.make_rpn()
+        self.setup_heads()
+
+    def setup_heads(self) -> None:
+        """Makes the submodules that regions go through."""
+        self.box = self.make_box()
+
+    @nn.nowrap
+    def make_rpn(self) -> RegionProposalNetwork:
+        """What proposes regions."""
+        return RegionProposalNetwork(
             Anchors(**self.anchor_fields),
             ProposalRule(**self.proposal_fields),
             AnchorSampling(**self.anchor_sampling),
             self.rpn_convs,
             dtype=self.dtype,
         )
-        self.setup_heads()
-
-    def setup_heads(self) -> None:
-        """Makes the submodules that regions go through."""
-        self.box = self.make_box()
 
     @nn.nowrap
     def make_box(self, *, agnostic: bool = False) -> BoxBranch:
