@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo.layers.norm import Norm
 from zoo.layers.pyramid import FPN, PAFPN
 from zoo.models.backbones import freeze_fields, make_frozen_backbone
-from zoo.models.classification.resnet.model import ResNet, split
+from zoo.models.classification.resnet.model import LastStages, ResNet, split
 from zoo.models.detection.parts.box_head import BoxBranch
 from zoo.models.detection.parts.inputs import pad_images, sample_keys
 from zoo.models.detection.parts.outputs import Regions, RoiSamples, TwoStageOutput
@@ -72,10 +72,10 @@ class FasterRCNN(nn.Module):
             ``frozen`` unless `norm` is given here.
         norm_epsilon: Added to the variance in the norms of the backbone; None: as it has it.
         neck: What is between the backbone and the heads. ``fpn``, or ``pafpn`` and ``panet`` (arXiv
-            1803.01534, in mmdet's and in the authors' form): a pyramid. ``none``, for a ResNet: proposals and regions are taken from
-            the map before its last stage, and this stage is the head of the regions instead of
-            convolutions and dense layers (arXiv 1512.03385, appendix A); the batch is not padded
-            further.
+            1803.01534, in mmdet's and in the authors' form): a pyramid. ``none``, for a ResNet:
+            proposals and regions are taken from the map before its last stage, and this stage is
+            the head of the regions instead of convolutions and dense layers (arXiv 1512.03385,
+            appendix A); the batch is not padded further.
         pyramid_dim: Features of the pyramid's maps.
         pyramid_norm: Norm in the pyramid; None for none.
         anchor_fields: Fields of `zoo.ops.anchors.Anchors`.
@@ -123,8 +123,7 @@ class FasterRCNN(nn.Module):
         """Makes the submodules."""
         self.body = self.make_body()
         if self.neck != "none":
-            forms = {"pafpn": "mmdet", "panet": "panet"}
-            kinds = {"fpn": FPN, **{neck: partial(PAFPN, form=forms[neck]) for neck in forms}}
+            kinds = {"fpn": FPN, "pafpn": partial(PAFPN, form="mmdet"), "panet": PAFPN}
             self.pyramid = kinds[self.neck](
                 self.pyramid_dim, self.pyramid_norm, num_extra=1, dtype=self.dtype
             )
@@ -161,7 +160,7 @@ class FasterRCNN(nn.Module):
             self.box_norm,
             agnostic,
             self.dtype,
-            self._parts()[1] if self.neck == "none" else None,
+            self.body_and_stage()[1] if self.neck == "none" else None,
         )
 
     @nn.nowrap
@@ -182,11 +181,15 @@ class FasterRCNN(nn.Module):
         Raises:
             InputError: See `make_net`; or if there is no neck and it is no ResNet.
         """
-        return self._parts()[0] if self.neck == "none" else self.make_net()
+        return self.body_and_stage()[0] if self.neck == "none" else self.make_net()
 
     @nn.nowrap
-    def _parts(self) -> tuple[nn.Module, Callable[..., nn.Module]]:
-        """All stages of a ResNet but the last, and what makes this one."""
+    def body_and_stage(self) -> tuple[ResNet, Callable[..., LastStages]]:
+        """All stages of a ResNet but the last, and what makes this one.
+
+        Raises:
+            InputError: See `make_body`.
+        """
         net = self.make_net()
         if not isinstance(net, ResNet):
             raise InputError(f"neck='none' needs a ResNet, not {self.backbone}")

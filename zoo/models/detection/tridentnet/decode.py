@@ -11,9 +11,11 @@ from zoo.models.detection.tridentnet.ranges import in_range
 from zoo.ops.nms import nms, select
 from zoo.outputs import Detections
 
+_RULE = RoiDecoding()
+
 
 def trident_rois(
-    output: TridentOutput, sizes: Int[Array, "b 2"], rule: RoiDecoding = RoiDecoding()
+    output: TridentOutput, sizes: Int[Array, "b 2"], rule: RoiDecoding = _RULE
 ) -> Detections:
     """The detections of each branch that have its sizes, merged by non-maximum suppression.
 
@@ -23,14 +25,13 @@ def trident_rois(
         rule: Which regions are detections, in each branch and of all.
     """
     count = output.num_branches
-    rows = (
-        output.class_logits,
-        output.box_deltas,
-        output.proposals,
-        output.proposals_valid,
+    found = rule.from_logits(
+        part(output.class_logits, count),
+        part(output.box_deltas, count),
+        part(output.proposals, count),
+        part(output.proposals_valid, count),
+        jnp.repeat(sizes, count, axis=0),
     )
-    sizes = jnp.repeat(sizes, count, axis=0)
-    found = rule.from_logits(*(part(x, count) for x in rows), sizes)
     if count == 1:
         return found
     if output.valid_ranges:

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
-from zoo.models.classification.resnet.model import split
+from zoo.models.classification.resnet.model import LastStages, ResNet, split
 from zoo.models.detection.faster_rcnn.model import FasterRCNN, Features
 from zoo.models.detection.parts.inputs import pad_images
 from zoo.models.detection.parts.outputs import TwoStageOutput
@@ -86,9 +86,9 @@ class TridentNet(FasterRCNN):
         return self._stages()[0]
 
     @nn.nowrap
-    def _stages(self) -> tuple[nn.Module, Callable[..., nn.Module]]:
+    def _stages(self) -> tuple[ResNet, Callable[..., LastStages]]:
         """The stages before the branches, and what makes the stage that is in branches."""
-        body = super().make_body()
+        body, _ = self.body_and_stage()
         return split(body, len(body.num_blocks) - 1)
 
     @nn.nowrap
