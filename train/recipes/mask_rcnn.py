@@ -8,7 +8,7 @@ import dataclasses
 from train.config import Config, ModelConfig
 from train.recipes.faster_rcnn import fasterrcnn_digit_scenes, fasterrcnn_finetune
 from train.tasks.detection import Detection
-from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
+from zoo.models.detection.parts.mask_loss import MaskRCNNLoss
 
 
 def maskrcnn_digit_scenes() -> Config:

@@ -72,7 +72,7 @@ def test_legacy_ones_can_end_at_the_far_edge_of_their_last_pixel():
     fields = {"sizes": ((32.0, 64.0),), "strides": (4.0,), "legacy": True}
     (pixels,) = Anchors(**fields).per_level([(1, 2)])
     (edges,) = Anchors(**fields, far_edge=True).per_level([(1, 2)])
-    np.testing.assert_array_equal(edges, pixels + [0, 0, 1, 1])
+    np.testing.assert_array_equal(edges, pixels + np.array([0, 0, 1, 1]))
     np.testing.assert_array_equal(edges[:6, :2] + edges[:6, 2:], 4.0)  # the middle of the cell
     np.testing.assert_array_equal(edges[1, 2:] - edges[1, :2], [96, 48])  # 6 x 3 at the stride
 

@@ -17,7 +17,7 @@ from tests.zoo.models.detection.rcnn import (
     small_model,
     small_targets,
 )
-from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
+from zoo.models.detection.parts.mask_loss import MaskRCNNLoss
 from zoo.models.detection.parts.objects import mask_detections
 from zoo.models.detection.parts.pooling import RoiPooling
 from zoo.types import InputError

@@ -3,9 +3,9 @@
 from flax.core import FrozenDict
 
 from zoo.family import Family
-from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
 from zoo.models.detection.panet.model import PANet
 from zoo.models.detection.panet.names import NAMES
+from zoo.models.detection.parts.mask_loss import MaskRCNNLoss
 from zoo.models.detection.parts.objects import mask_detections
 from zoo.models.detection.parts.variants import NANO, nano_variant, rcnn_layers, variant
 from zoo.models.inputs import padded_images

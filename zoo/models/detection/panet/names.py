@@ -22,7 +22,7 @@ from zoo.weights.tree import flatten
 _PREPROCESSING = Preprocessing(
     (1000, 1400),
     (122.7717 / 255, 115.9465 / 255, 102.9801 / 255),
-    (1 / 255,) * 3,
+    (1 / 255, 1 / 255, 1 / 255),
     interpolation="bilinear",
 )
 
