@@ -26,6 +26,8 @@ _PACKAGES = (
     "detection.mask_rcnn",
     "detection.cascade_mask_rcnn",
     "detection.keypoint_rcnn",
+    "detection.retinanet",
+    "detection.fcos",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",
