@@ -29,6 +29,8 @@ _PACKAGES = (
     "detection.rfcn",
     "detection.tridentnet",
     "detection.panet",
+    "detection.retinanet",
+    "detection.fcos",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",

@@ -88,6 +88,13 @@ def backbone_layers(body: nn.Module) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(f"body/{name}" for name in names) for names in groups)
 
 
+def freeze_mappings(module: nn.Module) -> None:
+    """Makes a module's fields that are mappings hashable; for its `__post_init__`."""
+    for name, value in vars(module).copy().items():
+        if isinstance(value, Mapping):
+            object.__setattr__(module, name, freeze_fields(value))
+
+
 def freeze_fields(fields: Mapping[str, Any]) -> FrozenDict:
     """Makes fields hashable, as a module's fields must be; they may come from JSON."""
     return FrozenDict({name: _frozen(value) for name, value in fields.items()})

@@ -86,3 +86,27 @@ def rcnn_layers(model: Any) -> tuple[tuple[str, ...], ...]:
     See `zoo.family.Family.layers`.
     """
     return (*backbone_layers(model.make_body()), ("pyramid", "box/stage"))
+
+
+# Maps of stride 4 and 8, without coarser ones.
+DENSE_NANO = {
+    "backbone": "resnet_nano",
+    "backbone_fields": NANO["backbone_fields"],
+    "finest_stride": 4,
+    "pyramid_dim": 64,
+    "num_extra": 0,
+    "num_convs": 2,
+    "head_norm": "group",
+}
+
+
+def dense_nano(**fields: Any) -> Variant:
+    """A dense detector for images of 64 px: `DENSE_NANO` and more fields."""
+    decoding = FrozenDict({"candidates": 200, "most": 100, **fields.pop("decoding_fields", {})})
+    how = Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
+    return Variant({**DENSE_NANO, "decoding_fields": decoding, **fields}, how)
+
+
+def dense_layers(model: Any) -> tuple[tuple[str, ...], ...]:
+    """The backbone's layers, then the pyramid: see `zoo.family.Family.layers`."""
+    return (*backbone_layers(model.make_body()), ("pyramid",))
