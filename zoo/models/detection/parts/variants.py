@@ -4,9 +4,10 @@ from typing import Any
 
 from flax.core import FrozenDict
 
+from zoo.data.digit_scenes import SEARCH
 from zoo.family import Variant
 from zoo.models.backbones import backbone_layers
-from zoo.types import Preprocessing
+from zoo.types import Preprocessing, ProposalSearch
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -62,6 +63,11 @@ NANO_C4 = {
     "pooling_fields": FrozenDict({"size": 8, "aligned": True}),
 }
 
+# For detectors that are given regions; as few windows as a scene has proposals.
+NANO_WINDOWS = FrozenDict(
+    {"sizes": ((14, 24),), "ratios": (1.5,), "strides": (9,), "offset": 0.5, "order": "size"}
+)
+
 
 def variant(
     size: tuple[int, int] = (800, 1333),
@@ -78,6 +84,20 @@ def nano_variant(**fields: Any) -> Variant:
     """A model for images of 64 px: `NANO` and more fields."""
     how = Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
     return Variant({**NANO, **fields}, how)
+
+
+def proposing_nano(**fields: Any) -> Variant:
+    """A model for images of 64 px that is given the proposals of selective search."""
+    how = Preprocessing((64, 64), _HALF, _HALF, "bilinear", proposals=SEARCH)
+    return Variant({"backbone": "resnet_nano", "window_fields": NANO_WINDOWS, **fields}, how)
+
+
+def proposing_variant(
+    size: tuple[int, int] = (600, 1000), paper: str | None = None, **fields: Any
+) -> Variant:
+    """A model for images of these shorter and longer sides that is given proposals."""
+    how = Preprocessing(size, interpolation="bilinear", proposals=ProposalSearch())
+    return Variant(fields, how, paper=paper)
 
 
 def rcnn_layers(model: Any) -> tuple[tuple[str, ...], ...]:
