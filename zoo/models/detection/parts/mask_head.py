@@ -68,6 +68,7 @@ class MaskBranch(nn.Module):
         boxes: Float[Array, "b r 4"],
         valid: Bool[Array, "b r"],
         labels: Int[Array, "b r"],
+        stem: Float[Array, "b _ _ d"] | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b r s s"]:
@@ -79,14 +80,24 @@ class MaskBranch(nn.Module):
             boxes: The regions.
             valid: False for filling, whose masks mean nothing.
             labels: The class of each region; where it is not valid, any number.
+            stem: A map of stride 2 that the head gets, too.
             train: Whether batch norm is in training.
         """
         pooled = self.pooling(maps, strides, boxes, valid)
+        if stem is not None:
+            detail = self.pooling((stem,), (2,), boxes, valid)
+            pooled = jnp.concatenate([pooled, detail.astype(pooled.dtype)], axis=-1)
         b, r, *shape = pooled.shape
         head = MaskHead(
             self.num_classes, self.conv_dims, self.dim, self.norm, self.dtype, name="head"
         )
         logits = head(pooled.reshape(b * r, *shape), valid.reshape(-1), train=train)
-        column = jnp.clip(labels, 0, self.num_classes - 1).reshape(-1, 1, 1, 1)
-        logits = jnp.take_along_axis(logits, column, axis=-1)
-        return logits.reshape(b, r, *logits.shape[1:3])
+        return of_classes(logits.reshape(b, r, *logits.shape[1:]), labels)
+
+
+def of_classes(
+    logits: Float[Array, "b r s s k"], labels: Int[Array, "b r"]
+) -> Float[Array, "b r s s"]:
+    """The masks of the regions' classes; a label that is no class gets any."""
+    column = jnp.clip(labels, 0, logits.shape[-1] - 1)[..., None, None, None]
+    return jnp.take_along_axis(logits, column, axis=-1)[..., 0]
