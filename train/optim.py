@@ -10,7 +10,7 @@ import optax.contrib
 from jaxtyping import PyTree
 
 from train.multipliers import Layers, layer_multipliers, path_multipliers
-from zoo.types import InputError
+from zoo.types import InputError, check_not_negative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class OptimConfig:
     """An optimiser and its schedule.
 
     Attributes:
-        name: adamw (arXiv 1711.05101); sgd with Nesterov momentum; lamb (1904.00962); lars
+        name: adamw (arXiv 1711.05101); sgd with momentum; lamb (1904.00962); lars
             (1708.03888, with the trust coefficient 0.001 and plain momentum, as MoCo v3 and MAE use
             it); adafactor (1804.04235); or muon (kellerjordan.github.io/posts/muon). lamb and lars
             scale only the parameters that decay by the trust ratio. muon updates the kernels, a
@@ -28,16 +28,17 @@ class OptimConfig:
         learning_rate: At the end of the warm-up. Never scaled by the batch size.
         schedule: How the rate changes after the warm-up: cosine (half a period), linear, constant,
             rsqrt (proportional to the inverse square root of the step, arXiv 1706.03762), or step
-            (constant, then a tenth of that from `drop_at` on).
+            (constant, then a tenth of the rate before from each of `drop_at` on).
         warmup_steps: Steps in which the rate rises linearly from 0.
         final_fraction: Last rate of cosine and linear, as a share of `learning_rate`.
-        drop_at: Share of all steps after which the step schedule drops.
+        drop_at: Share of all steps after which the step schedule drops, or several such shares.
         weight_decay: Decoupled and multiplied by the learning rate, as in torch's AdamW; for sgd
             and lars added to the gradient. Kernels and embeddings decay; norms, biases, positions
             and tokens do not.
         b1: Decay of the first moment; for sgd, lars and adafactor the momentum, 0 for none.
         b2: Decay of the second moment; adafactor has its own schedule for it.
         eps: Added to the root of the second moment, by adamw and lamb.
+        nesterov: Whether the momentum of sgd is Nesterov's.
         clip_norm: Largest global norm of the gradient; None does not clip.
         layer_decay: Factor between the rates of a layer and of the layer below it (arXiv
             2106.08254), in the order that the model's family declares; 1 gives all layers the same
@@ -58,31 +59,36 @@ class OptimConfig:
     schedule: Literal["cosine", "linear", "constant", "rsqrt", "step"] = "cosine"
     warmup_steps: int = 0
     final_fraction: float = 0.0
-    drop_at: float = 2 / 3
+    drop_at: float | tuple[float, ...] = 2 / 3
     weight_decay: float = 0.0
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
+    nesterov: bool = True
     clip_norm: float | None = None
     layer_decay: float = 1.0
     multipliers: dict[str, float] = dataclasses.field(default_factory=dict)
     moment_dtype: Literal["bfloat16", "float32"] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "warmup_steps", "final_fraction", "weight_decay", "eps"):
-            if getattr(self, name) < 0:
-                raise InputError(f"optim.{name} is {getattr(self, name)}, but must be at least 0")
+        names = ("learning_rate", "warmup_steps", "final_fraction", "weight_decay", "eps")
+        check_not_negative(self, names, "optim.")
         for name in ("b1", "b2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"optim.{name} is {getattr(self, name)}, but must be in 0..1")
         if not 0 < self.layer_decay <= 1:
             raise InputError(f"optim.layer_decay is {self.layer_decay}, but must be in 0..1")
-        if not 0 < self.drop_at <= 1:
+        if not all(0 < drop <= 1 for drop in self.drops):
             raise InputError(f"optim.drop_at is {self.drop_at}, but must be in 0..1")
         if any(factor < 0 for factor in self.multipliers.values()):
             raise InputError(f"optim.multipliers are {self.multipliers}, but must be at least 0")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise InputError(f"optim.clip_norm is {self.clip_norm}, but must be above 0, or none")
+
+    @property
+    def drops(self) -> tuple[float, ...]:
+        """The shares of `drop_at`."""
+        return self.drop_at if isinstance(self.drop_at, tuple) else (self.drop_at,)
 
 
 def make_schedule(config: OptimConfig, steps: int) -> optax.Schedule:
@@ -95,7 +101,7 @@ def make_schedule(config: OptimConfig, steps: int) -> optax.Schedule:
         "constant": optax.constant_schedule(peak),
         "rsqrt": lambda count: peak * (1 + count / max(warmup, 1)) ** -0.5,
         "step": optax.piecewise_constant_schedule(
-            peak, {max(round(steps * config.drop_at) - warmup, 0): 0.1}
+            peak, {max(round(steps * drop) - warmup, 0): 0.1 for drop in config.drops}
         ),
     }[config.schedule]
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
@@ -218,7 +224,7 @@ def _lars(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransforma
 def _sgd(config: OptimConfig, rate: optax.Schedule) -> optax.GradientTransformation:
     return optax.chain(
         optax.add_decayed_weights(config.weight_decay, decay_mask),
-        optax.sgd(rate, config.b1, nesterov=True, accumulator_dtype=config.moment_dtype),
+        optax.sgd(rate, config.b1, nesterov=config.nesterov, accumulator_dtype=config.moment_dtype),
     )
 
 

@@ -10,6 +10,7 @@ validity flags are boolean and ``True`` means valid, keep or visible.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -36,6 +37,13 @@ def check_choice(what: str, value: object, allowed: object) -> None:
     """Raises ValueError, which lists the choices, if a value is not a choice of a `Literal`."""
     if value not in get_args(allowed):
         raise ValueError(f"{what} {value!r} is not one of {', '.join(map(str, get_args(allowed)))}")
+
+
+def check_not_negative(settings: object, names: Iterable[str], prefix: str) -> None:
+    """Raises InputError if one of the named attributes, `prefix` before its name, is below 0."""
+    for name in names:
+        if getattr(settings, name) < 0:
+            raise InputError(f"{prefix}{name} is {getattr(settings, name)}, but must be at least 0")
 
 
 @dataclasses.dataclass(frozen=True)

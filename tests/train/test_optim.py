@@ -183,6 +183,25 @@ def test_step_schedule_drops_once():
     np.testing.assert_allclose(rates, [1, 2, 2, 0.2, 0.2], rtol=1e-6)
 
 
+def test_step_schedule_drops_at_every_share():
+    config = OptimConfig(learning_rate=1.0, schedule="step", warmup_steps=3, drop_at=(0.5, 0.8))
+    schedule = make_schedule(config, 10)
+    rates = [float(schedule(step)) for step in (3, 4, 5, 7, 8, 9)]
+    np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+    with pytest.raises(InputError, match=r"optim.drop_at is \(0.5, 1.5\), but must be in 0..1"):
+        OptimConfig(drop_at=(0.5, 1.5))
+
+
+def test_plain_momentum_begins_with_the_gradient():
+    params = {"kernel": jnp.ones((2, 2))}
+    grads = {"kernel": jnp.full((2, 2), 0.5)}
+    rule = {"name": "sgd", "learning_rate": 1.0, "schedule": "constant", "b1": 0.9}
+    plain = _one_update(OptimConfig(**rule, nesterov=False), params, grads)["kernel"]
+    np.testing.assert_allclose(plain, -0.5, rtol=1e-6)
+    ahead = _one_update(OptimConfig(**rule), params, grads)["kernel"]
+    np.testing.assert_allclose(ahead, -0.5 * 1.9, rtol=1e-6)
+
+
 def test_multipliers_are_of_the_first_pattern_and_freeze():
     config = OptimConfig(
         learning_rate=1.0,

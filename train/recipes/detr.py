@@ -7,29 +7,18 @@ import dataclasses
 
 from train.config import Config, ModelConfig
 from train.optim import OptimConfig
+from train.recipes.parts.coco import COCO, COCO_IMAGES, OWN_COCO
 from train.tasks.detection import Detection
 from zoo.data import DetectionData
 from zoo.models.detection.detr.loss import DetrLoss
-from zoo.types import IMAGENET_MEAN, IMAGENET_STD
 
-_COCO_IMAGES = 118_287
 _BATCH = 64
-_EPOCH = round(_COCO_IMAGES / _BATCH)
+_EPOCH = round(COCO_IMAGES / _BATCH)
 
-# The augmentation of the paper's section A.4; each batch is padded to one of these four shapes.
-_COCO = DetectionData(
-    source="coco:coco",
-    train_split="train2017",
-    eval_split="val2017",
-    buckets=((800, 1088), (1088, 800), (800, 1344), (1344, 800)),
-    mean=IMAGENET_MEAN,
-    std=IMAGENET_STD,
-    max_objects=100,
-    short_sides=tuple(range(480, 801, 32)),
-    long_side=1333,
-    random_crop=True,
-    flip=True,
-)
+# The augmentation of the paper's section A.4.
+_SIDES = tuple(range(480, 801, 32))
+_COCO = dataclasses.replace(COCO, short_sides=_SIDES, random_crop=True)
+_OWN = dataclasses.replace(OWN_COCO, short_sides=_SIDES, random_crop=True)
 
 # As in the reference: a tenth of the learning rate for the backbone; its stem and first stage are
 # frozen.
@@ -145,14 +134,7 @@ def detr_finetune() -> Config:
     return Config(
         recipe="detr_finetune",
         model=ModelConfig("detr_resnet50"),
-        data=dataclasses.replace(
-            _COCO,
-            source="coco:data",
-            train_split="train",
-            eval_split="val",
-            mean=None,
-            std=None,
-        ),
+        data=_OWN,
         task=Detection(DetrLoss()),
         optim=dataclasses.replace(_OPTIM, drop_at=0.8),
         steps=5_000,

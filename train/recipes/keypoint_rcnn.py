@@ -1,11 +1,40 @@
-"""Keypoint R-CNN (arXiv 1703.06870, section 5) on your own COCO json."""
+"""Keypoint R-CNN (arXiv 1703.06870, section 5) on COCO and on your own COCO json."""
 
 import dataclasses
 
 from train.config import Config, ModelConfig
 from train.recipes.faster_rcnn import fasterrcnn_finetune
+from train.recipes.parts.coco import detectron2_recipe
 from train.tasks.detection import Detection
 from zoo.models.detection.keypoint_rcnn.loss import KeypointRCNNLoss
+from zoo.models.detection.parts.losses import DETECTRON2_LOSS
+
+
+def keypointrcnn_resnet50_fpn_coco() -> Config:
+    """Keypoint R-CNN on COCO: detectron2's ``keypoint_rcnn_R_50_FPN_1x``.
+
+        python -m train keypointrcnn_resnet50_fpn_coco --init_backbone=RESNET50
+
+    Not run by us. The data and RESNET50: see `fasterrcnn_resnet50_fpn_coco`.
+    """
+    return _coco("keypointrcnn_resnet50_fpn_coco")
+
+
+def keypointrcnn_resnet50_fpn_coco_3x() -> Config:
+    """As `keypointrcnn_resnet50_fpn_coco`, with three times the steps."""
+    return _coco("keypointrcnn_resnet50_fpn_coco_3x", rounds=3)
+
+
+def _coco(recipe: str, rounds: int = 1) -> Config:
+    """detectron2's recipe, with its loss for people."""
+    loss = KeypointRCNNLoss(**{**vars(DETECTRON2_LOSS), "box_beta": 0.5})
+    config = detectron2_recipe(recipe, "keypointrcnn_resnet50_fpn", loss, rounds)
+    fields = {**config.model.fields, "proposal_fields": {"train_kept": 1500, "min_size": 0.0}}
+    return dataclasses.replace(
+        config,
+        model=ModelConfig(config.model.name, fields),
+        data=dataclasses.replace(config.data, keypoints=True),
+    )
 
 
 def keypointrcnn_finetune() -> Config:

@@ -1,4 +1,4 @@
-"""Mask R-CNN (arXiv 1703.06870) on embedded scenes of digits, and on your own COCO json.
+"""Mask R-CNN (arXiv 1703.06870) on embedded scenes of digits, on COCO, and on your own COCO json.
 
 The settings are those of Faster R-CNN.
 """
@@ -7,8 +7,10 @@ import dataclasses
 
 from train.config import Config, ModelConfig
 from train.recipes.faster_rcnn import fasterrcnn_digit_scenes, fasterrcnn_finetune
+from train.recipes.parts.coco import detectron2_recipe
 from train.tasks.detection import Detection
 from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
+from zoo.models.detection.parts.losses import DETECTRON2_LOSS
 
 
 def maskrcnn_digit_scenes() -> Config:
@@ -29,6 +31,34 @@ def maskrcnn_digit_scenes() -> Config:
         model=ModelConfig("maskrcnn_nano"),
         data=dataclasses.replace(boxes.data, masks=True),
         task=Detection(MaskRCNNLoss(binary_masks=True)),
+    )
+
+
+def maskrcnn_resnet50_fpn_coco() -> Config:
+    """Mask R-CNN on COCO: detectron2's ``mask_rcnn_R_50_FPN_1x``.
+
+        python -m train maskrcnn_resnet50_fpn_coco --data.source=coco:DIR --init_backbone=RESNET50
+
+    Published: 38.6 AP of boxes and 35.2 of masks. Not run by us. `fasterrcnn_resnet50_fpn_coco`
+    has the data and RESNET50.
+    """
+    return _coco("maskrcnn_resnet50_fpn_coco")
+
+
+def maskrcnn_resnet50_fpn_coco_3x() -> Config:
+    """As `maskrcnn_resnet50_fpn_coco`, with three times the steps: published, 41.0 and 37.2 AP."""
+    return _coco("maskrcnn_resnet50_fpn_coco_3x", rounds=3)
+
+
+def _coco(recipe: str, rounds: int = 1) -> Config:
+    """detectron2's recipe, with its conventions for masks."""
+    loss = MaskRCNNLoss(**vars(DETECTRON2_LOSS), binary_masks=True)
+    config = detectron2_recipe(recipe, "maskrcnn_resnet50_fpn", loss, rounds)
+    fields = {**config.model.fields, "paste": "centres", "decoding_fields": {"min_size": 0.0}}
+    return dataclasses.replace(
+        config,
+        model=ModelConfig(config.model.name, fields),
+        data=dataclasses.replace(config.data, masks=True),
     )
 
 

@@ -19,7 +19,7 @@ from zoo.models.detection.detr.model import DetrOutput
 from zoo.ops import boxes as box_ops
 from zoo.ops.matching import match
 from zoo.outputs import Targets
-from zoo.types import InputError
+from zoo.types import check_not_negative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +49,7 @@ class DetrLoss:
     no_object_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 0:
-                raise InputError(
-                    f"loss.{field.name} is {getattr(self, field.name)}, but must be at least 0"
-                )
+        check_not_negative(self, (field.name for field in dataclasses.fields(self)), "loss.")
 
     def __call__(self, output: DetrOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses of all decoder layers, and metrics of the final one."""

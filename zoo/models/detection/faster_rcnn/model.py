@@ -51,11 +51,13 @@ class Features(NamedTuple):
             proposals only.
         image_shape: Height and width of the padded batch.
         sizes: Height and width of each image without padding.
+        stem: The map of the backbone's stem, of stride 2, if a head needs it.
     """
 
     maps: tuple[Float[Array, "b _ _ d"], ...]
     image_shape: tuple[int, int]
     sizes: Int[Array, "b 2"]
+    stem: Float[Array, "b _ _ s"] | None = None
 
 
 class FasterRCNN(nn.Module):
@@ -192,15 +194,21 @@ class FasterRCNN(nn.Module):
     ) -> Features:
         """The maps of normalised images, padded below and on the right."""
         images, sizes = pad_images(images, valid, 1 if self.neck == "none" else 32)
-        maps = self.body.feature_maps(images, train=train)
+        stem, maps = self.body_maps(images, train=train)
         maps = maps[-1:] if self.neck == "none" else self.pyramid(maps, train=train)
-        return Features(maps, (images.shape[1], images.shape[2]), sizes)
+        return Features(maps, (images.shape[1], images.shape[2]), sizes, stem)
+
+    def body_maps(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b _ _ s"] | None, tuple[Float[Array, "b _ _ _"], ...]]:
+        """The map of the stem, if a head needs it, and the maps of the backbone, finest first."""
+        return None, self.body.feature_maps(images, train=train)
 
     def propose(
         self, features: Features, targets: Targets | None = None, *, train: bool = False
     ) -> Regions:
         """The proposals and, in training with targets, the anchors of the losses."""
-        return self.rpn(*features, targets, train=train)
+        return self.rpn(*features[:3], targets, train=train)
 
     def choose(self, regions: Regions, targets: Targets) -> RoiSamples:
         """The regions of training; without the stream ``sample``, the first ones."""

@@ -23,7 +23,7 @@ from zoo.models.detection.parts.outputs import TwoStageOutput
 from zoo.models.detection.parts.pooling import RoiPooling
 from zoo.models.detection.parts.samples import RoiSampling
 from zoo.outputs import Detections, Targets
-from zoo.types import Paste
+from zoo.types import InputError, Paste
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
@@ -51,6 +51,9 @@ class MaskRCNN(FasterRCNN):
         mask_conv_dims: Features of the convolutions of the mask head.
         mask_dim: Features of its transposed convolution.
         mask_norm: Norm after its convolutions; None for none.
+        mask_detail: Whether the mask head also gets the map of the backbone's stem, of stride 2,
+            pooled in the same way, as in RefineMask (arXiv 2104.08569). Not for `neck` ``none``,
+            and only for a backbone that has such a map, as a ResNet has.
         paste: How masks are resampled to the image: see `zoo.outputs.Detections`.
     """
 
@@ -59,6 +62,7 @@ class MaskRCNN(FasterRCNN):
     mask_conv_dims: tuple[int, ...] = (256, 256, 256, 256)
     mask_dim: int = 256
     mask_norm: Norm | None = None
+    mask_detail: bool = False
     paste: Paste = "whole_pixels"
 
     def setup(self) -> None:
@@ -85,9 +89,25 @@ class MaskRCNN(FasterRCNN):
         features = self.features(images, valid, train=train)
         output = self.classify(features, targets, train=train)
         boxes, used, labels, found = self.objects(output, features.sizes)
-        logits = self.mask(features.maps, self.pooled_strides, boxes, used, labels, train=train)
+        maps = features.maps, self.pooled_strides
+        logits = self.mask(*maps, boxes, used, labels, features.stem, train=train)
         found = found and found.replace(paste=self.paste)
         return MaskRCNNOutput(**output.shared(), mask_logits=logits, detections=found)
+
+    def body_maps(
+        self, images: Float[Array, "b h w c"], *, train: bool = False
+    ) -> tuple[Float[Array, "b _ _ s"] | None, tuple[Float[Array, "b _ _ _"], ...]]:
+        """As that of `FasterRCNN`, with the stem's map for `mask_detail`.
+
+        Raises:
+            InputError: If the backbone has no such map.
+        """
+        if not self.mask_detail:
+            return super().body_maps(images, train=train)
+        if not hasattr(self.body, "pyramid"):
+            raise InputError(f"mask_detail needs a ResNet, not {self.backbone}")
+        stem, *maps = self.body.pyramid(images, train=train)
+        return stem, tuple(maps)
 
     def objects(self, output: TwoStageOutput, sizes: Int[Array, "b 2"]) -> ObjectRegions:
         """The regions whose masks are computed: see `object_regions`."""

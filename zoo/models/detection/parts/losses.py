@@ -18,7 +18,7 @@ from zoo.models.detection.parts.outputs import AnchorSamples, RoiSamples, TwoSta
 from zoo.models.detection.parts.samples import take, take_object
 from zoo.ops.box_coder import BoxCoder
 from zoo.outputs import Targets
-from zoo.types import InputError
+from zoo.types import check_not_negative
 
 _Samples = TypeVar("_Samples")
 
@@ -47,11 +47,7 @@ class TwoStageLoss:
     fixed_rpn_normaliser: bool = False
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 0:
-                raise InputError(
-                    f"loss.{field.name} is {getattr(self, field.name)}, but must be at least 0"
-                )
+        check_not_negative(self, (field.name for field in dataclasses.fields(self)), "loss.")
 
     def __call__(self, output: TwoStageOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses and metrics of the output of a training step with targets."""

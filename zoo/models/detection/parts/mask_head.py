@@ -68,6 +68,7 @@ class MaskBranch(nn.Module):
         boxes: Float[Array, "b r 4"],
         valid: Bool[Array, "b r"],
         labels: Int[Array, "b r"],
+        stem: Float[Array, "b _ _ d"] | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b r s s"]:
@@ -79,9 +80,13 @@ class MaskBranch(nn.Module):
             boxes: The regions.
             valid: False for filling, whose masks mean nothing.
             labels: The class of each region; where it is not valid, any number.
+            stem: A map of stride 2 that the head gets, too.
             train: Whether batch norm is in training.
         """
         pooled = self.pooling(maps, strides, boxes, valid)
+        if stem is not None:
+            detail = self.pooling((stem,), (2,), boxes, valid)
+            pooled = jnp.concatenate([pooled, detail.astype(pooled.dtype)], axis=-1)
         b, r, *shape = pooled.shape
         head = MaskHead(
             self.num_classes, self.conv_dims, self.dim, self.norm, self.dtype, name="head"
