@@ -9,8 +9,8 @@ from train.config import Config, ModelConfig
 from train.recipes.faster_rcnn import fasterrcnn_digit_scenes, fasterrcnn_finetune
 from train.recipes.parts.coco import detectron2_recipe
 from train.tasks.detection import Detection
-from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
 from zoo.models.detection.parts.losses import DETECTRON2_LOSS
+from zoo.models.detection.parts.mask_loss import MaskRCNNLoss
 
 
 def maskrcnn_digit_scenes() -> Config:
@@ -28,7 +28,7 @@ def maskrcnn_digit_scenes() -> Config:
     return dataclasses.replace(
         boxes,
         recipe="maskrcnn_digit_scenes",
-        model=ModelConfig("maskrcnn_nano"),
+        model=ModelConfig("maskrcnn_nano", {"mask_norm": "batch", "mask_detail": True}),
         data=dataclasses.replace(boxes.data, masks=True),
         task=Detection(MaskRCNNLoss(binary_masks=True)),
     )

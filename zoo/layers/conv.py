@@ -1,6 +1,8 @@
 """Convolutions as torch's networks have them."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +18,11 @@ def conv_layer(
     size: int,
     stride: int = 1,
     *,
-    dilation: int = 1,
+    dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
     bias: bool = False,
     kernel_init: nn.initializers.Initializer = _INIT,
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros,
     dtype: DTypeLike,
     name: str,
 ) -> nn.Conv:
@@ -33,16 +36,21 @@ def conv_layer(
         dim: Features of the output.
         size: Height and width of the kernel, odd.
         stride: Pixels of the input from one pixel of the output to the next.
-        dilation: Pixels of the input from one weight of the kernel to the next.
+        dilation: Pixels of the input from one weight of the kernel to the next. Several numbers are
+            those of branches, which share the kernel (TridentNet, arXiv 1901.01892): of n branches,
+            example i of the batch belongs to branch i modulo n.
         groups: Groups of features that are convolved by themselves; if there are `dim` of them, the
             input has `dim` features, too.
-        bias: Whether there is one; it starts at zero.
+        bias: Whether there is one.
         kernel_init: By default Kaiming's, for the features of the output, as in torch's networks.
+        bias_init: By default the bias starts at zero.
         dtype: Dtype of the computation; parameters are float32.
         name: Of the submodule.
     """
-    compute = None
-    if size == groups == 1:
+    compute, spread = None, dilation if isinstance(dilation, int) else 1
+    if not isinstance(dilation, int):
+        compute = partial(_branches, dilations=dilation)
+    elif size == groups == 1:
         compute = _pointwise
     elif groups == dim > 1 and dilation == 1 and jax.default_backend() == "cpu":
         compute = _depthwise
@@ -50,15 +58,42 @@ def conv_layer(
         dim,
         (size, size),
         stride,
-        padding=dilation * (size // 2),
-        kernel_dilation=dilation,
+        padding=spread * (size // 2),
+        kernel_dilation=spread,
         feature_group_count=groups,
         use_bias=bias,
         kernel_init=kernel_init,
+        bias_init=bias_init,
         dtype=dtype,
         conv_general_dilated=compute,
         name=name,
     )
+
+
+def _branches(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "size size _ d"],
+    strides: Sequence[int],
+    *_: object,
+    dilations: tuple[int, ...],
+    rhs_dilation: object,
+    **options: Any,
+) -> Float[Array, "b rows columns d"]:
+    """One kernel with the dilation of each branch."""
+    count, half = len(dilations), len(kernel) // 2
+    images = x.reshape(-1, count, *x.shape[1:])
+    found = [
+        jax.lax.conv_general_dilated(
+            images[:, i],
+            kernel,
+            strides,
+            [(dilation * half, dilation * half)] * 2,
+            rhs_dilation=(dilation, dilation),
+            **options,
+        )
+        for i, dilation in enumerate(dilations)
+    ]
+    return jnp.stack(found, axis=1).reshape(-1, *found[0].shape[1:])
 
 
 def _pointwise(

@@ -99,7 +99,7 @@ def backbone_layers(body: nn.Module) -> tuple[tuple[str, ...], ...]:
 
 
 def freeze_mappings(module: nn.Module) -> None:
-    """Makes the mappings among a module's fields hashable; to be called by ``__post_init__``."""
+    """Makes a module's fields that are mappings hashable; for its `__post_init__`."""
     for name, value in vars(module).copy().items():
         if isinstance(value, Mapping):
             object.__setattr__(module, name, freeze_fields(value))

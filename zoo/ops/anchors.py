@@ -9,6 +9,7 @@ a compiled program. The conventions of the implementations are fields of `Anchor
 | detectron2 | ``order="size"`` and nominal strides |
 | mmdet | ``order="ratio"`` and nominal strides |
 | py-faster-rcnn, py-R-FCN | ``order="ratio", legacy=True`` and nominal strides |
+| Detectron, in our boxes | ``order="ratio", legacy=True, far_edge=True`` and nominal strides |
 
 Faster R-CNN: arXiv 1506.01497; one size for each level of a pyramid: arXiv 1612.03144.
 """
@@ -49,6 +50,8 @@ class Anchors:
         legacy: Caffe's anchors: a box includes its last pixel, so its width is x2 - x1 + 1; they
             are multiples of a box of stride x stride pixels at the corner of the image whose width
             and height are rounded for each ratio.
+        far_edge: Whether legacy anchors end at the far edge of their last pixel, one pixel further,
+            as boxes do everywhere else.
 
     Raises:
         ValueError: If the fields do not fit together.
@@ -61,6 +64,7 @@ class Anchors:
     order: Order = "ratio"
     rounded: bool = False
     legacy: bool = False
+    far_edge: bool = False
 
     def __post_init__(self) -> None:
         check_choice("order", self.order, Order)
@@ -70,6 +74,8 @@ class Anchors:
             raise ValueError(f"{len(self.sizes)} levels of sizes, but strides {self.strides}")
         if self.legacy and self.strides is None:
             raise ValueError("legacy anchors need strides")
+        if self.far_edge and not self.legacy:
+            raise ValueError("far_edge is for legacy anchors")
 
     @property
     def num_per_cell(self) -> int:
@@ -134,4 +140,4 @@ class Anchors:
             half = half.swapaxes(0, 1)
         half = half.reshape(-1, 2)
         half = np.round(half) if self.rounded else half
-        return np.concatenate([middle - half, middle + half], axis=1)
+        return np.concatenate([middle - half, middle + half + self.far_edge], axis=1)

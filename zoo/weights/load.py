@@ -212,6 +212,8 @@ def save_variables(
 ) -> None:
     """Writes a safetensors file in a source's names and layouts; no incomplete file appears.
 
+    Leaves with the values that the kind of file implies are not in it: see `NameMap.implied`.
+
     Raises:
         InputError: If the source is unknown or has no name for some leaf, or the file cannot be
             written.
@@ -221,8 +223,10 @@ def save_variables(
         stacked = _stacked(family, model)
         flat, model = _unstack(flat, stacked), with_fields(model, scan_layers=False)
     name_map = name_maps(family, source)[0]
+    implied = name_map.implied(model)
+    held = [x for x in flat if x not in implied or not np.array_equal(flat[x], implied[x].value)]
     try:
-        steps = plan(name_map.rules(model), flat)
+        steps = plan(name_map.rules(model), held)
     except ValueError as error:
         raise InputError(f"{source} cannot hold this {family.title}: {error}") from error
     metadata = dict(metadata)

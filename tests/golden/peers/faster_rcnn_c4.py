@@ -3,6 +3,7 @@
 import copy
 
 import torch
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from peers import faster_rcnn_detectron2
 from peers.checkouts import detectron2_whole
@@ -57,9 +58,17 @@ def fields() -> dict:
 
 def narrow_model() -> torch.nn.Module:
     """A `GeneralizedRCNN` with `Res5ROIHeads` and few features."""
+    from detectron2.modeling.backbone import resnet
+
+    stages = faster_rcnn_detectron2.narrow_stages(STAGES[:3])
+    stem = resnet.BasicStem(3, 8, "FrozenBN")
+    backbone = resnet.ResNet(stem, stages, out_features=["res4"])
+    return faster_rcnn_detectron2.assemble(narrow_configuration(), backbone)
+
+
+def narrow_configuration():
+    """The default configuration with few features, anchors and regions."""
     from detectron2.config import get_cfg
-    from detectron2.modeling import GeneralizedRCNN, build_proposal_generator, build_roi_heads
-    from detectron2.modeling.backbone.resnet import BasicStem, ResNet
 
     cfg = get_cfg()
     cfg.merge_from_list(
@@ -73,22 +82,19 @@ def narrow_model() -> torch.nn.Module:
             *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
         ]
     )
-    stages = faster_rcnn_detectron2.narrow_stages(STAGES[:3])
-    backbone = ResNet(BasicStem(3, 8, "FrozenBN"), stages, out_features=["res4"])
-    shapes = backbone.output_shape()
-    return GeneralizedRCNN(
-        backbone=backbone,
-        proposal_generator=build_proposal_generator(cfg, shapes),
-        roi_heads=build_roi_heads(cfg, shapes),
-        pixel_mean=cfg.MODEL.PIXEL_MEAN,
-        pixel_std=cfg.MODEL.PIXEL_STD,
-    ).eval()
+    return cfg
 
 
 @torch.no_grad()
 def draw_weights(model: torch.nn.Module) -> None:
     """Random weights and statistics, and outputs of the heads near 1."""
     faster_rcnn_detectron2.draw(model)
+    scale_heads(model)
+
+
+@torch.no_grad()
+def scale_heads(model: torch.nn.Module) -> None:
+    """Scales the last layers so that their outputs are near 1."""
     head, heads = model.proposal_generator.rpn_head, model.roi_heads
     maps = list(model.backbone(torch.randn(1, 3, 64, 64)).values())
     logits, deltas = head(maps)
@@ -114,6 +120,18 @@ def run(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
         "box_deltas": refined.reshape(count, -1, CLASSES, 4),
     }
     return arrays | faster_rcnn_detectron2.detections(heads, maps, found)
+
+
+def nano_body() -> torch.nn.Module:
+    """A network with the sizes of our nanos on one map, without a head."""
+    body = ResNet(BasicBlock, [1, 1, 1, 1])
+    body.inplanes = 48
+    body.conv1, body.bn1 = torch.nn.Conv2d(3, 48, 7, 2, 3, bias=False), torch.nn.BatchNorm2d(48)
+    body.layer1 = body._make_layer(BasicBlock, 48, 1)
+    body.layer2 = body._make_layer(BasicBlock, 64, 1, stride=2)
+    body.layer3 = body._make_layer(BasicBlock, 96, 1, stride=2)
+    body.layer4 = body.fc = torch.nn.Identity()
+    return body
 
 
 def models() -> dict[str, torch.nn.Module]:

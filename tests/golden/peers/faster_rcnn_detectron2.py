@@ -99,7 +99,6 @@ def fields() -> dict:
 def narrow_model(*options: object) -> torch.nn.Module:
     """A `GeneralizedRCNN` with few features and one block in each stage; `options` are its own."""
     from detectron2.config import get_cfg
-    from detectron2.modeling import GeneralizedRCNN, build_proposal_generator, build_roi_heads
     from detectron2.modeling.backbone import FPN
     from detectron2.modeling.backbone.fpn import LastLevelMaxPool
     from detectron2.modeling.backbone.resnet import BasicStem, ResNet
@@ -122,7 +121,13 @@ def narrow_model(*options: object) -> torch.nn.Module:
     )
     names = ["res2", "res3", "res4", "res5"]
     body = ResNet(BasicStem(3, 8, "FrozenBN"), narrow_stages(STAGES), out_features=names)
-    backbone = FPN(body, names, DIM, top_block=LastLevelMaxPool())
+    return assemble(cfg, FPN(body, names, DIM, top_block=LastLevelMaxPool()))
+
+
+def assemble(cfg, backbone: torch.nn.Module) -> torch.nn.Module:
+    """A `GeneralizedRCNN` of a backbone, and the rest as a configuration says."""
+    from detectron2.modeling import GeneralizedRCNN, build_proposal_generator, build_roi_heads
+
     shapes = backbone.output_shape()
     return GeneralizedRCNN(
         backbone=backbone,

@@ -68,6 +68,15 @@ def test_legacy_ones_are_those_of_faster_rcnns_authors():
     np.testing.assert_array_equal(found[9:], np.array(table) - 1 + [16, 0, 16, 0])
 
 
+def test_legacy_ones_can_end_at_the_far_edge_of_their_last_pixel():
+    fields = {"sizes": ((32.0, 64.0),), "strides": (4.0,), "legacy": True}
+    (pixels,) = Anchors(**fields).per_level([(1, 2)])
+    (edges,) = Anchors(**fields, far_edge=True).per_level([(1, 2)])
+    np.testing.assert_array_equal(edges, pixels + np.array([0, 0, 1, 1]))
+    np.testing.assert_array_equal(edges[:6, :2] + edges[:6, 2:], 4.0)  # the middle of the cell
+    np.testing.assert_array_equal(edges[1, 2:] - edges[1, :2], [96, 48])  # 6 x 3 at the stride
+
+
 def test_a_map_without_cells():
     assert Anchors(((8.0,),), strides=(4.0,)).per_level([(0, 3)])[0].shape == (0, 4)
 
@@ -78,6 +87,7 @@ def test_a_map_without_cells():
         ({"sizes": ((1.0,), (1.0, 2.0))}, "as many values"),
         ({"sizes": ((1.0,),), "strides": (1.0, 2.0)}, "1 levels of sizes"),
         ({"sizes": ((1.0,),), "legacy": True}, "need strides"),
+        ({"sizes": ((1.0,),), "far_edge": True}, "for legacy anchors"),
     ],
 )
 def test_fields_that_do_not_fit(fields, message):

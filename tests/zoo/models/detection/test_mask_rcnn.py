@@ -19,8 +19,8 @@ from tests.zoo.models.detection.rcnn import (
     small_targets,
     targets_of,
 )
-from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
 from zoo.models.detection.parts.losses import DETECTRON2_LOSS
+from zoo.models.detection.parts.mask_loss import MaskRCNNLoss
 from zoo.models.detection.parts.objects import mask_detections
 from zoo.ops.instance_masks import paste_masks
 from zoo.types import InputError

@@ -39,7 +39,7 @@ class Block(nn.Module):
         stride_in_1x1: Whether a bottleneck's stride is that of its first convolution instead.
         num_groups: Groups of features of a bottleneck's 3 x 3 convolution.
         dilations: Dilations of a basic block's two convolutions; a bottleneck uses only the first,
-            for its 3 x 3 convolution.
+            for its 3 x 3 convolution. Each is a number or those of branches: see `conv_layer`.
         drop_path: Rate of dropping the branch for an example.
         dtype: Dtype of the computation; parameters are float32.
     """
@@ -52,7 +52,7 @@ class Block(nn.Module):
     norm_epsilon: float = 1e-5
     stride_in_1x1: bool = False
     num_groups: int = 1
-    dilations: tuple[int, int] = (1, 1)
+    dilations: tuple[int | tuple[int, ...], int | tuple[int, ...]] = (1, 1)
     drop_path: float = 0.0
     dtype: DTypeLike = jnp.float32
 
@@ -182,7 +182,12 @@ class ResNet(nn.Module):
 
 
 def run_stages(
-    net: ResNet, x: Float[Array, "b h w c"], first: int = 0, *, train: bool
+    net: ResNet,
+    x: Float[Array, "b h w c"],
+    first: int = 0,
+    branches: tuple[int, ...] = (),
+    *,
+    train: bool,
 ) -> tuple[Float[Array, "b _ _ _"], ...]:
     """The maps of the stages of a network, finest first; the calling module has their blocks.
 
@@ -190,6 +195,8 @@ def run_stages(
         net: The fields of the network.
         x: The map before stage `first`.
         first: Number of the first stage, from 0.
+        branches: Dilations of all 3 x 3 convolutions, one for each branch: see `conv_layer`. If it
+            is empty, `ResNet.dilation` has them.
         train: Whether batch norm is in training.
     """
     maps, count, last = [], sum(net.num_blocks[:first]), max(sum(net.num_blocks) - 1, 1)
@@ -209,7 +216,7 @@ def run_stages(
                 stride_in_1x1=net.stride_in_1x1,
                 num_groups=net.num_groups,
                 # Dilation replaces this stride, so the first block's input is not yet dilated.
-                dilations=(before if j == 0 else dilation, dilation),
+                dilations=(branches or (before if j == 0 else dilation), branches or dilation),
                 drop_path=net.drop_path * count / last,
                 dtype=net.dtype,
                 name=f"stages_{i}_{j}",
@@ -231,10 +238,10 @@ class LastStages(ResNet):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool = False
+        self, x: Float[Array, "b h w c"], branches: tuple[int, ...] = (), *, train: bool = False
     ) -> Float[Array, "b h2 w2 d"]:
-        """The last map, of the map before the first of the stages."""
-        return run_stages(self, x, self.first, train=train)[-1]
+        """The last map, of the map before the first of the stages; `run_stages` has `branches`."""
+        return run_stages(self, x, self.first, branches, train=train)[-1]
 
 
 def split(net: ResNet, first: int) -> tuple[ResNet, Callable[..., LastStages]]:

@@ -7,7 +7,7 @@ from zoo.models.detection.faster_rcnn.model import FasterRCNN
 from zoo.models.detection.faster_rcnn.names import NAMES
 from zoo.models.detection.parts.decode import softmax_rois
 from zoo.models.detection.parts.losses import TwoStageLoss
-from zoo.models.detection.parts.variants import V2, nano_variant, rcnn_layers, variant
+from zoo.models.detection.parts.variants import C4, V2, nano_variant, rcnn_layers, variant
 from zoo.models.inputs import padded_images
 
 # torchvision's: both maps have stride 32; every level has anchors of all sizes.
@@ -21,23 +21,11 @@ _MOBILENET_320 = {
     **_MOBILENET,
     "proposal_fields": FrozenDict({"score_threshold": 0.05, "candidates": 150, "kept": 150}),
 }
-# detectron2's: the first three stages of the ResNet, without a pyramid.
-_C4 = {
-    "num_classes": 80,
-    "neck": "none",
-    "anchor_fields": FrozenDict(
-        {"sizes": ((32, 64, 128, 256, 512),), "strides": (16,), "order": "size"}
-    ),
-    "proposal_fields": FrozenDict(
-        {"train_candidates": 12_000, "candidates": 6_000, "train_kept": 2_000, "min_size": 0.0}
-    ),
-    "pooling_fields": FrozenDict({"size": 14, "sampling_ratio": 0, "aligned": True}),
-}
 _PARITY = "1e-6, torchvision"
 _VARIANTS = {
     # Not from a paper: for tests, demos and small images.
     "fasterrcnn_nano": nano_variant(),
-    "fasterrcnn_resnet50_c4": variant(**_C4),
+    "fasterrcnn_resnet50_c4": variant(**C4),
     "fasterrcnn_resnet50_fpn": variant(parity=_PARITY),
     "fasterrcnn_resnet50_fpn_v2": variant(parity=_PARITY, **V2),
     # mmdet's.

@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo.layers.norm import Norm
 from zoo.layers.pyramid import FPN, PAFPN
 from zoo.models.backbones import freeze_mappings, make_frozen_backbone
-from zoo.models.classification.resnet.model import ResNet, split
+from zoo.models.classification.resnet.model import LastStages, ResNet, split
 from zoo.models.detection.parts.box_head import BoxBranch
 from zoo.models.detection.parts.inputs import pad_images, sample_keys
 from zoo.models.detection.parts.outputs import Regions, RoiSamples, TwoStageOutput
@@ -39,7 +39,7 @@ from zoo.ops.anchors import Anchors
 from zoo.outputs import Targets
 from zoo.types import InputError, Preprocessing
 
-Neck = Literal["fpn", "pafpn", "none"]
+Neck = Literal["fpn", "pafpn", "panet", "none"]
 _SIZES = ((32,), (64,), (128,), (256,), (512,))
 
 
@@ -73,11 +73,11 @@ class FasterRCNN(nn.Module):
         backbone_fields: Fields that replace those of the backbone's name. Batch normalisation is
             ``frozen`` unless `norm` is given here.
         norm_epsilon: Added to the variance in the norms of the backbone; None: as it has it.
-        neck: What is between the backbone and the heads. ``fpn`` or ``pafpn`` (arXiv 1803.01534, in
-            mmdet's form): a pyramid. ``none``, for a ResNet: proposals and regions are taken from
-            the map before its last stage, and this stage is the head of the regions instead of
-            convolutions and dense layers (arXiv 1512.03385, appendix A); the batch is not padded
-            further.
+        neck: What is between the backbone and the heads. ``fpn``, or ``pafpn`` and ``panet`` (arXiv
+            1803.01534, in mmdet's and in the authors' form): a pyramid. ``none``, for a ResNet:
+            proposals and regions are taken from the map before its last stage, and this stage is
+            the head of the regions instead of convolutions and dense layers (arXiv 1512.03385,
+            appendix A); the batch is not padded further.
         pyramid_dim: Features of the pyramid's maps.
         pyramid_norm: Norm in the pyramid; None for none.
         anchor_fields: Fields of `zoo.ops.anchors.Anchors`.
@@ -123,22 +123,27 @@ class FasterRCNN(nn.Module):
         """Makes the submodules."""
         self.body = self.make_body()
         if self.neck != "none":
-            kinds = {"fpn": FPN, "pafpn": partial(PAFPN, form="mmdet")}
+            kinds = {"fpn": FPN, "pafpn": partial(PAFPN, form="mmdet"), "panet": PAFPN}
             self.pyramid = kinds[self.neck](
                 self.pyramid_dim, self.pyramid_norm, num_extra=1, dtype=self.dtype
             )
-        self.rpn = RegionProposalNetwork(
+        self.rpn = self.make_rpn()
+        self.setup_heads()
+
+    def setup_heads(self) -> None:
+        """Makes the submodules that regions go through."""
+        self.box = self.make_box()
+
+    @nn.nowrap
+    def make_rpn(self) -> RegionProposalNetwork:
+        """What proposes regions."""
+        return RegionProposalNetwork(
             Anchors(**self.anchor_fields),
             ProposalRule(**self.proposal_fields),
             AnchorSampling(**self.anchor_sampling),
             self.rpn_convs,
             dtype=self.dtype,
         )
-        self.setup_heads()
-
-    def setup_heads(self) -> None:
-        """Makes the submodules that regions go through."""
-        self.box = self.make_box()
 
     @nn.nowrap
     def make_box(self, *, agnostic: bool = False) -> BoxBranch:
@@ -155,7 +160,7 @@ class FasterRCNN(nn.Module):
             self.box_norm,
             agnostic,
             self.dtype,
-            self._parts()[1] if self.neck == "none" else None,
+            self.body_and_stage()[1] if self.neck == "none" else None,
         )
 
     @nn.nowrap
@@ -175,11 +180,15 @@ class FasterRCNN(nn.Module):
         Raises:
             InputError: See `make_net`; or if there is no neck and it is no ResNet.
         """
-        return self._parts()[0] if self.neck == "none" else self.make_net()
+        return self.body_and_stage()[0] if self.neck == "none" else self.make_net()
 
     @nn.nowrap
-    def _parts(self) -> tuple[nn.Module, Callable[..., nn.Module]]:
-        """All stages of a ResNet but the last, and what makes this one."""
+    def body_and_stage(self) -> tuple[ResNet, Callable[..., LastStages]]:
+        """All stages of a ResNet but the last, and what makes this one.
+
+        Raises:
+            InputError: See `make_body`.
+        """
         net = self.make_net()
         if not isinstance(net, ResNet):
             raise InputError(f"neck='none' needs a ResNet, not {self.backbone}")

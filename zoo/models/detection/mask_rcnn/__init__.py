@@ -3,9 +3,9 @@
 from flax.core import FrozenDict
 
 from zoo.family import Family
-from zoo.models.detection.mask_rcnn.loss import MaskRCNNLoss
 from zoo.models.detection.mask_rcnn.model import MaskRCNN
 from zoo.models.detection.mask_rcnn.names import NAMES
+from zoo.models.detection.parts.mask_loss import MaskRCNNLoss
 from zoo.models.detection.parts.objects import mask_detections
 from zoo.models.detection.parts.variants import NANO, V2, nano_variant, rcnn_layers, variant
 from zoo.models.inputs import padded_images

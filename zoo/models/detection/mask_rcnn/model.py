@@ -11,6 +11,7 @@ not read, and are written as zeros. The last layer starts small, as in detectron
 from collections.abc import Mapping
 from typing import Any, no_type_check
 
+from flax import linen as nn
 from flax.core import FrozenDict
 from jaxtyping import Array, Bool, Float, Int
 
@@ -68,7 +69,12 @@ class MaskRCNN(FasterRCNN):
     def setup(self) -> None:
         """Makes the submodules."""
         super().setup()
-        self.mask = MaskBranch(
+        self.mask = self.make_mask()
+
+    @nn.nowrap
+    def make_mask(self) -> nn.Module:
+        """The branch for masks."""
+        return MaskBranch(
             self.num_classes,
             RoiPooling(**{**self.pooling_fields, "size": self.mask_pool_size}),
             self.mask_conv_dims,

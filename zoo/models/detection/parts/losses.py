@@ -143,18 +143,33 @@ def region_losses(
     beta: float,
     coder: BoxCoder = ROI_CODER,
 ) -> Sums:
-    """Cross-entropy and smooth L1 of the sampled regions.
+    """Cross-entropy and smooth L1 of the sampled regions; `region_terms` has the arguments."""
+    images = targets.image_valid[:, None]
+    drawn, positive = samples.drawn & images, samples.positive & images
+    terms = region_terms(class_logits, box_deltas, samples, targets, beta=beta, coder=coder)
+    hits = positive & (class_logits.argmax(axis=-1) == samples.labels)
+    return _sums(*terms, drawn, positive, hits)
+
+
+def region_terms(
+    class_logits: Float[Array, "b s classes"],
+    box_deltas: Float[Array, "b s k 4"],
+    samples: RoiSamples,
+    targets: Targets,
+    *,
+    beta: float,
+    coder: BoxCoder = ROI_CODER,
+) -> tuple[Float[Array, "b s"], Float[Array, "b s"]]:
+    """Cross-entropy of each region, and smooth L1 of the box of each positive one, else 0.
 
     Args:
         class_logits: Logits of the classes and, last, of the background.
         box_deltas: Refinements, for each class or one for all.
-        samples: The regions.
+        samples: The regions; the values of those that are not drawn mean nothing.
         targets: Their objects.
         beta: Of smooth L1.
         coder: How boxes are encoded.
     """
-    images = targets.image_valid[:, None]
-    drawn, positive = samples.drawn & images, samples.positive & images
     logits = class_logits.astype(jnp.float32)
     entropy = optax.softmax_cross_entropy_with_integer_labels(logits, samples.labels)
 
@@ -162,8 +177,8 @@ def region_losses(
     count = box_deltas.shape[2]
     column = jnp.minimum(samples.labels, count - 1)[..., None, None]
     deltas = jnp.take_along_axis(box_deltas.astype(jnp.float32), column, axis=2)[:, :, 0]
-    hits = positive & (logits.argmax(axis=-1) == samples.labels)
-    return _sums(entropy, smooth_l1(deltas - wanted, beta).sum(axis=-1), drawn, positive, hits)
+    distance = smooth_l1(deltas - wanted, beta).sum(axis=-1)
+    return entropy, jnp.where(samples.positive, distance, 0)
 
 
 def _sums(

@@ -92,6 +92,12 @@ class MaskBranch(nn.Module):
             self.num_classes, self.conv_dims, self.dim, self.norm, self.dtype, name="head"
         )
         logits = head(pooled.reshape(b * r, *shape), valid.reshape(-1), train=train)
-        column = jnp.clip(labels, 0, self.num_classes - 1).reshape(-1, 1, 1, 1)
-        logits = jnp.take_along_axis(logits, column, axis=-1)
-        return logits.reshape(b, r, *logits.shape[1:3])
+        return of_classes(logits.reshape(b, r, *logits.shape[1:]), labels)
+
+
+def of_classes(
+    logits: Float[Array, "b r s s k"], labels: Int[Array, "b r"]
+) -> Float[Array, "b r s s"]:
+    """The masks of the regions' classes; a label that is no class gets any."""
+    column = jnp.clip(labels, 0, logits.shape[-1] - 1)[..., None, None, None]
+    return jnp.take_along_axis(logits, column, axis=-1)[..., 0]

@@ -82,15 +82,26 @@ def torchvision_box(model: Any, theirs: str = "roi_heads", ours: str = "box") ->
     names = [f"{theirs}.box_head.fc{6 + i}" for i in range(len(model.box_dims))]
     if count:
         names = [f"{theirs}.box_head.{count + 1 + 2 * i}" for i in range(len(model.box_dims))]
-    predictor = f"{theirs}.box_predictor"
     return (
         *biased_conv(f"{theirs}.box_head.{{i}}.0", f"{ours}/head/conv_{{i}}"),
         *batch_norm(f"{theirs}.box_head.{{i}}.1", f"{ours}/head/norm_{{i}}"),
         *dense_layers(names, model, ours),
-        rule(f"{predictor}.cls_score.weight", f"{ours}/predictor/logits/kernel", layout=_LOGITS),
-        rule(f"{predictor}.cls_score.bias", f"{ours}/predictor/logits/bias", layout=_LOGITS_BIAS),
-        rule(f"{predictor}.bbox_pred.weight", f"{ours}/predictor/deltas/kernel", layout=_DELTAS),
-        rule(f"{predictor}.bbox_pred.bias", f"{ours}/predictor/deltas/bias", layout=_DELTAS_BIAS),
+        *background_first(f"{theirs}.box_predictor", f"{ours}/predictor"),
+    )
+
+
+def background_first(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Rules for `FastRCNNPredictor`, or Detectron's outputs of a box head.
+
+    Args:
+        theirs: Its path.
+        ours: The path of our `BoxPredictor`.
+    """
+    return (
+        rule(f"{theirs}.cls_score.weight", f"{ours}/logits/kernel", layout=_LOGITS),
+        rule(f"{theirs}.cls_score.bias", f"{ours}/logits/bias", layout=_LOGITS_BIAS),
+        rule(f"{theirs}.bbox_pred.weight", f"{ours}/deltas/kernel", layout=_DELTAS),
+        rule(f"{theirs}.bbox_pred.bias", f"{ours}/deltas/bias", layout=_DELTAS_BIAS),
     )
 
 

@@ -15,11 +15,11 @@ from zoo.weights.maps import batch_norm, biased_conv, pointwise, rule
 DECONV = Layout(lambda x: (x.transpose(2, 3, 0, 1),), lambda x: x.transpose(2, 3, 0, 1))
 
 # Their rows, the background first; our columns, without it.
-_MASKS = Layout(
+MASKS = Layout(
     lambda x: (x[1:, :, 0, 0].T,),
     lambda x: np.pad(x.T, ((1, 0), (0, 0)))[:, :, None, None],
 )
-_MASKS_BIAS = Layout(lambda x: (x[1:],), lambda x: np.pad(x, (1, 0)))
+MASKS_BIAS = Layout(lambda x: (x[1:],), lambda x: np.pad(x, (1, 0)))
 
 
 def deconv(theirs: str, ours: str) -> tuple[Rule, ...]:
@@ -50,8 +50,8 @@ def torchvision_mask(
     return (
         *rules,
         *deconv(f"{predictor}.conv5_mask", f"{ours}/deconv"),
-        rule(f"{predictor}.mask_fcn_logits.weight", f"{ours}/logits/kernel", layout=_MASKS),
-        rule(f"{predictor}.mask_fcn_logits.bias", f"{ours}/logits/bias", layout=_MASKS_BIAS),
+        rule(f"{predictor}.mask_fcn_logits.weight", f"{ours}/logits/kernel", layout=MASKS),
+        rule(f"{predictor}.mask_fcn_logits.bias", f"{ours}/logits/bias", layout=MASKS_BIAS),
     )
 
 

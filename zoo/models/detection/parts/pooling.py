@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from zoo.ops.roi_align import assign_levels, roi_align
 from zoo.ops.roi_pool import roi_pool
@@ -28,6 +28,8 @@ class RoiPooling:
         canonical_level: Likewise.
         level_epsilon: Likewise.
         ratio_epsilon: Likewise.
+        last_pixel: Whether a region ends at the place of its last pixel, one before the box ends,
+            as in Detectron, whose boxes include that pixel.
     """
 
     size: int = 7
@@ -38,6 +40,7 @@ class RoiPooling:
     canonical_level: int = 4
     level_epsilon: float = 1e-6
     ratio_epsilon: float = 0.0
+    last_pixel: bool = False
 
     def __call__(
         self,
@@ -64,7 +67,31 @@ class RoiPooling:
             ratio_epsilon=self.ratio_epsilon,
         )
         levels = levels if valid is None else jnp.where(valid, levels, -1)
-        maps = maps[: len(strides)]
+        return self._pool(maps[: len(strides)], strides, boxes, levels)
+
+    def from_all(
+        self,
+        maps: Sequence[Float[Array, "b _ _ c"]],
+        strides: Sequence[int],
+        boxes: Float[Array, "b r 4"],
+        valid: Bool[Array, "b r"] | None = None,
+    ) -> list[Float[Array, "b r size size c"]]:
+        """The features of each box in every map: see `__call__`."""
+        shape = boxes.shape[:2]
+        levels = jnp.where(jnp.ones(shape, bool) if valid is None else valid, 0, -1)
+        pairs = zip(maps[: len(strides)], strides, strict=True)
+        return [self._pool([x], [stride], boxes, levels) for x, stride in pairs]
+
+    def _pool(
+        self,
+        maps: Sequence[Float[Array, "b _ _ c"]],
+        strides: Sequence[int],
+        boxes: Float[Array, "b r 4"],
+        levels: Int[Array, "b r"],
+    ) -> Float[Array, "b r size size c"]:
+        """The features of each box in the map with this number; zeros for -1."""
+        if self.last_pixel:
+            boxes = boxes - jnp.array([0, 0, 1, 1], boxes.dtype)
         if self.operation == "pool":
             return roi_pool(maps, boxes, levels, strides=strides, size=self.size)
         return roi_align(

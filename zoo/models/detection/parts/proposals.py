@@ -69,14 +69,19 @@ class ProposalRule:
         number = np.repeat(np.arange(len(found)), [part[0].shape[1] for part in found])
 
         boxes = clip_to_sizes(boxes, sizes)
-        sides = (boxes[..., 2:] - boxes[..., :2]).min(axis=-1)
-        valid = (sides > 0) & (sides >= self.min_size)
+        valid = self.allowed(boxes, train=train)
         valid &= jax.nn.sigmoid(scores) >= self.score_threshold
         number = jnp.broadcast_to(number, scores.shape)
         kept = nms(boxes, scores, self.iou_threshold, number, valid)
         most = min(self.train_kept if train else self.kept, scores.shape[1])
         index, valid = select(kept, scores, most)
         return jnp.take_along_axis(boxes, index[..., None], axis=1), valid
+
+    def allowed(self, boxes: Float[Array, "b n 4"], *, train: bool) -> Bool[Array, "b n"]:
+        """False for the boxes that are no candidates, whatever their scores."""
+        del train
+        sides = (boxes[..., 2:] - boxes[..., :2]).min(axis=-1)
+        return (sides > 0) & (sides >= self.min_size)
 
 
 def _best(

@@ -37,11 +37,17 @@ class AnchorSampling:
     ) -> AnchorSamples:
         """Samples anchors of each image, the first ones if there are no keys."""
         anchors = jnp.broadcast_to(anchors, (targets.boxes.shape[0], *anchors.shape))
-        rule = IouRule(self.high, self.low, low_quality="ties")
-        match, label = assign_by_iou(anchors, targets.boxes, rule, truth_valid=targets.valid)
+        match, label = self.assign(anchors, targets)
         index, drawn = sample_balanced(label, self.num, self.positive_fraction, keys)
         positive = drawn & (take(label, index) == 1)
         return AnchorSamples(index, drawn, positive, take(match, index))
+
+    def assign(
+        self, anchors: Float[Array, "b a 4"], targets: Targets
+    ) -> tuple[Int[Array, "b a"], Int[Array, "b a"]]:
+        """The object of each anchor and its label, 1, 0 or -1: see `assign_by_iou`."""
+        rule = IouRule(self.high, self.low, low_quality="ties")
+        return assign_by_iou(anchors, targets.boxes, rule, truth_valid=targets.valid)
 
 
 @dataclasses.dataclass(frozen=True)

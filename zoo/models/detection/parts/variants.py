@@ -20,6 +20,18 @@ V2 = {
     "box_dims": (1024,),
     "box_norm": "batch",
 }
+# detectron2's: the first three stages of the ResNet, without a pyramid.
+C4 = {
+    "num_classes": 80,
+    "neck": "none",
+    "anchor_fields": FrozenDict(
+        {"sizes": ((32, 64, 128, 256, 512),), "strides": (16,), "order": "size"}
+    ),
+    "proposal_fields": FrozenDict(
+        {"train_candidates": 12_000, "candidates": 6_000, "train_kept": 2_000, "min_size": 0.0}
+    ),
+    "pooling_fields": FrozenDict({"size": 14, "sampling_ratio": 0, "aligned": True}),
+}
 # Objects of 8 to 28 px in images of 64 px: every number of pixels is smaller in proportion.
 NANO = {
     "backbone": "resnet_nano",
@@ -37,6 +49,18 @@ NANO = {
     "roi_sampling": FrozenDict({"num": 32}),
     "pooling_fields": FrozenDict({"canonical_size": 16, "canonical_level": 3}),
     "box_dims": (256, 256),
+}
+# The same, on the map of stride 8 of a network of three stages.
+NANO_C4 = {
+    **NANO,
+    "neck": "none",
+    "backbone_fields": FrozenDict(
+        {"num_blocks": (1, 1, 1), "stage_dims": (48, 64, 96), "stem_dim": 48, "norm": "batch"}
+    ),
+    "anchor_fields": FrozenDict(
+        {"sizes": ((8, 11, 14, 18, 22, 28),), "ratios": (1.0, 1.5, 2.2), "strides": (8,)}
+    ),
+    "pooling_fields": FrozenDict({"size": 8, "aligned": True}),
 }
 
 # For detectors that are given regions; as few windows as a scene has proposals.
@@ -82,3 +106,27 @@ def rcnn_layers(model: Any) -> tuple[tuple[str, ...], ...]:
     See `zoo.family.Family.layers`.
     """
     return (*backbone_layers(model.make_body()), ("pyramid", "box/stage"))
+
+
+# Maps of stride 4 and 8, without coarser ones.
+DENSE_NANO = {
+    "backbone": "resnet_nano",
+    "backbone_fields": NANO["backbone_fields"],
+    "finest_stride": 4,
+    "pyramid_dim": 64,
+    "num_extra": 0,
+    "num_convs": 2,
+    "head_norm": "group",
+}
+
+
+def dense_nano(**fields: Any) -> Variant:
+    """A dense detector for images of 64 px: `DENSE_NANO` and more fields."""
+    decoding = FrozenDict({"candidates": 200, "most": 100, **fields.pop("decoding_fields", {})})
+    how = Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
+    return Variant({**DENSE_NANO, "decoding_fields": decoding, **fields}, how)
+
+
+def dense_layers(model: Any) -> tuple[tuple[str, ...], ...]:
+    """The backbone's layers, then the pyramid: see `zoo.family.Family.layers`."""
+    return (*backbone_layers(model.make_body()), ("pyramid",))
