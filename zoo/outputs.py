@@ -37,7 +37,10 @@ class Targets(struct.PyTreeNode):
         valid: True where there is an object.
         sizes: Height and width of each image without padding; padding is below and on the right.
         image_valid: False for an all-padding example; losses and metrics ignore it.
-        masks: True for the object's pixels; None if the data have no masks.
+        masks: True for the object's pixels in the padded batch; or in `mask_frames`, where 255 is a
+            cell that is all in the object. None if the data have no masks.
+        mask_frames: The box that each of `masks` shows, ``xyxy``, with as many cells for every
+            object; None: they show the padded batch.
         keypoints: x, y and visibility: 0 unlabelled, 1 hidden, 2 visible; None if the data have no
             keypoints.
     """
@@ -47,7 +50,8 @@ class Targets(struct.PyTreeNode):
     valid: Bool[Array, "b m"]
     sizes: Int[Array, "b 2"]
     image_valid: Bool[Array, " b"]
-    masks: Bool[Array, "b m h w"] | None = None
+    masks: Bool[Array, "b m h w"] | UInt8[Array, "b m s s"] | None = None
+    mask_frames: Float[Array, "b m 4"] | None = None
     keypoints: Float[Array, "b m j 3"] | None = None
 
 

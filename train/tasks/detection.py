@@ -60,6 +60,7 @@ class Detection:
             batch["size"],
             batch["valid"],
             masks=batch["masks"] if data.masks else None,
+            mask_frames=batch["boxes"] if data.mask_size else None,
             keypoints=batch["keypoints"] if data.keypoints else None,
         )
         return {

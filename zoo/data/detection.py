@@ -32,7 +32,8 @@ def open_detection(
     - ``size`` int32 [2], the picture's height and width;
     - ``boxes`` float32 [m 4], ``xyxy`` in pixels of the picture; ``labels`` int32 [m];
       ``box_valid`` bool [m], True where there is an object;
-    - ``masks`` bool [m h w], with `masks`;
+    - ``masks`` bool [m h w], with `masks`; with `mask_size` s instead uint8 [m s s], cells in the
+      object's box with the share of their area that is in the object, 255 for all of it;
     - ``keypoints`` float32 [m j 3], with `keypoints`: x and y in pixels of the picture, with no
       offset to the annotated values, and visibility: 0 not labelled or cropped away (then x and y
       are 0), 1 hidden, 2 visible; ``dataset.source.joints`` has the names of the j joints;

@@ -44,6 +44,9 @@ class DetectionData:
         random_crop: Crop training images as DETR does, with probability 1/2.
         flip: Mirror training images left and right with probability 1/2.
         masks: Whether examples have instance masks; COCO's annotations must have them then.
+        mask_size: With `masks`: each mask is this many rows and columns of cells in the object's own
+            box, as detectors of boxes learn them. None: bitmaps of the whole padded image, as DETR
+            learns them; they need 80 times the memory of 112 x 112 cells.
         keypoints: Whether examples have keypoints; COCO's annotations must have them then.
         sigmas: With `keypoints`: the standard deviation of each joint's annotations, relative to
             the square root of the object's area, by which evaluation judges distances (OKS). Empty
@@ -79,6 +82,7 @@ class DetectionData:
     random_crop: bool = False
     flip: bool = False
     masks: bool = False
+    mask_size: int | None = None
     keypoints: bool = False
     sigmas: tuple[float, ...] = ()
     proposals: Literal["selective_search"] | None = None
@@ -104,6 +108,10 @@ def check_config(config: DetectionData) -> None:
         "short_sides": (min(c.short_sides, default=1) >= 1, "positive numbers of pixels"),
         "long_side": (c.long_side >= 1, "a positive number of pixels"),
         "random_crop": (not c.random_crop or bool(c.short_sides), "false without short_sides"),
+        "mask_size": (
+            c.mask_size is None or (c.masks and c.mask_size >= 1),
+            "1 or more, or none; none without data.masks",
+        ),
         "keypoints": (not c.keypoints or of_coco, "false unless data.source=coco:DIR"),
         "sigmas": (min(c.sigmas, default=1) > 0, "positive numbers"),
         "threads": (c.threads >= 0, "0 or more"),

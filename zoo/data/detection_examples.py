@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data.annotations import Annotations, Joints
+from zoo.data.augment.mask_crops import with_mask_crops
 from zoo.data.augment.picture import (
     Picture,
     Size,
@@ -59,6 +60,8 @@ class TrainTransform:
         if c.short_sides:
             size = fit_size(size, int(rng.choice(c.short_sides)), c.long_side)
         bucket = choose_bucket(example["annotations"].size, c)
+        if c.mask_size is not None:
+            picture = with_mask_crops(picture, c.mask_size)
         picture = resize_picture(picture, shrink_to_fit(size, bucket), fast=True)
         return _example(picture, bucket, example, c, self.joints)
 
@@ -76,6 +79,8 @@ class EvalTransform:
         picture = _picture(example, self.config, self.proposals)
         size = evaluated_size(picture.size, self.config)
         bucket = choose_bucket(picture.size, self.config)
+        if self.config.mask_size is not None:
+            picture = with_mask_crops(picture, self.config.mask_size)
         picture = resize_picture(picture, shrink_to_fit(size, bucket))
         return _example(picture, bucket, example, self.config, self.joints)
 
@@ -151,6 +156,8 @@ def _example(
     example["box_valid"][:count] = True
     if picture.masks is not None:
         example["masks"][:count, :height, :width] = picture.masks
+    if picture.mask_crops is not None:
+        example["masks"][:count] = picture.mask_crops
     if picture.keypoints is not None:
         example["keypoints"][:count] = picture.keypoints
     if picture.proposals is not None:
@@ -182,7 +189,9 @@ def empty_example(bucket: Size, config: DetectionData, joints: Joints | None) ->
         "original_size": size,
     }
     if config.masks:
-        example["masks"] = np.zeros((m, *bucket), bool)
+        crops = config.mask_size
+        shape, kind = (bucket, bool) if crops is None else ((crops, crops), np.uint8)
+        example["masks"] = np.zeros((m, *shape), kind)
     if joints is not None:
         example["keypoints"] = np.zeros((m, len(joints.names), 3), np.float32)
     if config.proposals is not None:
