@@ -43,6 +43,8 @@ class Targets(struct.PyTreeNode):
             object; None: they show the padded batch.
         keypoints: x, y and visibility: 0 unlabelled, 1 hidden, 2 visible; None if the data have no
             keypoints.
+        ignored: True where there is an object, not among the `valid` ones, that is neither an object
+            to find nor background; None if there are none.
     """
 
     boxes: Float[Array, "b m 4"]
@@ -52,6 +54,7 @@ class Targets(struct.PyTreeNode):
     image_valid: Bool[Array, " b"]
     masks: Bool[Array, "b m h w"] | UInt8[Array, "b m s s"] | None = None
     mask_frames: Float[Array, "b m 4"] | None = None
+    ignored: Bool[Array, "b m"] | None = None
     keypoints: Float[Array, "b m j 3"] | None = None
 
 

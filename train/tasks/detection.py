@@ -62,6 +62,7 @@ class Detection:
             masks=batch["masks"] if data.masks else None,
             mask_frames=batch["boxes"] if data.mask_size else None,
             keypoints=batch["keypoints"] if data.keypoints else None,
+            ignored=batch.get("box_ignored"),
         )
         return {
             "images": normalize(batch["image"], data.mean, data.std),

@@ -1,11 +1,13 @@
 """Opens the data of a detection config: the digit scenes, COCO, PASCAL VOC or a TFDS set."""
 
+import dataclasses
 import logging
 from typing import Literal
 
 import numpy as np
 
 from zoo.data.annotations import Joints
+from zoo.data.chip_source import open_chips
 from zoo.data.detection_config import DetectionData, check_config
 from zoo.data.detection_examples import EvalTransform, TrainTransform, choose_bucket, empty_example
 from zoo.data.errors import DataError
@@ -31,7 +33,8 @@ def open_detection(
     - ``image`` uint8 [h w 3], the picture at the top left, zeros elsewhere;
     - ``size`` int32 [2], the picture's height and width;
     - ``boxes`` float32 [m 4], ``xyxy`` in pixels of the picture; ``labels`` int32 [m];
-      ``box_valid`` bool [m], True where there is an object;
+      ``box_valid`` bool [m], True where there is an object; ``box_ignored`` bool [m], with
+      `chips`, True where there is one that is neither object nor background;
     - ``masks`` bool [m h w], with `masks`; with `mask_size` s instead uint8 [m s s], cells in the
       object's box with the share of their area that is in the object, 255 for all of it;
     - ``keypoints`` float32 [m j 3], with `keypoints`: x and y in pixels of the picture, with no
@@ -42,6 +45,9 @@ def open_detection(
     - ``valid`` bool [];
     - ``index`` int32 [], the image's position in the source, -1 for padding;
       ``original_size`` int32 [2], its height and width there.
+
+    With `chips`, an image of training is a chip, in a bucket of `chip_side`, and its position is in
+    `zoo.data.chip_source.ChipSource`.
 
     Crowds and objects that PASCAL VOC marks as difficult are left out. They are in
     ``dataset.source.annotations(index)``, which evaluation uses: see
@@ -63,6 +69,9 @@ def open_detection(
     source = _open_source(config, split, class_names)
     if not len(source):
         raise DataError(f"data {config.source!r} has no images in this split")
+    config = _of_split(config, split)
+    if config.chips:
+        source = open_chips(source, config, track)
     _check_counts(source, config)
     joints = source.joints
     if config.sigmas and len(config.sigmas) != (count := len(joints.names if joints else ())):
@@ -87,6 +96,14 @@ def open_detection(
         workers=config.workers,
         groups=groups,
     )
+
+
+def _of_split(config: DetectionData, split: Literal["train", "eval"]) -> DetectionData:
+    """The config without what is not for this split; chips have one shape, and keep their size."""
+    if split == "eval" or not config.chips:
+        return dataclasses.replace(config, chips=(), chip_proposals=None)
+    side = config.chip_side
+    return dataclasses.replace(config, buckets=((side, side),), short_sides=())
 
 
 def _open_source(
