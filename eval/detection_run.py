@@ -115,9 +115,7 @@ def evaluate_run(
     if arguments.scales:
         collected = collect_scales(run, arguments, masks=masks)
     else:
-        evaluate = evaluator(
-            run.model, run.data, examples, run.batch_size, run.put, masks=masks
-        )
+        evaluate = evaluator(run.model, run.data, examples, run.batch_size, run.put, masks=masks)
         collected = evaluate(run.variables)
     if needed and not getattr(collected, f"has_{needed}"):
         model = type(run.model).__name__

@@ -121,9 +121,7 @@ def collect_scales(
     return merged(parts, scales, arguments.soft_nms)
 
 
-def merged(
-    parts: Sequence[CocoEvaluator], scales: Sequence[Scale], sigma: float
-) -> CocoEvaluator:
+def merged(parts: Sequence[CocoEvaluator], scales: Sequence[Scale], sigma: float) -> CocoEvaluator:
     """The detections of several scales as those of one, by `zoo.predict.merge.rank`.
 
     Args:

@@ -1,7 +1,7 @@
 """Detection data cut into chips: see `zoo.data.chips`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
@@ -13,8 +13,6 @@ from zoo.data.augment.picture import Size
 from zoo.data.chips import ChipRule, Windows, contain
 from zoo.data.detection_config import DetectionData
 from zoo.data.errors import DataError
-from zoo.data.formats.coco_results import read_proposals
-from zoo.data.object_files import AnnotatedImages
 from zoo.data.object_sources import DetectionSource
 from zoo.data.proposals import Track
 from zoo.data.transforms import fast_resize
@@ -156,39 +154,43 @@ def clipped_boxes(found: Annotations) -> Float[np.ndarray, "n 4"]:
 def _cut_keypoints(keypoints: Float[np.ndarray, "n j 3"], chip: Chip) -> Float[np.ndarray, "n j 3"]:
     """Keypoints in pixels of a chip; those outside have no visibility, and are 0."""
     places, limits = chip.places(keypoints[..., :2]), chip.size[::-1]
-    inside: Bool[np.ndarray, "n j"] = ((places >= 0) & (places <= limits)).all(axis=-1)
+    inside: Bool[np.ndarray, "n j"] = np.all((places >= 0) & (places <= limits), axis=-1)
     seen = inside & (keypoints[..., 2] > 0)
     moved = np.concatenate([places, keypoints[..., 2:]], axis=-1)
     return np.where(seen[..., None], moved, 0.0)
 
 
-def open_chips(source: DetectionSource, config: DetectionData, track: Track) -> ChipSource:
+def open_chips(
+    source: DetectionSource,
+    config: DetectionData,
+    annotations: Callable[[int], Annotations],
+    proposals: Mapping[Any, Float[np.ndarray, "_ 4"]] | None,
+    track: Track,
+) -> ChipSource:
     """Cuts all images of a source into chips, each in the same way every time.
 
     Args:
         source: The images.
         config: Its fields that begin with ``chip`` say how.
+        annotations: The objects of each image; masks are not used, and would take most of the time.
+        proposals: The contents of `chip_proposals`, boxes ``xyxy`` by image id; None without it.
         track: Shows the progress.
 
     Raises:
-        DataError: If no image has a chip, or the proposals cannot be used.
+        DataError: If no image has a chip, or there are proposals, but none for these images.
     """
     c = config
     rule = ChipRule(c.chips, c.chip_side, c.chip_stride, c.chip_negatives)
-    bare = source  # decoding masks takes longer than cutting
-    if isinstance(source, AnnotatedImages):
-        bare = dataclasses.replace(source, segmentations=None)
-    proposals = None if c.chip_proposals is None else read_proposals(c.chip_proposals)
     parts, known = [], 0
     for image in track(range(len(source)), "cutting images into chips", len(source)):
-        found = bare.annotations(image)
+        found = annotations(image)
         others = None
         if proposals is not None:
             others = proposals.get(found.image_id, np.zeros((0, 4)))
             others = np.clip(others, 0, np.tile(found.size[::-1], 2))
             known += len(others)
         parts.append(_chips_of(image, found, others, rule))
-    if proposals and not known:
+    if proposals is not None and not known:
         raise DataError(f"{c.chip_proposals}: has proposals for none of the images of the data")
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
     chips = ChipSource(source, rule, *columns)

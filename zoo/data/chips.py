@@ -1,4 +1,4 @@
-"""Chips: parts of an image at several scales, so that objects of all sizes are learnt in few pixels.
+"""Chips: parts of an image at several scales, in which objects of all sizes have middle sizes.
 
 SNIPER (arXiv 1805.09300, section 3). Each scale has a range of sizes of objects, and a grid of
 windows. The objects in the range are covered by as few windows as a greedy search finds; these are
@@ -148,8 +148,8 @@ def _starts(last: int, stride: float) -> Int[np.ndarray, " k"]:
 
 def contain(windows: Windows, boxes: Float[np.ndarray, "n 4"]) -> Bool[np.ndarray, "c n"]:
     """Whether each window has the whole of each box."""
-    low = (windows[:, None, :2] <= boxes[:, :2]).all(axis=-1)
-    return low & (windows[:, None, 2:] >= boxes[:, 2:]).all(axis=-1)
+    low, high = windows[:, None, :2] <= boxes[:, :2], windows[:, None, 2:] >= boxes[:, 2:]
+    return np.all(low & high, axis=-1)
 
 
 def greedy_cover(

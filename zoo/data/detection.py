@@ -12,8 +12,9 @@ from zoo.data.detection_config import DetectionData, check_config
 from zoo.data.detection_examples import EvalTransform, TrainTransform, choose_bucket, empty_example
 from zoo.data.errors import DataError
 from zoo.data.formats.coco import read_categories
+from zoo.data.formats.coco_results import read_proposals
 from zoo.data.loader import Dataset
-from zoo.data.object_files import coco_paths, open_coco, open_voc
+from zoo.data.object_files import AnnotatedImages, coco_paths, open_coco, open_voc
 from zoo.data.object_sources import DetectionSource, open_scenes, open_tfds_detection
 from zoo.data.own import prepared
 from zoo.data.proposals import Track, proposals_of, silent
@@ -71,14 +72,14 @@ def open_detection(
         raise DataError(f"data {config.source!r} has no images in this split")
     config = _of_split(config, split)
     if config.chips:
-        source = open_chips(source, config, track)
+        source = _cut(source, config, track)
     _check_counts(source, config)
     joints = source.joints
     if config.sigmas and len(config.sigmas) != (count := len(joints.names if joints else ())):
         raise DataError(f"data.sigmas are {len(config.sigmas)}, but the data have {count} joints")
     if joints is not None and config.flip:
         _check_mirrored(joints, config)
-    proposals = proposals_of(source, config, split, track) if config.proposals else None
+    searched = proposals_of(source, config, split, track) if config.proposals else None
     groups = None
     if len(config.buckets) > 1:
         sizes, of_size = np.unique(source.sizes, axis=0, return_inverse=True)
@@ -86,9 +87,7 @@ def open_detection(
         groups = np.array(chosen, np.int32)[of_size]
     return Dataset(
         source=source,
-        transform=(TrainTransform if split == "train" else EvalTransform)(
-            config, joints, proposals
-        ),
+        transform=(TrainTransform if split == "train" else EvalTransform)(config, joints, searched),
         padding=tuple(empty_example(bucket, config, joints) for bucket in config.buckets),
         class_names=source.class_names,
         on_error=config.on_error,
@@ -96,6 +95,14 @@ def open_detection(
         workers=config.workers,
         groups=groups,
     )
+
+
+def _cut(source: DetectionSource, config: DetectionData, track: Track) -> DetectionSource:
+    path, bare = config.chip_proposals, source
+    if isinstance(source, AnnotatedImages):
+        bare = dataclasses.replace(source, segmentations=None)
+    proposals = None if path is None else read_proposals(path)
+    return open_chips(source, config, bare.annotations, proposals, track)
 
 
 def _of_split(config: DetectionData, split: Literal["train", "eval"]) -> DetectionData:

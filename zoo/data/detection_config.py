@@ -57,7 +57,7 @@ class DetectionData:
         search: How it proposes regions; each example has its `num_proposals` of them.
         proposal_cache: Folder of the files with the proposals of each data set; None is
             ``$XDG_CACHE_HOME/jax-vision-zoo/proposals``, by default in ``~/.cache``.
-        chips: With scales, training takes chips of the images, as SNIPER does: parts of them at these
+        chips: With scales, training takes chips of the images, as SNIPER does: parts at these
             scales, each with the objects of its sizes; objects of other sizes, and parts of
             objects, are ignored by R-CNNs and are background for other detectors.
             `zoo.data.chips.SNIPER_SCALES` are for COCO. Evaluation takes whole images all the same.

@@ -55,7 +55,7 @@ def test_whole_boxes_are_full_and_the_edge_of_the_image_is_no_limit():
 
 @pytest.mark.parametrize(("aligned", "threshold"), [(True, None), (True, 0.5), (False, None)])
 def test_targets_are_nearly_those_of_bitmaps(aligned, threshold):
-    """The mean over the cells of all targets; the error of a bit at the border of an object is 1."""
+    """The mean over the cells of all targets, of which some at the border of an object differ."""
     rng = np.random.default_rng(3)
     masks, boxes = blobs(rng, 8)
     picture = Picture(np.zeros((40, 52, 3), np.uint8), boxes, np.zeros(8, np.int32), masks)
