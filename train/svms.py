@@ -32,12 +32,13 @@ from train.region_svms import ImageRegions, RegionFunctions, fit_regions
 from train.step import Metrics, TrainState
 from zoo.data import Dataset, DetectionData, eval_batches, normalize, open_detection, valid_pixels
 from zoo.models.detection.parts.decode import ROI_CODER
+from zoo.models.detection.parts.samples import take
 from zoo.ops.boxes import iou
 from zoo.outputs import Proposals
 from zoo.types import InputError
 from zoo.writing import write_whole
 
-Features = Callable[[Mapping[str, Any]], tuple[jax.Array, jax.Array]]
+Compute = Callable[[Mapping[str, Any]], tuple[jax.Array, ...]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,10 +65,10 @@ def _fit(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.workdir}: its data have no proposals")
     examples = _training_images(run)
     count = min(arguments.images, len(examples))
-    features = _features(run)
+    compute = _compute(run)
 
     def images(what: str) -> Iterator[ImageRegions]:
-        found = itertools.islice(_regions(run, examples, features), count)
+        found = itertools.islice(_regions(run, examples, compute), count)
         return track(found, what, count)
 
     fitted = fit_regions(images, len(run.class_names))
@@ -87,14 +88,15 @@ def _training_images(run: Run[DetectionData]) -> Dataset:
     return open_detection(data, "eval", class_names=run.class_names, track=track)
 
 
-def _features(run: Run[DetectionData]) -> Features:
-    """A function of a batch that gives the pooled features and the features of its regions.
+def _compute(run: Run[DetectionData]) -> Compute:
+    """A function of a batch that gives what belongs to the regions of its images.
 
-    The regions are its proposals, and then its true boxes.
+    Regions are the proposals, and then the true boxes. The function gives their pooled features,
+    their features, and of the proposals the IoU with the true boxes and the deltas to the best one.
     """
 
     @jax.jit
-    def compute(batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+    def compute(batch: Mapping[str, Any]) -> tuple[jax.Array, ...]:
         images = normalize(batch["image"], run.data.mean, run.data.std)
         valid = valid_pixels(batch["size"], (images.shape[1], images.shape[2]))
         regions = proposals_of(batch)
@@ -103,41 +105,32 @@ def _features(run: Run[DetectionData]) -> Features:
             jnp.concatenate([regions.boxes, batch["boxes"]], axis=1),
             jnp.concatenate([regions.valid, batch["box_valid"]], axis=1),
         )
-        found = run.model.apply(run.variables, images, valid, both, method="region_features")
-        return found  # pyright: ignore[reportReturnType]
+        found: Any = run.model.apply(run.variables, images, valid, both, method="region_features")
+        overlaps = jnp.where(batch["box_valid"][:, None], iou(regions.boxes, batch["boxes"]), -1)
+        best = take(batch["boxes"], overlaps.argmax(axis=-1))
+        return *found, overlaps, ROI_CODER.encode(best, regions.boxes)
 
     return compute
 
 
 def _regions(
-    run: Run[DetectionData], examples: Dataset, features: Features
+    run: Run[DetectionData], examples: Dataset, compute: Compute
 ) -> Iterator[ImageRegions]:
-    """The regions of the images, one after the other."""
+    """The regions of the images, one after the other, without filling."""
     for host in eval_batches(examples, run.batch_size):
-        found = jax.device_get(features(run.put(host)))
+        found = jax.device_get(compute(run.put(host)))
         for row in np.flatnonzero(host["valid"]).tolist():
-            yield _of_image({k: x[row] for k, x in host.items()}, *(x[row] for x in found))
-
-
-def _of_image(
-    example: Mapping[str, np.ndarray], pooled: np.ndarray, features: np.ndarray
-) -> ImageRegions:
-    """The regions of one image, without filling."""
-    chosen, objects = example["proposals_valid"], example["box_valid"]
-    boxes, true = example["proposals"][chosen], example["boxes"][objects]
-    overlaps = np.asarray(iou(jnp.asarray(boxes), jnp.asarray(true)))
-    deltas = np.zeros((len(boxes), 4), np.float32)
-    if overlaps.size:
-        deltas = np.asarray(ROI_CODER.encode(true[overlaps.argmax(axis=1)], jnp.asarray(boxes)))
-    of_proposals, of_objects = np.split(features, [len(chosen)])
-    return ImageRegions(
-        of_proposals[chosen],
-        pooled[: len(chosen)][chosen],
-        overlaps,
-        deltas,
-        example["labels"][objects],
-        of_objects[objects],
-    )
+            pooled, features, overlaps, deltas = (x[row] for x in found)
+            chosen, objects = host["proposals_valid"][row], host["box_valid"][row]
+            of_proposals, of_objects = np.split(features, [len(chosen)])
+            yield ImageRegions(
+                of_proposals[chosen],
+                pooled[: len(chosen)][chosen],
+                overlaps[chosen][:, objects],
+                deltas[chosen],
+                host["labels"][row][objects],
+                of_objects[objects],
+            )
 
 
 def write_run(

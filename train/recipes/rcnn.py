@@ -27,10 +27,10 @@ def rcnn_digit_scenes() -> Config:
             b2=0.99,
             clip_norm=10.0,
         ),
-        steps=1_000,
+        steps=800,
         batch_size=16,
         log_every=50,
-        eval_every=1_000,
-        checkpoint_every=500,
+        eval_every=800,
+        checkpoint_every=400,
         ema=0.99,
     )

@@ -4,6 +4,7 @@ import dataclasses
 
 from train.config import Config, ModelConfig
 from train.recipes.rcnn import rcnn_digit_scenes
+from zoo.registry import variant_named
 
 
 def sppnet_digit_scenes() -> Config:
@@ -17,9 +18,10 @@ def sppnet_digit_scenes() -> Config:
     paper, only the dense layers are trained.
     """
     rcnn = rcnn_digit_scenes()
+    backbone = variant_named("sppnet_nano").fields["backbone_fields"]
     return dataclasses.replace(
         rcnn,
         recipe="sppnet_digit_scenes",
-        model=ModelConfig("sppnet_nano"),
+        model=ModelConfig("sppnet_nano", {"backbone_fields": {**backbone, "norm": "frozen"}}),
         optim=dataclasses.replace(rcnn.optim, multipliers={"body": 0.0}),
     )

@@ -161,7 +161,7 @@ def _cached_file(
 def _read(path: Path, count: int) -> ProposalTable | None:
     """The table in a file; None without the file, or if it is damaged."""
     try:
-        with np.load(path) as file:
+        with np.load(io.BytesIO(path.read_bytes())) as file:
             table = ProposalTable(file["boxes"], file["offsets"])
     except FileNotFoundError:
         return None

@@ -17,6 +17,7 @@ from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from zoo.layers.norm import Norm
 from zoo.layers.pyramid import FPN
 from zoo.models.backbones import freeze_mappings, make_frozen_backbone
 from zoo.models.detection.parts.box_head import BoxBranch
@@ -41,7 +42,9 @@ class FastRCNN(nn.Module):
             in the paper.
         pyramid_dim: Features of the pyramid's maps.
         pooling_fields: Fields of `zoo.models.detection.parts.pooling.RoiPooling`.
-        box_dims: Features of the dense layers.
+        box_conv_dims: Features of the convolutions of the box head.
+        box_dims: Features of its dense layers.
+        box_norm: Norm after its convolutions; None for none.
         window_fields: Fields of `zoo.ops.anchors.Anchors`, with strides: the windows that are
             classified if there are no proposals.
         roi_sampling: Fields of `zoo.models.detection.parts.samples.RoiSampling`.
@@ -58,7 +61,9 @@ class FastRCNN(nn.Module):
     neck: Literal["fpn", "none"] = "fpn"
     pyramid_dim: int = 256
     pooling_fields: Mapping[str, Any] = FrozenDict()
+    box_conv_dims: tuple[int, ...] = ()
     box_dims: tuple[int, ...] = (1024, 1024)
+    box_norm: Norm | None = None
     window_fields: Mapping[str, Any] = FrozenDict({"sizes": ((128, 256),), "strides": (32,)})
     roi_sampling: Mapping[str, Any] = FrozenDict()
     decoding_fields: Mapping[str, Any] = FrozenDict()
@@ -76,8 +81,14 @@ class FastRCNN(nn.Module):
         self.body = self.make_body()
         if self.neck == "fpn":
             self.pyramid = FPN(self.pyramid_dim, dtype=self.dtype)
-        pooling = RoiPooling(**self.pooling_fields)
-        self.box = BoxBranch(self.num_classes, pooling, dense_dims=self.box_dims, dtype=self.dtype)
+        self.box = BoxBranch(
+            self.num_classes,
+            RoiPooling(**self.pooling_fields),
+            self.box_conv_dims,
+            self.box_dims,
+            self.box_norm,
+            dtype=self.dtype,
+        )
 
     @nn.nowrap
     def make_body(self) -> nn.Module:

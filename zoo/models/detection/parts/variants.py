@@ -55,7 +55,7 @@ NANO_C4 = {
     **NANO,
     "neck": "none",
     "backbone_fields": FrozenDict(
-        {"num_blocks": (1, 1, 1), "stage_dims": (48, 64, 96), "stem_dim": 48, "norm": "batch"}
+        {"num_blocks": (1, 2, 1), "stage_dims": (48, 64, 96), "stem_dim": 48, "norm": "batch"}
     ),
     "anchor_fields": FrozenDict(
         {"sizes": ((8, 11, 14, 18, 22, 28),), "ratios": (1.0, 1.5, 2.2), "strides": (8,)}

@@ -17,7 +17,7 @@ _VARIANTS = {
         crop_size=40,
         pool_size=None,
         dense_dims=(256,),
-        chunk=512,
+        chunk=50,
         roi_sampling=FrozenDict({"num": 8}),
     ),
     # The paper has AlexNet and VGG-16, whose features are those of dense layers.

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from zoo.models.backbones import freeze_mappings, make_frozen_backbone
 from zoo.models.detection.parts.given_regions import ChosenRegions, choose_regions
@@ -44,8 +44,8 @@ class RCNN(nn.Module):
         pool_size: Rows and columns to which the mean reduces the last map of a region; None: as
             many as it has.
         dense_dims: Features of the dense layers.
-        chunk: Regions that go through the network together; less need less memory. All regions of
-            a batch do while batch norm is in training.
+        chunk: Regions of each image that go through the network together; fewer need less memory.
+            All of them do while batch norm is in training.
         window_fields: Fields of `zoo.ops.anchors.Anchors`, with strides: the windows that are
             classified if there are no proposals.
         roi_sampling: Fields of `zoo.models.detection.parts.samples.RoiSampling`.
@@ -64,7 +64,7 @@ class RCNN(nn.Module):
     context: float = 16 / 227
     pool_size: int | None = 1
     dense_dims: tuple[int, ...] = ()
-    chunk: int = 64
+    chunk: int = 16
     window_fields: Mapping[str, Any] = FrozenDict({"sizes": ((128, 256),), "strides": (32,)})
     roi_sampling: Mapping[str, Any] = FrozenDict()
     decoding_fields: Mapping[str, Any] = FrozenDict({"iou_threshold": 0.3})
@@ -96,44 +96,46 @@ class RCNN(nn.Module):
         self, padded: Padded, regions: ChosenRegions, *, train: bool = False
     ) -> Float[Array, "b r d"]:
         """The features of the last map of each region, which box regression uses."""
-        b, r = regions.valid.shape
-        boxes, image = regions.boxes.reshape(-1, 4), jnp.repeat(jnp.arange(b), r)
-        pieces = -(-len(boxes) // self.chunk)
+        r = regions.boxes.shape[1]
+        pieces = -(-r // self.chunk)
         if pieces < 2 or (train and getattr(self.body, "norm", None) == "batch"):
-            return self.of_crops(padded, boxes, image, train=train).reshape(b, r, -1)
+            return self.of_crops(padded, regions.boxes, train=train)
 
         def visit(
-            module: RCNN, carry: None, piece: tuple[Float[Array, "s 4"], Int[Array, " s"]]
-        ) -> tuple[None, Float[Array, "s d"]]:
-            return carry, module.of_crops(padded, *piece, train=train)
+            module: RCNN, carry: None, boxes: Float[Array, "b s 4"]
+        ) -> tuple[None, Float[Array, "b s d"]]:
+            return carry, module.of_crops(padded, boxes, train=train)
 
         visit_all = nn.scan(
             nn.remat(visit, prevent_cse=False),
             variable_broadcast=("params", "batch_stats"),
             split_rngs={"params": False, "dropout": True},
+            in_axes=1,
+            out_axes=1,
         )
-        filling = pieces * self.chunk - len(boxes)
-        boxes = jnp.pad(boxes, ((0, filling), (0, 0))).reshape(pieces, self.chunk, 4)
-        image = jnp.pad(image, (0, filling)).reshape(pieces, self.chunk)
-        _, pooled = visit_all(self, None, (boxes, image))
-        return pooled.reshape(pieces * self.chunk, -1)[: b * r].reshape(b, r, -1)
+        boxes = jnp.pad(regions.boxes, ((0, 0), (0, pieces * self.chunk - r), (0, 0)))
+        _, pooled = visit_all(self, None, boxes.reshape(-1, pieces, self.chunk, 4))
+        return pooled.reshape(*pooled.shape[:1], pieces * self.chunk, -1)[:, :r]
 
     def of_crops(
-        self,
-        padded: Padded,
-        boxes: Float[Array, "n 4"],
-        image: Int[Array, " n"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "n d"]:
-        """The features of regions that are cut out together; `image` has their images' numbers."""
-        size, context = self.crop_size, self.context
-        crops = warp_regions(padded.images, boxes, image, padded.sizes, size=size, context=context)
+        self, padded: Padded, boxes: Float[Array, "b r 4"], *, train: bool = False
+    ) -> Float[Array, "b r d"]:
+        """The features of regions that are cut out together."""
+        b, r, _ = boxes.shape
+        image = jnp.broadcast_to(jnp.arange(b)[:, None], (b, r)).reshape(-1)
+        crops = warp_regions(
+            padded.images,
+            boxes.reshape(-1, 4),
+            image,
+            padded.sizes,
+            size=self.crop_size,
+            context=self.context,
+        )
         x = self.body.feature_maps(crops, train=train)[-1]
         if (p := self.pool_size) is not None:
             n, rows, columns, d = x.shape
             x = x.reshape(n, p, rows // p, p, columns // p, d).mean(axis=(2, 4))
-        return x.reshape(len(boxes), -1)
+        return x.reshape(b, r, -1)
 
     def region_features(
         self,

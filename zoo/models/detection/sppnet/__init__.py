@@ -6,18 +6,16 @@ from zoo.family import Family
 from zoo.models.backbones import backbone_layers
 from zoo.models.detection.parts.decode import region_rois
 from zoo.models.detection.parts.region_loss import RegionLoss
-from zoo.models.detection.parts.variants import proposing_nano, proposing_variant
+from zoo.models.detection.parts.variants import NANO, proposing_nano, proposing_variant
 from zoo.models.detection.sppnet.model import SPPNet
 from zoo.models.inputs import padded_images
 
-# The backbone of `rcnn_nano`, whose weights it can take over.
-_NANO = {"num_blocks": (2, 2), "stage_dims": (48, 96), "stem_dim": 48}
 # The first three stages of the ResNet: their map has the stride of the paper's networks, 16.
 _C4 = {"num_blocks": (3, 4, 6), "stage_dims": (64, 128, 256)}
 _VARIANTS = {
     # Not from the paper: for tests, demos and small images.
     "sppnet_nano": proposing_nano(
-        backbone_fields=FrozenDict(_NANO),
+        backbone_fields=NANO["backbone_fields"],
         scales=(1.0, 2.0),
         canonical_size=32.0,
         dense_dims=(256,),
