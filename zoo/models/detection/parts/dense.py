@@ -74,7 +74,8 @@ class DenseDecoding:
             return Detections(boxes, scores, labels, good)
         boxes, good = self._clip(boxes, good, sizes)
         order = jnp.argsort(~good, axis=1, stable=True)
-        return Detections(*(take(x, order) for x in (boxes, scores, labels, good)))
+        boxes, scores, labels, good = (take(x, order) for x in (boxes, scores, labels, good))
+        return Detections(boxes, scores, labels, good)
 
     def _clip(
         self, boxes: Float[Array, "b n 4"], good: Bool[Array, "b n"], sizes: Int[Array, "b 2"]
