@@ -22,6 +22,7 @@ from zoo.data.errors import DataError
 from zoo.data.formats.json_file import decode_json
 from zoo.data.object_files import coco_paths
 from zoo.data.object_sources import DetectionSource
+from zoo.ops.instance_masks import paste_binary_masks
 from zoo.ops.palette import paint_objects
 from zoo.outputs import Detections
 from zoo.predict import detect
@@ -142,7 +143,10 @@ def draw(data: DetectionData, train: Dataset, batch: Batch, path: Path) -> None:
         boxes, labels = host["boxes"][i][valid], host["labels"][i][valid]
         texts = [train.class_names[label] for label in labels.tolist()]
         if "masks" in host:
-            image = paint_objects(image, host["masks"][i][valid], labels)
+            masks = host["masks"][i][valid]
+            if data.mask_size is not None:
+                masks = paste_binary_masks(masks / np.float32(255), boxes, image.shape[:2])
+            image = paint_objects(image, masks, labels)
         keypoints = host["keypoints"][i][valid] if "keypoints" in host else None
         panels.append(BoxPanel(image, np.zeros((0, 4)), boxes, texts, None, keypoints, limbs))
     draw_boxes(panels, path)

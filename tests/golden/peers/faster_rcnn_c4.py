@@ -128,7 +128,7 @@ def nano_body() -> torch.nn.Module:
     body.inplanes = 48
     body.conv1, body.bn1 = torch.nn.Conv2d(3, 48, 7, 2, 3, bias=False), torch.nn.BatchNorm2d(48)
     body.layer1 = body._make_layer(BasicBlock, 48, 1)
-    body.layer2 = body._make_layer(BasicBlock, 64, 1, stride=2)
+    body.layer2 = body._make_layer(BasicBlock, 64, 2, stride=2)
     body.layer3 = body._make_layer(BasicBlock, 96, 1, stride=2)
     body.layer4 = body.fc = torch.nn.Identity()
     return body

@@ -402,9 +402,9 @@ def nano() -> nn.Module:
     from peers import faster_rcnn
 
     body = faster_rcnn.nano().backbone.body
-    options = {"classes": 90, "head_dim": 64, "mask_dim": 64, "dense": 128}
+    options = {"classes": 90, "head_dim": 64, "mask_dim": 64, "dense": 256}
     model = PANet(body, (48, 96), 64, **options, sizes=(7, 8), convs=2)
     model.RPN = faster_rcnn.nano().rpn.head
-    model.Box_Outs["bbox_pred"] = nn.Linear(128, 4 * 90)
+    model.Box_Outs["bbox_pred"] = nn.Linear(256, 4 * 90)
     model.Mask_Outs["classify"] = nn.Conv2d(64, 90, 1)
     return model

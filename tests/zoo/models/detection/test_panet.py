@@ -97,3 +97,9 @@ def test_the_loss_of_masks_reaches_every_level_and_both_branches():
     layers += [mask["head"]["conv"], gradient["pyramid"]]
     for layer in layers:
         assert all(jnp.any(x) for x in jax.tree.leaves(layer))
+
+
+def test_masks_do_not_see_the_stem():
+    model = zoo.create("panet_nano", mask_detail=True)
+    with pytest.raises(InputError, match="mask_detail is not for PANet"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))

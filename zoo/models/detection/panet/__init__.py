@@ -1,5 +1,7 @@
 """PANet: see `model`."""
 
+from typing import Any
+
 from flax.core import FrozenDict
 
 from zoo.family import Family
@@ -10,7 +12,7 @@ from zoo.models.detection.parts.objects import mask_detections
 from zoo.models.detection.parts.variants import NANO, nano_variant, rcnn_layers, variant
 from zoo.models.inputs import padded_images
 
-_GROUP_NORMS = {
+_GROUP_NORMS: dict[str, Any] = {
     "neck": "panet",
     "pyramid_norm": "group",
     "box_norm": "group",
@@ -46,8 +48,9 @@ FAMILY = Family(
             pooling_fields=FrozenDict({**NANO["pooling_fields"], "aligned": True}),
             paste="centres",
             decoding_fields=FrozenDict({"most": 20, "score_threshold": 0.0}),
+            roi_sampling=FrozenDict({"num": 64}),
             box_conv_dims=(64, 64),
-            box_dims=(128,),
+            box_dims=(256,),
             mask_pool_size=8,
             mask_conv_dims=(64, 64),
         ),

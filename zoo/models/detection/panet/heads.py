@@ -117,7 +117,7 @@ class FusionMaskHead(nn.Module):
     ) -> Float[Array, "n s s k"]:
         """The masks' logits, with twice the rows and columns; `RegionConvs` has the arguments."""
         options = {"norm": self.norm, "dtype": self.dtype}
-        n, size = len(x), x.shape[1]
+        n, size = x.shape[:2]
 
         y = RegionConvs((self.dim,), **options, name="conv")(x, valid, train=train)
         y = nn.relu(Deconv(self.dim, dtype=self.dtype, name="deconv")(y))
@@ -157,10 +157,12 @@ class AdaptiveMaskBranch(nn.Module):
         boxes: Float[Array, "b r 4"],
         valid: Bool[Array, "b r"],
         labels: Int[Array, "b r"],
+        stem: None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b r s s"]:
-        """Logits of the masks; see `MaskBranch` for the arguments."""
+        """Logits of the masks; see `MaskBranch` for the arguments. There is never a `stem`."""
+        del stem
         *dims, last = self.conv_dims
         pool = AdaptivePooling(self.pooling, tuple(dims), self.norm, self.dtype, name="pool")
         x = pool(maps, strides, boxes, valid, train=train)

@@ -19,6 +19,7 @@ from flax import linen as nn
 from zoo.models.detection.mask_rcnn.model import MaskRCNN
 from zoo.models.detection.panet.heads import AdaptiveBoxBranch, AdaptiveMaskBranch
 from zoo.models.detection.parts.pooling import RoiPooling
+from zoo.types import InputError
 
 
 class PANet(MaskRCNN):
@@ -30,7 +31,9 @@ class PANet(MaskRCNN):
     """
 
     def setup_heads(self) -> None:
-        """Makes the head for classes and boxes."""
+        """Makes the head for classes and boxes; raises InputError for `mask_detail`."""
+        if self.mask_detail:
+            raise InputError("mask_detail is not for PANet, whose masks see every level")
         self.box = AdaptiveBoxBranch(
             self.num_classes,
             RoiPooling(**self.pooling_fields),

@@ -7,9 +7,11 @@ from flax.core import FrozenDict
 from zoo.data.digit_scenes import SEARCH
 from zoo.family import Variant
 from zoo.models.backbones import backbone_layers
-from zoo.types import Preprocessing, ProposalSearch
+from zoo.types import IMAGENET_STD, Preprocessing, ProposalSearch
 
 _HALF = (0.5, 0.5, 0.5)
+PIXELS = (1 / 255, 1 / 255, 1 / 255)
+"""The `std` of models that take pixels of 0..255 less the mean."""
 
 # torchvision's second version: arXiv 2111.11429.
 V2 = {
@@ -55,7 +57,7 @@ NANO_C4 = {
     **NANO,
     "neck": "none",
     "backbone_fields": FrozenDict(
-        {"num_blocks": (1, 1, 1), "stage_dims": (48, 64, 96), "stem_dim": 48, "norm": "batch"}
+        {"num_blocks": (1, 2, 1), "stage_dims": (48, 64, 96), "stem_dim": 48, "norm": "batch"}
     ),
     "anchor_fields": FrozenDict(
         {"sizes": ((8, 11, 14, 18, 22, 28),), "ratios": (1.0, 1.5, 2.2), "strides": (8,)}
@@ -73,10 +75,11 @@ def variant(
     size: tuple[int, int] = (800, 1333),
     parity: str | None = None,
     paper: str | None = None,
+    std: tuple[float, float, float] = IMAGENET_STD,
     **fields: Any,
 ) -> Variant:
     """A model for COCO's images, resized to these shorter and longer sides."""
-    how = Preprocessing(size, interpolation="bilinear")
+    how = Preprocessing(size, std=std, interpolation="bilinear")
     return Variant(fields, how, parity=parity, paper=paper)
 
 

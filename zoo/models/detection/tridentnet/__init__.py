@@ -39,7 +39,9 @@ FAMILY = Family(
     chosen=("proposals", "class_logits", "box_deltas"),
     variants={
         # Not from a paper: for tests, demos and small images.
-        "tridentnet_nano": nano_variant(**NANO_C4),
+        "tridentnet_nano": nano_variant(
+            **{**NANO_C4, "roi_sampling": FrozenDict({"num": 64})}, test_branch=None
+        ),
         "tridentnet_resnet50_c4": variant(
             **{
                 **C4,
