@@ -169,11 +169,11 @@ def takes(method: Callable, first: inspect.Parameter) -> bool:
 
 
 def shape(annotation: Any) -> str:
-    """The shape in the annotation of an array, or the field names of an output."""
-    if dataclasses.is_dataclass(annotation):
-        fields = [field.name for field in dataclasses.fields(annotation)]
-        return f"{annotation.__name__}({', '.join(fields)})"
+    """The shape in the annotation of an array, or the field names of an input or output."""
     for part in (annotation, *get_args(annotation)):
+        if dataclasses.is_dataclass(part):
+            fields = [field.name for field in dataclasses.fields(part)]
+            return f"{part.__name__}({', '.join(fields)})"
         if hasattr(part, "dim_str"):
             return f"[{part.dim_str}]"
     raise TypeError(f"{annotation} is no array, and no dataclass of arrays")

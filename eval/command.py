@@ -23,7 +23,11 @@ def make_parser(script: str, description: str) -> argparse.ArgumentParser:
 
 
 def add_run_arguments(
-    parser: argparse.ArgumentParser, *, batch_size: int, required: bool = True
+    parser: argparse.ArgumentParser,
+    *,
+    batch_size: int,
+    required: bool = True,
+    several: bool = False,
 ) -> None:
     """Adds the options of a script that evaluates a run, ``--json`` included.
 
@@ -31,9 +35,13 @@ def add_run_arguments(
         parser: The parser of the script.
         batch_size: Default of ``--batch_size``.
         required: Whether ``--workdir`` must be given, because the script evaluates nothing else.
+        several: Whether the script evaluates several runs, ``RUN ...`` instead of ``--workdir``.
     """
     add = parser.add_argument
-    add("--workdir", type=path, required=required, help="folder of a run")
+    if several:
+        add("runs", type=path, nargs="+", metavar="RUN", help="folder of a run")
+    else:
+        add("--workdir", type=path, required=required, help="folder of a run")
     add("--checkpoint", default="best", help="checkpoint: best (default), last, or a step")
     add("--json", type=path, help="file to write all figures to")
     add("--split", help="split to evaluate, instead of the run's own")

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from eval.coco import CocoEvaluator
 from eval.detectors import evaluator, image_of, picture, sigmas_of, source_of
+from eval.progress import track
 from eval.records import DetectionRows
 from eval.runs import open_run
 from zoo.data import DataError, Dataset, DetectionData, open_detection
@@ -106,7 +107,7 @@ def evaluate_run(
     needed = {"segm": "masks", "keypoints": "keypoints"}.get(iou_type)
     if needed and not getattr(run.data, needed):
         raise InputError(f"--iou_type={iou_type}: {arguments.workdir} is a run without {needed}")
-    examples = open_detection(run.data, "eval", class_names=run.class_names)
+    examples = open_detection(run.data, "eval", class_names=run.class_names, track=track)
     if iou_type == "keypoints":
         sigmas = sigmas_of(run.data, examples, sigmas)
     evaluate = evaluator(

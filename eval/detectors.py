@@ -26,11 +26,12 @@ from zoo.data import (
     normalize,
     prefetch,
 )
-from zoo.data.decode import decode_image
+from zoo.data.decode import example_image
 from zoo.data.object_sources import DetectionSource
 from zoo.ops.instance_masks import Size
 from zoo.ops.palette import paint_objects
 from zoo.ops.rle import Masks
+from zoo.outputs import Proposals
 from zoo.predict import detect
 from zoo.predict.object_masks import binary_masks, run_length_masks
 from zoo.types import InputError
@@ -45,9 +46,17 @@ def predictor(model: nn.Module, data: DetectionData) -> Predict:
     @jax.jit
     def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> Any:
         images = normalize(batch["image"], data.mean, data.std)
-        return detect(model, variables, images, batch["size"], batch["original_size"])
+        sizes = batch["size"], batch["original_size"]
+        return detect(model, variables, images, *sizes, proposals_of(batch))
 
     return predict
+
+
+def proposals_of(batch: Mapping[str, Any]) -> Proposals | None:
+    """The proposals in a batch of detection examples; None if the data have none."""
+    if "proposals" not in batch:
+        return None
+    return Proposals(batch["proposals"], batch["proposals_valid"])
 
 
 def ground_truth(examples: Dataset, index: int) -> ObjectRows:
@@ -228,11 +237,7 @@ def source_of(examples: Dataset) -> DetectionSource:
 
 def image_of(examples: Dataset, data: DetectionData, index: int) -> np.ndarray:
     """An image in the pixels of its boxes, uint8 [h w 3]."""
-    example = source_of(examples)[index]
-    image = example["image"]
-    if isinstance(image, bytes):
-        image = decode_image(image, example["name"], upright=data.upright)
-    return image
+    return example_image(source_of(examples)[index], upright=data.upright)
 
 
 def picture(

@@ -137,16 +137,26 @@ def examine(
     if checks.missing_outputs is not None:
         problems += checks.missing_outputs(config, batch)
     if overfit_steps:
-        losses, parts = overfit(config, parallel, batch, overfit_steps, console)
+        steps = overfit(config, parallel, batch, overfit_steps, console)
+        first, last = steps[0], steps[-1]
+        rest = (
+            f"{name} {x:.4g} -> {last[name]:.4g}" for name, x in first.items() if name != "loss"
+        )
+        parts = ", ".join(rest)
         console.print(
-            f"one batch, {len(losses)} steps: loss {losses[0]:.4g} -> {losses[-1]:.4g}{parts}",
+            f"one batch, {len(steps)} steps: loss {first['loss']:.4g} -> {last['loss']:.4g}"
+            + (f" ({parts})" if parts else ""),
             soft_wrap=True,
         )
-        if not losses[-1] < _FALL * losses[0]:
+        if not last["loss"] < _FALL * first["loss"]:
             problems.append(
-                f"the loss of one batch only goes from {losses[0]:.4g} to {losses[-1]:.4g} in"
+                f"the loss of one batch only goes from {first['loss']:.4g} to {last['loss']:.4g} in"
                 f" {overfit_steps} steps: look at the learning rate, or give more --overfit_steps"
             )
+        if checks.first_metrics is not None:
+            notes, found = checks.first_metrics(first)
+            console.print("\n".join(notes), soft_wrap=True, end="\n" if notes else "")
+            problems += found
     return problems
 
 
@@ -181,11 +191,11 @@ def _read(
 
 def overfit(
     config: Config, parallel: Parallel, batch: Batch, steps: int, console: Console
-) -> tuple[list[float], str]:
+) -> list[dict[str, float]]:
     """Makes steps on the same batch, at the recipe's learning rate, without warm-up.
 
     Returns:
-        The losses, and a text with the first and the last value of their parts and other metrics.
+        The loss of each step, its parts and other metrics; it ends when the loss is not finite.
     """
     optim = dataclasses.replace(config.optim, schedule="constant", warmup_steps=0)
     config = dataclasses.replace(config, optim=optim, steps=steps, ema=None)
@@ -205,12 +215,7 @@ def overfit(
         found.append({name: float(mean.value()) for name, mean in means.items()})
         if not np.isfinite(found[-1]["loss"]):
             break
-    parts = [
-        f"{name} {first:.4g} -> {found[-1][name]:.4g}"
-        for name, first in found[0].items()
-        if name != "loss"
-    ]
-    return [one["loss"] for one in found], f" ({', '.join(parts)})" if parts else ""
+    return found
 
 
 if __name__ == "__main__":

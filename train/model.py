@@ -17,7 +17,11 @@ from zoo.data import Dataset, DetectionData
 from zoo.data.object_sources import DetectionSource
 from zoo.data.own import fill_in, left_to_the_model
 from zoo.loading import implied_fields
+from zoo.registry import family_named, family_of
+from zoo.weights.files import open_checkpoint
+from zoo.weights.hub import fetch
 from zoo.weights.run import complete_steps, fields_from_json
+from zoo.weights.tree import flatten
 
 
 def with_preprocessing(config: Config, workdir: epath.Path | None = None) -> Config:
@@ -147,7 +151,33 @@ def initial_variables(config: Config, model: Any, console: Console) -> dict[str,
         return None
     if not hasattr(model, "backbone"):
         raise ConfigError(f"init_backbone: {config.model.name} has no separate backbone; use init")
+    if (stored := open_checkpoint(fetch(config.init_backbone)).description) is not None:
+        if "backbone" in family_named(stored.name).field_names():
+            return _taken_over(model, config.init_backbone)
     fields = {**model.backbone_fields, "num_classes": 0}
     _, variables, report = zoo.load_with_report(model.backbone, config.init_backbone, **fields)
     console.print(str(report), soft_wrap=True)
     return {collection: {"body": tree} for collection, tree in variables.items()}
+
+
+def _taken_over(model: Any, path: str) -> dict[str, Any]:
+    """The variables of the backbone of another model, from its run or file.
+
+    Raises:
+        ConfigError: If they are not those of the model's own backbone.
+    """
+    other, variables = zoo.load(path)
+    found = {name: tree["body"] for name, tree in variables.items() if "body" in tree}
+    body = model.make_body()
+    init = partial(body.init, method="feature_maps")
+    wanted = jax.eval_shape(init, jax.random.key(0), *family_of(body).example(body))
+    theirs, ours = (
+        {path: x.shape for path, x in flatten(tree).items()} for tree in (found, wanted)
+    )
+    if theirs != ours:
+        differing = [path for path in {**ours, **theirs} if theirs.get(path) != ours.get(path)]
+        raise ConfigError(
+            f"init_backbone: the backbone of the {type(other).__name__} in {path} differs from this"
+            f" {type(model).__name__}'s in {len(differing)} arrays, such as {differing[0]}"
+        )
+    return {collection: {"body": tree} for collection, tree in found.items()}

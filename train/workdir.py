@@ -20,6 +20,7 @@ _FREE = (
     *("parallel", "mesh.data", "mesh.fsdp", "profile.steps"),
     *("distributed.coordinator", "distributed.processes", "distributed.process"),
     *("data.data_dir", "data.threads", "data.workers", "data.on_error"),
+    *("data.proposal_cache",),
 )
 
 

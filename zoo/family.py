@@ -128,6 +128,7 @@ class Family:
             interpolates them for another image size.
         learns: A function from a detector to the parts of `zoo.outputs.Targets` that it is trained
             on, besides boxes and labels: ``masks``, ``keypoints``.
+        takes_proposals: Whether the module's third argument is a `zoo.outputs.Proposals`.
         without_gradient: Paths of parameters whose gradient is zero in the first step.
         constant: Fields of the output with boxes in pixels, such as anchors and proposals, which
             have no gradient.
@@ -150,6 +151,7 @@ class Family:
     head: tuple[str, ...] = ("params/head/",)
     positions: tuple[str, ...] = ("pos_embed",)
     learns: Callable[[Any], tuple[str, ...]] = lambda _: ()
+    takes_proposals: bool = False
     without_gradient: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The targets and the predictions of the tasks, one class for each kind.
+"""The targets, the proposals and the predictions of the tasks, one class for each kind.
 
 The arrays hold a batch and are on the devices. `zoo.predict` returns numpy arrays of one image,
 without the axis b; only its `Classes` are JAX arrays with an axis b of length 1.
@@ -49,6 +49,19 @@ class Targets(struct.PyTreeNode):
     image_valid: Bool[Array, " b"]
     masks: Bool[Array, "b m h w"] | None = None
     keypoints: Float[Array, "b m j 3"] | None = None
+
+
+@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
+class Proposals(struct.PyTreeNode):
+    """Regions that may hold an object, for detectors that are given them.
+
+    Attributes:
+        boxes: ``xyxy`` in pixels of the padded batch.
+        valid: False for entries that only fill the arrays up to a fixed number of regions.
+    """
+
+    boxes: Float[Array, "b r 4"]
+    valid: Bool[Array, "b r"]
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks

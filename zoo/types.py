@@ -16,6 +16,8 @@ from typing import Literal, get_args
 Interpolation = Literal["bilinear", "bicubic"]
 CropMode = Literal["center", "squash"]
 Paste = Literal["centres", "whole_pixels"]  # see `zoo.ops.instance_masks.paste_masks`
+Space = Literal["hsv", "lab", "intensity", "hue", "rgi"]  # see `zoo.classical.selective_search`
+Similarity = Literal["colour", "texture", "size", "fill"]  # see `zoo.classical.regions`
 
 IGNORE_LABEL = 255  # in label maps: pixels that losses and metrics ignore
 
@@ -45,6 +47,50 @@ def check_not_negative(settings: object, names: Iterable[str], prefix: str) -> N
 
 
 @dataclasses.dataclass(frozen=True)
+class ProposalSearch:
+    """How selective search proposes regions of an image; the defaults are R-CNN's fast mode.
+
+    `zoo.classical.selective_search` explains the ways of grouping.
+
+    Attributes:
+        num_proposals: Largest number of proposals of an image; the others are left out.
+        long_side: An image whose longer side is longer is searched at this size.
+        min_side: Boxes with a shorter side are left out, in pixels of the searched image.
+        spaces: Colour spaces; ``rgi`` is red, green and intensity.
+        ks: Scales of the segmentation.
+        similarities: Combinations of similarities.
+        sigma: Blur before the segmentation, in pixels of the searched image.
+        min_size: Least number of pixels of a region in the segmentation.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    num_proposals: int = 2000
+    long_side: int = 500
+    min_side: int = 20
+    spaces: tuple[Space, ...] = ("hsv", "lab")
+    ks: tuple[float, ...] = (150.0, 300.0, 450.0)
+    similarities: tuple[tuple[Similarity, ...], ...] = (
+        ("colour", "texture", "size", "fill"),
+        ("texture", "size", "fill"),
+    )
+    sigma: float = 0.8
+    min_size: int = 100
+
+    def __post_init__(self) -> None:
+        for space in self.spaces:
+            check_choice("space", space, Space)
+        for similarity in (one for several in self.similarities for one in several):
+            check_choice("similarity", similarity, Similarity)
+        if not (self.spaces and self.ks and self.similarities and all(self.similarities)):
+            raise ValueError(f"spaces, ks and similarities must not be empty: {self}")
+        positive = (self.num_proposals, self.long_side, self.sigma, *self.ks)
+        if min(positive) <= 0 or min(self.min_side, self.min_size) < 0:
+            raise ValueError(f"numbers must be positive, min_side and min_size 0 or more: {self}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Preprocessing:
     """How images are prepared for a model.
 
@@ -56,6 +102,8 @@ class Preprocessing:
         crop_fraction: Share of the resized shorter side that the centre crop keeps.
         crop_mode: ``center``: the resize keeps the aspect ratio. ``squash``: the resize gives the
             image the aspect ratio of `size`. These are timm's names.
+        proposals: How regions are proposed for a detector that takes proposals; None for other
+            models, and for one that was trained on a grid of windows.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -67,6 +115,7 @@ class Preprocessing:
     interpolation: Interpolation = "bicubic"
     crop_fraction: float = 0.875
     crop_mode: CropMode = "center"
+    proposals: ProposalSearch | None = None
 
     def __post_init__(self) -> None:
         check_choice("interpolation", self.interpolation, Interpolation)

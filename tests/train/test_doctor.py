@@ -1,6 +1,7 @@
 import io
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,9 +9,14 @@ from rich.console import Console
 
 from train import doctor
 from train.checks import CHECKS
+from train.checks.detection import unmatched
 from train.checks.files import read_files
 from train.config import override
 from train.recipes import RECIPES
+from zoo.models.detection.parts.dense import DenseOutput
+from zoo.models.detection.retinanet.loss import RetinaNetLoss
+from zoo.ops.anchors import Anchors
+from zoo.outputs import Targets
 
 DIGITS = ("--model.num_layers=1", "--batch_size=16", "--data.threads=2")
 
@@ -209,3 +215,29 @@ def test_masks_of_0_and_255_are_a_problem(tmp_path, capsys):
         "8.33% of the pixels have the label 255, which is ignored, and all others are of class"
     )
     assert f"PROBLEM: train: {problem} 'ground': if 255 is a class" in capsys.readouterr().out
+
+
+def test_anchors_that_fit_no_object_are_a_problem():
+    """The anchors of COCO, from 32 px on, for objects of 8 to 28 px; and an unused level."""
+    boxes = [[8.0, 8, 22, 28], [30, 30, 40, 48], [50, 5, 58, 14]]
+    targets = Targets(
+        jnp.array([boxes]),
+        jnp.zeros((1, 3), jnp.int32),
+        jnp.ones((1, 3), bool),
+        jnp.full((1, 2), 64),
+        jnp.ones(1, bool),
+    )
+    found = {}
+    for name, sizes in (("nano", ((9, 11, 14), (16, 20, 25))), ("large", ((32,), (64,)))):
+        levels = Anchors(sizes, (1.0, 1.5, 2.2), (4, 8)).per_level([(16, 16), (8, 8)])
+        anchors = jnp.concatenate(levels)[None]
+        zeros, counts = jnp.zeros_like(anchors), tuple(map(len, levels))
+        output = DenseOutput(zeros[..., :3], zeros, anchors, level_sizes=counts)
+        _, metrics = RetinaNetLoss()(output, targets)
+        found[name] = unmatched({key: float(mean.value()) for key, mean in metrics.items()})
+    assert found["nano"] == ([], [])
+    notes, problems = found["large"]
+    assert notes == ["no object of the batch has an anchor or a point of level 1"]
+    assert len(problems) == 1
+    assert problems[0].startswith("only 0% of the batch's objects have a fitting anchor")
+    assert unmatched({"loss": 1.0}) == ([], [])

@@ -13,7 +13,7 @@ from train.model import build, with_preprocessing
 from train.optim import make_optimizer
 from train.step import make_init, make_step
 from train.synthetic import draw_batch, synthetic_config
-from zoo.registry import FAMILIES, layers_of
+from zoo.registry import FAMILIES, MODELS, layers_of
 
 SMALL = [next(name for name in family.variants if "nano" in name) for family in FAMILIES]
 
@@ -44,7 +44,9 @@ def test_a_step_of_each_family_is_traced(name):
 def test_a_model_of_each_family(name):
     config = synthetic_config(name, None, 2, pixels=1)
     layers = [f"--model.{field}=1" for field in shallow(name)]
-    config = override(config, ["--model.dtype=float32", *layers])
+    # As many regions in training as without proposals, so that the numbers can be compared.
+    regions = ['--model.roi_sampling={"num": 128}'] if MODELS[name].takes_proposals else []
+    config = override(config, ["--model.dtype=float32", *layers, *regions])
     inference, training = measure.measure_model(config, 1, peak=1e12)
     assert (inference.work, training.work) == ("inference", "training")
     for row in (inference, training):

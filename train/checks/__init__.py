@@ -35,6 +35,8 @@ class Checks:
         missing_outputs: Gives a problem for each part of the annotations that the model of a
             completed configuration does not predict, for a batch of the training data. None if the
             annotations have only one part.
+        first_metrics: Gives notes and problems for the loss and metrics of the first step on a
+            batch. None if they say nothing about the settings.
     """
 
     explain: Callable[[Config], str | None]
@@ -42,6 +44,7 @@ class Checks:
     draw: Callable[[Any, Dataset, Batch, Path], None]
     score_truth: Callable[[Any, Dataset, int, Put], dict[str, float]] | None
     missing_outputs: Callable[[Config, Batch], list[str]] | None = None
+    first_metrics: Callable[[dict[str, float]], tuple[list[str], list[str]]] | None = None
 
 
 CHECKS: dict[type, Checks] = {
@@ -57,6 +60,7 @@ CHECKS: dict[type, Checks] = {
         detection.draw,
         detection.score_truth,
         detection.missing_outputs,
+        detection.unmatched,
     ),
     MaskedAutoencoding: Checks(
         lambda config: None, classification.inspect, classification.draw, None

@@ -26,6 +26,7 @@ from zoo.outputs import Detections
 from zoo.predict import detect
 
 _SAMPLE = 5_000  # images whose boxes are checked
+_MATCHED = 0.5  # share of objects that must have a fitting anchor
 
 
 def explain(config: Config) -> str | None:
@@ -161,6 +162,28 @@ def missing_outputs(config: Config, batch: Batch) -> list[str]:
         f"data.{part} is true, but {config.model.name} finds no {part}: they are not trained on"
         for part, there in has.items()
         if getattr(config.data, part) and not there
+    ]
+
+
+def unmatched(first: dict[str, float]) -> tuple[list[str], list[str]]:
+    """Notes on levels without objects, and a problem if few objects fit the anchors or points.
+
+    Args:
+        first: Metrics of a batch: see `zoo.models.detection.parts.dense_loss.dense_metrics`. Losses
+            without them give no notes and no problems.
+    """
+    levels = [
+        name.removeprefix("positive_level_")
+        for name, count in first.items()
+        if name.startswith("positive_level_") and not count
+    ]
+    notes = [f"no object of the batch has an anchor or a point of level {i}" for i in levels]
+    share = first.get("matched_objects", 1.0)
+    if share >= _MATCHED:
+        return notes, []
+    return notes, [
+        f"only {100 * share:.0f}% of the batch's objects have a fitting anchor or point: compare"
+        " their sizes with those of model.anchor_fields, or with model.limits"
     ]
 
 

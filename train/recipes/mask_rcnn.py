@@ -28,7 +28,7 @@ def maskrcnn_digit_scenes() -> Config:
     return dataclasses.replace(
         boxes,
         recipe="maskrcnn_digit_scenes",
-        model=ModelConfig("maskrcnn_nano"),
+        model=ModelConfig("maskrcnn_nano", {"mask_norm": "batch", "mask_detail": True}),
         data=dataclasses.replace(boxes.data, masks=True),
         task=Detection(MaskRCNNLoss(binary_masks=True)),
     )

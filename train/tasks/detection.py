@@ -10,11 +10,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 import eval.detectors
+from eval.progress import track
 from train.tasks import Batch, Means, Put, changing
 from zoo import family
 from zoo.data import Dataset, DetectionData, normalize, open_detection, valid_pixels
 from zoo.data.object_sources import DetectionSource
 from zoo.outputs import Targets
+from zoo.predict.outputs import check_proposals
+from zoo.registry import family_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Detection:
 
     def open(self, data: DetectionData, split: Literal["train", "eval"]) -> Dataset:
         """The examples of a split."""
-        return open_detection(data, split)
+        return open_detection(data, split, track=track)
 
     def model_fields(self, data: DetectionData, dataset: Dataset) -> dict[str, Any]:
         """The number of classes of the data, whether it has masks, and the number of joints."""
@@ -48,6 +51,8 @@ class Detection:
     def prepare(self, data: DetectionData, model: Any, key: jax.Array, batch: Batch) -> Batch:
         """Normalised padded images, which of their pixels are real, and their objects."""
         height, width = batch["image"].shape[1:3]
+        if data.proposals is not None:
+            check_proposals(family_of(model))
         targets = Targets(
             batch["boxes"],
             batch["labels"],
@@ -60,12 +65,14 @@ class Detection:
         return {
             "images": normalize(batch["image"], data.mean, data.std),
             "image_valid": valid_pixels(batch["size"], (height, width)),
+            "proposals": eval.detectors.proposals_of(batch),
             "targets": targets,
         }
 
     def inputs(self, batch: Batch) -> tuple[Any, ...]:
-        """The images, and a mask that is True on pixels that are not padding."""
-        return batch["images"], batch["image_valid"]
+        """The images, a mask that is True on pixels that are not padding, and any proposals."""
+        inputs = batch["images"], batch["image_valid"]
+        return inputs if batch["proposals"] is None else (*inputs, batch["proposals"])
 
     def compute_loss(
         self, model: nn.Module, variables: Mapping[str, Any], key: jax.Array, batch: Batch

@@ -12,13 +12,12 @@ image whose sides differ by more than a factor of 2.4 stay in their place, where
 import dataclasses
 import heapq
 from collections.abc import Sequence
-from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, Int, UInt8
 
-Similarity = Literal["colour", "texture", "size", "fill"]
+from zoo.types import Similarity
 
 _COLOUR_BINS = 25
 _TEXTURE_BINS = 10

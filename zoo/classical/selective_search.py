@@ -14,7 +14,6 @@ large groups tend to come first.
 """
 
 import dataclasses
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -22,9 +21,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from zoo.classical.graph_segmentation import segment, sorted_edges
 from zoo.classical.regions import Similarity, derivatives, describe, group
-from zoo.types import InputError
-
-Space = Literal["hsv", "lab", "intensity", "hue", "rgi"]
+from zoo.types import InputError, ProposalSearch, Space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +100,33 @@ def selective_search(
     boxes = np.concatenate(found)[np.argsort(np.concatenate(ranks), kind="stable")]
     boxes = boxes[np.sort(np.unique(boxes, axis=0, return_index=True)[1])]
     return boxes[(boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= min_side].astype(np.float32)
+
+
+def propose(
+    image: UInt8[np.ndarray, "h w 3"] | None, search: ProposalSearch
+) -> Float32[np.ndarray, "n 4"]:
+    """The regions that are proposed to a detector.
+
+    Args:
+        image: RGB; None, for an image that cannot be read, has no proposals.
+        search: The settings.
+
+    Returns:
+        At most ``search.num_proposals`` distinct boxes, ``xyxy`` in pixels of the image, in the
+        order of `selective_search`.
+    """
+    if image is None:
+        return np.zeros((0, 4), np.float32)
+    height, width = image.shape[:2]
+    scale = min(1.0, search.long_side / max(height, width))
+    rows, columns = (max(1, round(side * scale)) for side in (height, width))
+    if scale < 1:
+        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+    names = [field.name for field in dataclasses.fields(Diversity)]
+    diversity = Diversity(**{name: getattr(search, name) for name in names})
+    boxes = selective_search(np.asarray(image), diversity, min_side=search.min_side)
+    enlarged = boxes * np.array([width / columns, height / rows] * 2, np.float32)
+    return enlarged[: search.num_proposals]
 
 
 def _convert(image: UInt8[np.ndarray, "h w 3"], space: Space) -> UInt8[np.ndarray, "h w c"]:

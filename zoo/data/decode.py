@@ -10,7 +10,7 @@ import functools
 import io
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,24 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _NOT_PIXELS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG
 _PNG_ORIENTATION = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")  # text that may have it
 _OPENING = threading.Lock()  # held while Pillow's limit is lifted
+
+
+def example_image(
+    example: Mapping[str, Any], *, upright: bool = True
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The ``image`` of a raw example, which is decoded unless it is an array.
+
+    Args:
+        example: It also has the ``name`` of the image.
+        upright: As for `decode_image`.
+
+    Raises:
+        DataError: If the image cannot be decoded.
+    """
+    image = example["image"]
+    if isinstance(image, bytes):
+        return decode_image(image, example["name"], upright=upright)
+    return image
 
 
 def decode_image(

@@ -14,12 +14,15 @@ from zoo.data.loader import Dataset
 from zoo.data.object_files import coco_paths, open_coco, open_voc
 from zoo.data.object_sources import DetectionSource, open_scenes, open_tfds_detection
 from zoo.data.own import prepared
+from zoo.data.proposals import Track, proposals_of, silent
 
 
 def open_detection(
     config: DetectionData,
     split: Literal["train", "eval"],
     class_names: tuple[str, ...] | None = None,
+    *,
+    track: Track = silent,
 ) -> Dataset:
     """Opens the data of a config for training or for evaluation.
 
@@ -33,6 +36,8 @@ def open_detection(
     - ``keypoints`` float32 [m j 3], with `keypoints`: x and y in pixels of the picture, with no
       offset to the annotated values, and visibility: 0 not labelled or cropped away (then x and y
       are 0), 1 hidden, 2 visible; ``dataset.source.joints`` has the names of the j joints;
+    - ``proposals`` float32 [r 4] and ``proposals_valid`` bool [r], with `proposals`, for r =
+      `search.num_proposals`: as the boxes;
     - ``valid`` bool [];
     - ``index`` int32 [], the image's position in the source, -1 for padding;
       ``original_size`` int32 [2], its height and width there.
@@ -46,6 +51,7 @@ def open_detection(
         split: Which split of the config to open; it also decides the transform.
         class_names: The classes that a model was trained on; the label of a class is the position
             of its name. The data may lack some of them. None takes those of the training data.
+        track: Shows how many of the images have proposals, while they are computed.
 
     Raises:
         DataError: If a field has an invalid value, the source or split does not exist, a class is
@@ -62,6 +68,7 @@ def open_detection(
         raise DataError(f"data.sigmas are {len(config.sigmas)}, but the data have {count} joints")
     if joints is not None and config.flip:
         _check_mirrored(joints, config)
+    proposals = proposals_of(source, config, split, track) if config.proposals else None
     groups = None
     if len(config.buckets) > 1:
         sizes, of_size = np.unique(source.sizes, axis=0, return_inverse=True)
@@ -69,7 +76,9 @@ def open_detection(
         groups = np.array(chosen, np.int32)[of_size]
     return Dataset(
         source=source,
-        transform=(TrainTransform if split == "train" else EvalTransform)(config, joints),
+        transform=(TrainTransform if split == "train" else EvalTransform)(
+            config, joints, proposals
+        ),
         padding=tuple(empty_example(bucket, config, joints) for bucket in config.buckets),
         class_names=source.class_names,
         on_error=config.on_error,

@@ -5,6 +5,9 @@ from typing import Literal
 
 from zoo.data.augment.picture import Size
 from zoo.data.errors import DataError
+from zoo.types import ProposalSearch
+
+_SEARCH = ProposalSearch()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,11 @@ class DetectionData:
         sigmas: With `keypoints`: the standard deviation of each joint's annotations, relative to
             the square root of the object's area, by which evaluation judges distances (OKS). Empty
             takes COCO's for 17 joints, and for other numbers their mean, 0.067, for each joint.
+        proposals: ``selective_search`` gives each example the regions that selective search finds
+            in the image, for models that take proposals; None gives none.
+        search: How it proposes regions; each example has its `num_proposals` of them.
+        proposal_cache: Folder of the files with the proposals of each data set; None is
+            ``$XDG_CACHE_HOME/jax-vision-zoo/proposals``, by default in ``~/.cache``.
         upright: Apply EXIF's orientation, as annotation tools do when they show an image. Set it to
             False if the boxes refer to the pixels as they are stored.
         on_error: What happens if an image cannot be read: ``stop`` ends the run with an error;
@@ -73,6 +81,9 @@ class DetectionData:
     masks: bool = False
     keypoints: bool = False
     sigmas: tuple[float, ...] = ()
+    proposals: Literal["selective_search"] | None = None
+    search: ProposalSearch = _SEARCH
+    proposal_cache: str | None = None
     upright: bool = True
     on_error: Literal["stop", "skip"] = "stop"
     threads: int = 16

@@ -26,10 +26,11 @@ from zoo.data.augment.picture import (
     select,
     shrink_to_fit,
 )
-from zoo.data.decode import decode_image
+from zoo.data.decode import example_image
 from zoo.data.detection_config import DetectionData
 from zoo.data.errors import DataError
 from zoo.data.loader import Example
+from zoo.data.proposals import ProposalTable
 
 _CROP_SHORT_SIDES = (400, 500, 600)  # DETR's shorter sides before a crop
 _CROP_SIDES = (384, 600)  # DETR's smallest and largest side of a crop
@@ -41,11 +42,12 @@ class TrainTransform:
 
     config: DetectionData
     joints: Joints | None = None
+    proposals: ProposalTable | None = None
 
     def __call__(self, example: Mapping[str, Any], rng: np.random.Generator) -> Example:
         """{"image", "name", "index", "annotations"} -> see `open_detection`."""
         c = self.config
-        picture = _picture(example, c)
+        picture = _picture(example, c, self.proposals)
         if c.flip and rng.random() < 0.5:
             picture = flip(picture, None if self.joints is None else self.joints.mirrored)
         if c.random_crop and rng.random() < 0.5:
@@ -67,10 +69,11 @@ class EvalTransform:
 
     config: DetectionData
     joints: Joints | None = None
+    proposals: ProposalTable | None = None
 
     def __call__(self, example: Mapping[str, Any], rng: np.random.Generator) -> Example:
         """{"image", "name", "index", "annotations"} -> see `open_detection`."""
-        picture = _picture(example, self.config)
+        picture = _picture(example, self.config, self.proposals)
         size = evaluated_size(picture.size, self.config)
         bucket = choose_bucket(picture.size, self.config)
         picture = resize_picture(picture, shrink_to_fit(size, bucket))
@@ -93,26 +96,33 @@ def choose_bucket(size: Size, config: DetectionData) -> Size:
     return min(config.buckets, key=badness)
 
 
-def _picture(example: Mapping[str, Any], config: DetectionData) -> Picture:
-    """The decoded image with its training targets."""
+def _picture(
+    example: Mapping[str, Any], config: DetectionData, proposals: ProposalTable | None
+) -> Picture:
+    """The decoded image with its training targets and its proposals."""
     annotations: Annotations = example["annotations"]
-    image = example["image"]
-    if isinstance(image, bytes):
-        image = decode_image(image, example["name"], upright=config.upright)
-        height, width = annotations.size
-        if image.shape[:2] != (height, width):
-            raise DataError(
-                f"{example['name']}: the image has {image.shape[0]} x {image.shape[1]} pixels, but"
-                f" its annotations are for {height} x {width} (height x width)"
-                + _orientation_hint(image.shape[:2] == (width, height), config.upright)
-            )
+    image = example_image(example, upright=config.upright)
+    height, width = annotations.size
+    if image.shape[:2] != (height, width):
+        raise DataError(
+            f"{example['name']}: the image has {image.shape[0]} x {image.shape[1]} pixels, but"
+            f" its annotations are for {height} x {width} (height x width)"
+            + _orientation_hint(image.shape[:2] == (width, height), config.upright)
+        )
     masks = None
     if config.masks and annotations.masks is not None:
         masks = np.array(annotations.masks.to_arrays(), bool).reshape(-1, *image.shape[:2])
     keypoints = None
     if config.keypoints and annotations.keypoints is not None:
         keypoints = hide_unlabelled(annotations.keypoints.astype(np.float32))
-    picture = Picture(image, annotations.boxes, annotations.labels, masks, keypoints=keypoints)
+    picture = Picture(
+        image,
+        annotations.boxes,
+        annotations.labels,
+        masks,
+        keypoints=keypoints,
+        proposals=None if proposals is None else proposals[example["index"]],
+    )
     return clip_objects(select(picture, annotations.targets))
 
 
@@ -143,6 +153,9 @@ def _example(
         example["masks"][:count, :height, :width] = picture.masks
     if picture.keypoints is not None:
         example["keypoints"][:count] = picture.keypoints
+    if picture.proposals is not None:
+        example["proposals"][: len(picture.proposals)] = picture.proposals
+        example["proposals_valid"][: len(picture.proposals)] = True
     return {
         **example,
         "size": np.array([height, width], np.int32),
@@ -172,4 +185,8 @@ def empty_example(bucket: Size, config: DetectionData, joints: Joints | None) ->
         example["masks"] = np.zeros((m, *bucket), bool)
     if joints is not None:
         example["keypoints"] = np.zeros((m, len(joints.names), 3), np.float32)
+    if config.proposals is not None:
+        count = config.search.num_proposals
+        example["proposals"] = np.zeros((count, 4), np.float32)
+        example["proposals_valid"] = np.zeros(count, bool)
     return example

@@ -22,6 +22,7 @@ def conv_layer(
     groups: int = 1,
     bias: bool = False,
     kernel_init: nn.initializers.Initializer = _INIT,
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros,
     dtype: DTypeLike,
     name: str,
 ) -> nn.Conv:
@@ -40,8 +41,9 @@ def conv_layer(
             example i of the batch belongs to branch i modulo n.
         groups: Groups of features that are convolved by themselves; if there are `dim` of them, the
             input has `dim` features, too.
-        bias: Whether there is one; it starts at zero.
+        bias: Whether there is one.
         kernel_init: By default Kaiming's, for the features of the output, as in torch's networks.
+        bias_init: By default the bias starts at zero.
         dtype: Dtype of the computation; parameters are float32.
         name: Of the submodule.
     """
@@ -61,6 +63,7 @@ def conv_layer(
         feature_group_count=groups,
         use_bias=bias,
         kernel_init=kernel_init,
+        bias_init=bias_init,
         dtype=dtype,
         conv_general_dilated=compute,
         name=name,

@@ -43,14 +43,24 @@ def make_backbone(name: str, fields: Mapping[str, Any], dtype: DTypeLike) -> nn.
         raise InputError(f"backbone {name}: {error}") from error
 
 
-def make_frozen_backbone(name: str, fields: Mapping[str, Any], dtype: DTypeLike) -> nn.Module:
+def make_frozen_backbone(
+    name: str, fields: Mapping[str, Any], dtype: DTypeLike, norm_epsilon: float | None = None
+) -> nn.Module:
     """Like `make_backbone`; batch normalisation is ``frozen`` unless `fields` have a ``norm``.
 
     Detectors train with few images a device, too few for statistics.
 
+    Args:
+        name: Name of the backbone.
+        fields: Fields that replace those of that name.
+        dtype: Dtype of the computation.
+        norm_epsilon: Added to the variance in norms, unless `fields` have it; None: as it has it.
+
     Raises:
         InputError: If there is no such backbone, or it has no such field.
     """
+    if norm_epsilon is not None:
+        fields = {"norm_epsilon": norm_epsilon, **fields}
     body = make_backbone(name, fields, dtype)
     if getattr(body, "norm", None) == "batch" and "norm" not in fields:
         return body.clone(norm="frozen")
@@ -86,6 +96,13 @@ def backbone_layers(body: nn.Module) -> tuple[tuple[str, ...], ...]:
     layers = _registry().family_of(body).layers
     groups = layers(body) if layers else ()
     return tuple(tuple(f"body/{name}" for name in names) for names in groups)
+
+
+def freeze_mappings(module: nn.Module) -> None:
+    """Makes a module's fields that are mappings hashable; for its `__post_init__`."""
+    for name, value in vars(module).copy().items():
+        if isinstance(value, Mapping):
+            object.__setattr__(module, name, freeze_fields(value))
 
 
 def freeze_fields(fields: Mapping[str, Any]) -> FrozenDict:

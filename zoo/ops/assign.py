@@ -129,3 +129,21 @@ def _chosen(ious: Float[Array, "*b n"], rule: IouRule) -> Bool[Array, "*b n"]:
         first = jnp.argmax(ious, axis=-1, keepdims=True)
         return enough & (jnp.arange(ious.shape[-1]) == first)
     return enough & (ious == largest)
+
+
+def matched_objects(
+    match: Int[Array, "*b n"], positive: Bool[Array, "*b n"], count: int
+) -> Bool[Array, "*b m"]:
+    """True for objects that at least one positive candidate belongs to.
+
+    >>> match, positive = jnp.array([0, 2, 2]), jnp.array([False, False, True])
+    >>> matched_objects(match, positive, 3).tolist()
+    [False, False, True]
+
+    Args:
+        match: Index of the object of each candidate.
+        positive: True for positive candidates.
+        count: Number of objects, m.
+    """
+    own = match[..., None, :] == jnp.arange(count)[:, None]
+    return (own & positive[..., None, :]).any(axis=-1)

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, UInt8
 from PIL import Image
 
+from zoo.classical.selective_search import propose
 from zoo.data.annotations import COCO_JOINTS
 from zoo.data.augment.picture import Size, fit_size
 from zoo.data.decode import decode_image, to_rgb
@@ -19,13 +20,13 @@ from zoo.data.transforms import normalize, resize, resize_and_crop
 from zoo.loading import preprocessing_of
 from zoo.ops.palette import draw_objects, draw_segments, overlay
 from zoo.ops.panoptic import merge_masks
-from zoo.outputs import Classes, Detections, Panoptic, Segments
+from zoo.outputs import Classes, Detections, Panoptic, Proposals, Segments
 from zoo.predict.inputs import HostImage, Source, local_image
 from zoo.predict.object_masks import binary_masks
 from zoo.predict.outputs import detect, predict_classes, predict_pixels
 from zoo.predict.tiled import make_tiling, predict_tiled
 from zoo.registry import FAMILIES
-from zoo.types import InputError, Preprocessing
+from zoo.types import InputError, Preprocessing, ProposalSearch
 
 Skeleton = Sequence[tuple[int, int]]
 
@@ -121,7 +122,8 @@ def _detect(
     padded = np.zeros((1, rows, columns, 3), np.uint8)
     padded[0, : size[0], : size[1]] = resize(image, size, how.interpolation)
     both = np.array([size, (height, width)], np.int32)[:, None]
-    batch = jax.device_get(_find(model, variables, padded, *both, how))
+    proposals = _propose(image, how.proposals, size) if how.proposals else None
+    batch = jax.device_get(_find(model, variables, padded, *both, proposals, how))
     valid = np.flatnonzero(batch.valid[0])
     found = jax.tree.map(lambda x: x[0][valid], batch)
     sizes = (rows, columns), size, (height, width)
@@ -133,6 +135,14 @@ def _detect(
             f" {type(model).__name__} are of the objects in its boxes"
         )
     return _segments(image, found, sizes, class_names, things)
+
+
+def _propose(image: HostImage, search: ProposalSearch, size: Size) -> Proposals:
+    """The proposals of an image, in pixels of its resized form, padded to a fixed number."""
+    found, count = propose(image, search), search.num_proposals
+    scale = np.array(size[::-1] * 2, np.float32) / np.array(image.shape[1::-1] * 2, np.float32)
+    boxes = np.pad(found * scale, ((0, count - len(found)), (0, 0)))
+    return Proposals(jnp.asarray(boxes)[None], jnp.arange(count)[None] < len(found))
 
 
 def _objects(
@@ -199,17 +209,18 @@ def _names(labels: Int[np.ndarray, " n"], class_names: Sequence[str]) -> tuple[s
     return tuple(class_names[i] if i < len(class_names) else str(i) for i in numbers)
 
 
-@partial(jax.jit, static_argnums=(0, 5))
+@partial(jax.jit, static_argnums=(0, 6))
 def _find(
     model: nn.Module,
     variables: Mapping[str, Any],
     images: UInt8[Array, "b h w 3"],
     sizes: Int[Array, "b 2"],
     original_sizes: Int[Array, "b 2"],
+    proposals: Proposals | None,
     how: Preprocessing,
 ) -> Detections:
     images = normalize(images, how.mean, how.std)
-    return detect(model, variables, images, sizes, original_sizes)
+    return detect(model, variables, images, sizes, original_sizes, proposals)
 
 
 def _segment(

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.data.transforms import valid_pixels
+from zoo.family import Family
 from zoo.losses.reconstruction import patch_statistics
 from zoo.ops.patches import patchify, unpatchify
-from zoo.outputs import Classes, Detections, Segments
+from zoo.outputs import Classes, Detections, Proposals, Segments
 from zoo.registry import family_of
 from zoo.types import InputError
 
@@ -35,6 +36,7 @@ def detect(
     images: Float[Array, "b h w c"],
     sizes: Int[Array, "b 2"],
     original_sizes: Int[Array, "b 2"],
+    proposals: Proposals | None = None,
 ) -> Detections:
     """The objects that a detector finds in a batch, in pixels of the original images.
 
@@ -44,15 +46,20 @@ def detect(
         images: Normalised images, padded below and on the right.
         sizes: Height and width of the images in the batch.
         original_sizes: Height and width of the images before they were resized.
+        proposals: The regions to classify, for a model that takes proposals.
 
     Raises:
-        InputError: If the model is not a detector.
+        InputError: If the model is not a detector, or is given proposals and takes none.
     """
     family = family_of(model)
     if family.decode is None:
         raise InputError(f"{family.title} is for {family.task}: it detects no objects")
     valid = valid_pixels(sizes, (images.shape[1], images.shape[2]))
-    found: Detections = family.decode(model.apply(variables, images, valid), sizes)
+    inputs: tuple[Any, ...] = images, valid
+    if proposals is not None:
+        check_proposals(family)
+        inputs = *inputs, proposals
+    found: Detections = family.decode(model.apply(variables, *inputs), sizes)
     scale = original_sizes.astype(jnp.float32) / sizes  # height, width
     scale = scale[:, None, ::-1]  # b 1 2: x, y
     keypoints = found.keypoints
@@ -60,6 +67,12 @@ def detect(
         points = keypoints[..., :2] * scale[:, :, None]
         keypoints = jnp.concatenate([points, keypoints[..., 2:]], axis=-1)
     return found.replace(boxes=found.boxes * jnp.tile(scale, 2), keypoints=keypoints)
+
+
+def check_proposals(family: Family) -> None:
+    """Raises InputError if the models of a family take no proposals."""
+    if not family.takes_proposals:
+        raise InputError(f"data.proposals: {family.title} takes none; set --data.proposals=none")
 
 
 def reconstruct(

@@ -11,8 +11,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from zoo.text_files import read_text
-from zoo.types import CropMode, InputError, Interpolation, Preprocessing, check_choice
+from zoo.types import (
+    CropMode,
+    InputError,
+    Interpolation,
+    Preprocessing,
+    ProposalSearch,
+    check_choice,
+)
 
 TIMM_FILE = "config.json"
 HUGGINGFACE_FILE = "preprocessor_config.json"
@@ -34,11 +43,11 @@ def at_size(how: Preprocessing, model: Any) -> Preprocessing:
 
 
 def to_json(how: Preprocessing) -> dict[str, object]:
-    """The attributes by name, as JSON values."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in vars(how).items()
-    }
+    """The attributes by name, as JSON values; without ``proposals`` if there are none."""
+    entry = msgspec.to_builtins(how)
+    if how.proposals is None:
+        del entry["proposals"]
+    return entry
 
 
 def from_json(entry: Mapping[str, Any]) -> Preprocessing:
@@ -50,6 +59,7 @@ def from_json(entry: Mapping[str, Any]) -> Preprocessing:
     size, mean, std = (
         _numbers(entry, name, count) for name, count in (("size", 2), ("mean", 3), ("std", 3))
     )
+    search = entry.get("proposals")
     return Preprocessing(
         (int(size[0]), int(size[1])),
         (mean[0], mean[1], mean[2]),
@@ -57,6 +67,7 @@ def from_json(entry: Mapping[str, Any]) -> Preprocessing:
         entry["interpolation"],
         _number(entry, "crop_fraction"),
         entry.get("crop_mode", "center"),
+        None if search is None else msgspec.convert(search, ProposalSearch),
     )
 
 

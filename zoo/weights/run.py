@@ -13,12 +13,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
 from zoo.text_files import read_text
-from zoo.types import InputError, Preprocessing
+from zoo.types import InputError, Preprocessing, ProposalSearch
 from zoo.weights.checksums import MANIFEST, check_arrays, check_files
 from zoo.weights.preprocessing import from_json, to_json
 
@@ -129,7 +130,10 @@ def run_preprocessing(path: str | Path) -> Preprocessing:
         # Segmentation data keep the size of an image, so they lack these fields.
         interpolation = data.get("interpolation", "bilinear")
         crop = data.get("crop_fraction", 1.0), data.get("crop_mode", "center")
-        return Preprocessing(size, mean, std, interpolation, *crop)
+        search = None
+        if data.get("proposals") is not None:
+            search = msgspec.convert(data["search"], ProposalSearch)
+        return Preprocessing(size, mean, std, interpolation, *crop, search)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{config}: no size, mean and std of images: {error}") from error
 

@@ -17,10 +17,13 @@ LAYERS = ("num_layers", "num_encoder_layers", "num_decoder_layers", "decoder_num
 def speed_of(family: Family) -> tuple[pytest.MarkDecorator, ...]:
     """The mark ``slow`` for a family whose module extends that of another one.
 
-    What the two share is tested with the other one, what is new by the family's own tests.
+    And for one that has the loss and the decoding of a family before it. What the two share is
+    tested with the other one, what is new by the family's own tests.
     """
     others = (other.module for other in FAMILIES if other.module is not family.module)
-    return (pytest.mark.slow,) if issubclass(family.module, tuple(others)) else ()
+    before = FAMILIES[: FAMILIES.index(family)]
+    alike = family.decode and (family.loss, family.decode) in [(o.loss, o.decode) for o in before]
+    return (pytest.mark.slow,) if alike or issubclass(family.module, tuple(others)) else ()
 
 
 def shallow(name: str) -> dict[str, int]:

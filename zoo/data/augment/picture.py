@@ -1,4 +1,4 @@
-"""Transforms of an image together with its boxes, masks, keypoints and label map.
+"""Transforms of an image together with its boxes, masks, keypoints, proposals and label map.
 
 Each function takes a `Picture` and returns another, with all of its parts changed in the same way.
 Coordinates are continuous: pixel (0, 0) covers 0..1. So a box that encloses a mask also encloses it
@@ -30,6 +30,7 @@ class Picture:
         keypoints: x, y and visibility (0 not labelled, 1 hidden, 2 visible) of the joints of each
             object; None if there are no keypoints. Where visibility is 0, x and y are 0, also after
             a transform.
+        proposals: Regions that may hold an object, ``xyxy`` in pixels; None if there are none.
     """
 
     image: HostImage
@@ -42,6 +43,7 @@ class Picture:
     masks: Bool[np.ndarray, "n h w"] | None = None
     label_map: UInt8[np.ndarray, "h w"] | None = None
     keypoints: Float32[np.ndarray, "n j 3"] | None = None
+    proposals: Float32[np.ndarray, "r 4"] | None = None
 
     @property
     def size(self) -> Size:
@@ -68,28 +70,41 @@ def hide_unlabelled(keypoints: Float32[np.ndarray, "n j 3"]) -> Float32[np.ndarr
 def clip_objects(picture: Picture) -> Picture:
     """Clips boxes to the image, and sets the visibility of joints outside the image to 0.
 
-    Objects whose box has no area left are dropped.
+    Objects, and proposals, whose box has no area left are dropped.
     """
     height, width = picture.size
     edges = np.array([width, height, width, height], np.float32)
     boxes = np.clip(picture.boxes, 0, edges)
-    kept = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    kept = _have_area(boxes)
+    proposals = picture.proposals
+    if proposals is not None:
+        proposals = np.clip(proposals, 0, edges)
+        proposals = proposals[_have_area(proposals)]
     keypoints = picture.keypoints
     if keypoints is not None:
         places = keypoints[..., :2]
         inside = np.all((places >= 0) & (places <= edges[:2]), axis=-1, keepdims=True)
         keypoints = hide_unlabelled(np.where(inside, keypoints, 0))
-    return select(dataclasses.replace(picture, boxes=boxes, keypoints=keypoints), kept)
+    clipped = dataclasses.replace(picture, boxes=boxes, keypoints=keypoints, proposals=proposals)
+    return select(clipped, kept)
+
+
+def _have_area(boxes: Float32[np.ndarray, "n 4"]) -> Bool[np.ndarray, " n"]:
+    return np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
 
 
 def shift_objects(picture: Picture, left: int, top: int) -> Picture:
-    """Moves boxes and keypoints `left` pixels right and `top` down; the image does not move."""
+    """Moves boxes, proposals and keypoints `left` pixels right and `top` down, not the image."""
     offset = np.array([left, top], np.float32)
     keypoints = picture.keypoints
     if keypoints is not None:
         keypoints = keypoints + np.append(offset, np.float32(0)) * (keypoints[..., 2:] > 0)
+    both, proposals = np.tile(offset, 2), picture.proposals
     return dataclasses.replace(
-        picture, boxes=picture.boxes + np.tile(offset, 2), keypoints=keypoints
+        picture,
+        boxes=picture.boxes + both,
+        keypoints=keypoints,
+        proposals=None if proposals is None else proposals + both,
     )
 
 
@@ -105,7 +120,6 @@ def flip(picture: Picture, mirrored: Int[np.ndarray, " j"] | None = None) -> Pic
         ValueError: If there are keypoints, and `mirrored` is not given.
     """
     width = picture.size[1]
-    left, top, right, bottom = picture.boxes.T
     keypoints = picture.keypoints
     if keypoints is not None:
         if mirrored is None:
@@ -116,11 +130,17 @@ def flip(picture: Picture, mirrored: Int[np.ndarray, " j"] | None = None) -> Pic
     return dataclasses.replace(
         picture,
         image=picture.image[:, ::-1],
-        boxes=np.stack([width - right, top, width - left, bottom], axis=1),
+        boxes=_mirrored(picture.boxes, width),
         masks=None if picture.masks is None else picture.masks[..., ::-1],
         label_map=None if picture.label_map is None else picture.label_map[:, ::-1],
         keypoints=keypoints,
+        proposals=None if picture.proposals is None else _mirrored(picture.proposals, width),
     )
+
+
+def _mirrored(boxes: Float32[np.ndarray, "n 4"], width: int) -> Float32[np.ndarray, "n 4"]:
+    left, top, right, bottom = boxes.T
+    return np.stack([width - right, top, width - left, bottom], axis=1)
 
 
 def resize_picture(picture: Picture, size: Size, *, fast: bool = False) -> Picture:
@@ -144,6 +164,7 @@ def resize_picture(picture: Picture, size: Size, *, fast: bool = False) -> Pictu
         masks=None if picture.masks is None else _nearest_masks(picture.masks, size),
         label_map=None if picture.label_map is None else _nearest(picture.label_map, size),
         keypoints=None if picture.keypoints is None else _scaled(picture.keypoints, after, before),
+        proposals=None if picture.proposals is None else picture.proposals * after / before,
     )
 
 

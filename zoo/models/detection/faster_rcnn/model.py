@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.norm import Norm
 from zoo.layers.pyramid import FPN, PAFPN
-from zoo.models.backbones import freeze_fields, make_frozen_backbone
+from zoo.models.backbones import freeze_mappings, make_frozen_backbone
 from zoo.models.classification.resnet.model import LastStages, ResNet, split
 from zoo.models.detection.parts.box_head import BoxBranch
 from zoo.models.detection.parts.inputs import pad_images, sample_keys
@@ -116,9 +116,7 @@ class FasterRCNN(nn.Module):
 
     def __post_init__(self) -> None:
         """Makes the mappings hashable, as a module's fields must be."""
-        for name, value in vars(self).copy().items():
-            if isinstance(value, Mapping):
-                object.__setattr__(self, name, freeze_fields(value))
+        freeze_mappings(self)
         super().__post_init__()
 
     def setup(self) -> None:
@@ -172,9 +170,8 @@ class FasterRCNN(nn.Module):
         Raises:
             InputError: If there is no such backbone, or it has no such field.
         """
-        fields = {} if self.norm_epsilon is None else {"norm_epsilon": self.norm_epsilon}
-        fields = {**fields, **self.backbone_fields}
-        return make_frozen_backbone(self.backbone, fields, self.dtype)
+        fields = self.backbone_fields
+        return make_frozen_backbone(self.backbone, fields, self.dtype, self.norm_epsilon)
 
     @nn.nowrap
     def make_body(self) -> nn.Module:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.detection.parts.inputs import clip_to_sizes
-from zoo.models.detection.parts.outputs import TwoStageOutput
+from zoo.models.detection.parts.outputs import RegionOutput, TwoStageOutput
 from zoo.models.detection.parts.samples import take
 from zoo.ops.box_coder import BoxCoder
 from zoo.ops.nms import nms, select
@@ -91,3 +91,15 @@ def softmax_rois(
     return rule.from_logits(
         output.class_logits, output.box_deltas, output.proposals, output.proposals_valid, sizes
     )
+
+
+def region_rois(output: RegionOutput, sizes: Int[Array, "b 2"]) -> Detections:
+    """The detections among given regions, by the rule that the model's fields set."""
+    rule = RoiDecoding(**output.decoding_fields)
+    boxes, valid, deltas = output.proposals, output.proposals_valid, output.box_deltas
+    if deltas is None:
+        deltas = jnp.zeros((*boxes.shape[:2], 1, 4))
+    if output.scores == "softmax":
+        return rule.from_logits(output.class_logits, deltas, boxes, valid, sizes)
+    scores = jax.nn.sigmoid(output.class_logits.astype(jnp.float32))
+    return rule.from_scores(scores, deltas, boxes, valid, sizes)

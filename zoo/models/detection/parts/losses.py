@@ -85,11 +85,7 @@ class TwoStageLoss:
             "class": Mean(self.class_weight * sums.classes, sums.drawn),
             "box": Mean(self.box_weight * sums.boxes, sums.drawn),
         }
-        metrics = {
-            "class_accuracy": Mean(sums.hits, sums.positive),
-            "positive_regions": Mean(sums.positive, targets.image_valid.sum(dtype=jnp.float32)),
-        }
-        return losses, metrics
+        return losses, region_metrics(sums, targets)
 
 
 DETECTRON2_LOSS = TwoStageLoss(rpn_beta=0.0, box_beta=0.0, fixed_rpn_normaliser=True)
@@ -111,6 +107,14 @@ class Sums(NamedTuple):
     drawn: Float[Array, ""]
     positive: Float[Array, ""]
     hits: Float[Array, ""]
+
+
+def region_metrics(sums: Sums, targets: Targets) -> Means:
+    """The share of positive regions whose class is right, and their number in an image."""
+    return {
+        "class_accuracy": Mean(sums.hits, sums.positive),
+        "positive_regions": Mean(sums.positive, targets.image_valid.sum(dtype=jnp.float32)),
+    }
 
 
 def anchor_losses(

@@ -155,14 +155,18 @@ def detectron2_box(model: Any, stage: str = "", ours: str = "box") -> tuple[Rule
     )
 
 
-def detectron2_proposals(model: Any) -> tuple[Rule, ...]:
-    """Rules for a backbone, with an FPN or without, and for what proposes regions."""
+def detectron2_maps(model: Any) -> tuple[Rule, ...]:
+    """Rules for a backbone, with an FPN or without."""
     theirs = "backbone." if model.neck == "none" else "backbone.bottom_up."
     return (
         *backbone_rules(detectron2_body(model), "detectron2", theirs),
         *detectron2_fpn("backbone", "pyramid"),
-        *detectron2_rpn(num_convs=model.rpn_convs),
     )
+
+
+def detectron2_proposals(model: Any) -> tuple[Rule, ...]:
+    """Rules for a backbone, with an FPN or without, and for what proposes regions."""
+    return (*detectron2_maps(model), *detectron2_rpn(num_convs=model.rpn_convs))
 
 
 def detectron2_rcnn(model: Any) -> tuple[Rule, ...]:

@@ -1,12 +1,15 @@
 """What two-stage detectors compute: proposals, the samples of training, and the heads' outputs."""
 
 import dataclasses
-from typing import Any, no_type_check
+from collections.abc import Mapping
+from typing import Any, Literal, no_type_check
 
 from flax import struct
+from flax.core import FrozenDict
 from jaxtyping import Array, Bool, Float, Int
 
 CoderWeights = tuple[float, float, float, float]
+Scores = Literal["softmax", "sigmoid"]
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
@@ -104,3 +107,28 @@ class TwoStageOutput(struct.PyTreeNode):
         """These attributes by name, for outputs of detectors with further heads."""
         names = [field.name for field in dataclasses.fields(TwoStageOutput)]
         return {name: getattr(self, name) for name in names}
+
+
+@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
+class RegionOutput(struct.PyTreeNode):
+    """What a detector predicts for regions that it is given; in training, r is the samples.
+
+    Attributes:
+        proposals: The regions, ``xyxy`` in pixels, within each image; without gradient.
+        proposals_valid: False for filling.
+        class_logits: With ``softmax``, logits of the classes and, last, of the background; with
+            ``sigmoid``, one of each class alone.
+        box_deltas: Refinement of the region for each class, times the weights of
+            `zoo.models.detection.parts.decode.ROI_CODER`; None if regions are not refined.
+        roi_samples: In training with targets: where `proposals` come from, and their objects.
+        scores: How the logits become scores of 0..1.
+        decoding_fields: Fields of `zoo.models.detection.parts.decode.RoiDecoding`.
+    """
+
+    proposals: Float[Array, "b r 4"]
+    proposals_valid: Bool[Array, "b r"]
+    class_logits: Float[Array, "b r classes"]
+    box_deltas: Float[Array, "b r k 4"] | None = None
+    roi_samples: RoiSamples | None = None
+    scores: Scores = struct.field(pytree_node=False, default="softmax")
+    decoding_fields: Mapping[str, Any] = struct.field(pytree_node=False, default=FrozenDict())

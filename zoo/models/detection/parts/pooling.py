@@ -1,13 +1,15 @@
-"""Features of regions: RoIAlign from the level of a pyramid that fits a region's size."""
+"""Features of regions: RoIAlign or RoIPool from the pyramid's level that fits a region's size."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.ops.roi_align import assign_levels, roi_align
+from zoo.ops.roi_pool import roi_pool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +20,8 @@ class RoiPooling:
 
     Attributes:
         size: Rows and columns of the pooled map.
+        operation: ``align`` for RoIAlign; ``pool`` for the RoIPool of Fast R-CNN, which does not
+            use `sampling_ratio` and `aligned`.
         sampling_ratio: See `zoo.ops.roi_align.roi_align`.
         aligned: Likewise.
         canonical_size: See `zoo.ops.roi_align.assign_levels`.
@@ -29,6 +33,7 @@ class RoiPooling:
     """
 
     size: int = 7
+    operation: Literal["align", "pool"] = "align"
     sampling_ratio: int = 2
     aligned: bool = False
     canonical_size: int | float = 224
@@ -84,9 +89,11 @@ class RoiPooling:
         boxes: Float[Array, "b r 4"],
         levels: Int[Array, "b r"],
     ) -> Float[Array, "b r size size c"]:
-        """RoIAlign of each box in the map with this number; zeros for -1."""
+        """The features of each box in the map with this number; zeros for -1."""
         if self.last_pixel:
             boxes = boxes - jnp.array([0, 0, 1, 1], boxes.dtype)
+        if self.operation == "pool":
+            return roi_pool(maps, boxes, levels, strides=strides, size=self.size)
         return roi_align(
             maps,
             boxes,

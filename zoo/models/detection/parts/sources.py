@@ -32,7 +32,7 @@ def torchvision_fields(model: Any) -> dict[str, Any]:
 def detectron2_fields(model: Any) -> dict[str, Any]:
     """The backbone, the anchors and the pooling of detectron2's models."""
     strides = nominal_strides(model)
-    fields: dict[str, Any] = {
+    return {
         "anchor_fields": {
             **model.anchor_fields,
             "rounded": False,
@@ -40,8 +40,13 @@ def detectron2_fields(model: Any) -> dict[str, Any]:
             "strides": strides,
         },
         "proposal_fields": {"train_kept": 1000, "min_size": 0.0, **model.proposal_fields},
-        "pooling_fields": {**DETECTRON2_POOLING, **model.pooling_fields},
+        **detectron2_pooled_fields(model),
     }
+
+
+def detectron2_pooled_fields(model: Any) -> dict[str, Any]:
+    """The backbone and the pooling of detectron2's models."""
+    fields: dict[str, Any] = {"pooling_fields": {**DETECTRON2_POOLING, **model.pooling_fields}}
     if getattr(detectron2_body(model), "stride_in_1x1", False):
         fields["backbone_fields"] = {**model.backbone_fields, "stride_in_1x1": True}
     return fields

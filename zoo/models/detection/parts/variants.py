@@ -4,9 +4,10 @@ from typing import Any
 
 from flax.core import FrozenDict
 
+from zoo.data.digit_scenes import SEARCH
 from zoo.family import Variant
 from zoo.models.backbones import backbone_layers
-from zoo.types import Preprocessing
+from zoo.types import Preprocessing, ProposalSearch
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -62,6 +63,11 @@ NANO_C4 = {
     "pooling_fields": FrozenDict({"size": 8, "aligned": True}),
 }
 
+# For detectors that are given regions; as few windows as a scene has proposals.
+NANO_WINDOWS = FrozenDict(
+    {"sizes": ((14, 24),), "ratios": (1.5,), "strides": (9,), "offset": 0.5, "order": "size"}
+)
+
 
 def variant(
     size: tuple[int, int] = (800, 1333),
@@ -80,9 +86,47 @@ def nano_variant(**fields: Any) -> Variant:
     return Variant({**NANO, **fields}, how)
 
 
+def proposing_nano(**fields: Any) -> Variant:
+    """A model for images of 64 px that is given the proposals of selective search."""
+    how = Preprocessing((64, 64), _HALF, _HALF, "bilinear", proposals=SEARCH)
+    return Variant({"backbone": "resnet_nano", "window_fields": NANO_WINDOWS, **fields}, how)
+
+
+def proposing_variant(
+    size: tuple[int, int] = (600, 1000), paper: str | None = None, **fields: Any
+) -> Variant:
+    """A model for images of these shorter and longer sides that is given proposals."""
+    how = Preprocessing(size, interpolation="bilinear", proposals=ProposalSearch())
+    return Variant(fields, how, paper=paper)
+
+
 def rcnn_layers(model: Any) -> tuple[tuple[str, ...], ...]:
     """The backbone's layers, then the pyramid or the backbone's last stage.
 
     See `zoo.family.Family.layers`.
     """
     return (*backbone_layers(model.make_body()), ("pyramid", "box/stage"))
+
+
+# Maps of stride 4 and 8, without coarser ones.
+DENSE_NANO = {
+    "backbone": "resnet_nano",
+    "backbone_fields": NANO["backbone_fields"],
+    "finest_stride": 4,
+    "pyramid_dim": 64,
+    "num_extra": 0,
+    "num_convs": 2,
+    "head_norm": "group",
+}
+
+
+def dense_nano(**fields: Any) -> Variant:
+    """A dense detector for images of 64 px: `DENSE_NANO` and more fields."""
+    decoding = FrozenDict({"candidates": 200, "most": 100, **fields.pop("decoding_fields", {})})
+    how = Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
+    return Variant({**DENSE_NANO, "decoding_fields": decoding, **fields}, how)
+
+
+def dense_layers(model: Any) -> tuple[tuple[str, ...], ...]:
+    """The backbone's layers, then the pyramid: see `zoo.family.Family.layers`."""
+    return (*backbone_layers(model.make_body()), ("pyramid",))

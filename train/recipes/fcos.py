@@ -1,0 +1,46 @@
+"""FCOS (arXiv 1904.01355) on embedded scenes of digits, and on your own COCO json.
+
+The settings of the embedded scenes are those of Faster R-CNN.
+"""
+
+import dataclasses
+
+from train.config import Config, ModelConfig
+from train.recipes.faster_rcnn import fasterrcnn_digit_scenes, fasterrcnn_finetune
+from train.tasks.detection import Detection
+from zoo.models.detection.fcos.loss import FCOSLoss
+
+
+def fcos_digit_scenes() -> Config:
+    """A small FCOS on embedded scenes of one to six real digits, from scratch.
+
+    python -m train fcos_digit_scenes --workdir=DIR
+
+    """
+    return dataclasses.replace(
+        fasterrcnn_digit_scenes(),
+        recipe="fcos_digit_scenes",
+        model=ModelConfig("fcos_nano"),
+        task=Detection(FCOSLoss()),
+    )
+
+
+def fcos_finetune() -> Config:
+    """A public FCOS, fine-tuned on your own COCO json.
+
+        python -m train.doctor fcos_finetune --data.source=coco:DIR --init=CHECKPOINT
+        python -m train fcos_finetune --data.source=coco:DIR --init=CHECKPOINT --workdir=RUN
+        python -m eval.detection --workdir=RUN
+
+    CHECKPOINT is torchvision's ``fcos_resnet50_fpn_coco-99b0c9b7.pth``. `fasterrcnn_finetune` says
+    what DIR has. The last layer for classes is initialised, all other parameters come from the
+    checkpoint; the backbone's stem and first stage stay as they are. Not run by us on public
+    weights.
+    """
+    boxes = fasterrcnn_finetune()
+    return dataclasses.replace(
+        boxes,
+        recipe="fcos_finetune",
+        model=ModelConfig("fcos_resnet50_fpn"),
+        task=Detection(FCOSLoss()),
+    )

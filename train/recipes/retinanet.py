@@ -1,0 +1,48 @@
+"""RetinaNet (arXiv 1708.02002) on embedded scenes of digits, and on your own COCO json.
+
+The settings of the embedded scenes are those of Faster R-CNN.
+"""
+
+import dataclasses
+
+from train.config import Config, ModelConfig
+from train.recipes.faster_rcnn import fasterrcnn_digit_scenes, fasterrcnn_finetune
+from train.tasks.detection import Detection
+from zoo.models.detection.retinanet.loss import RetinaNetLoss
+
+
+def retinanet_digit_scenes() -> Config:
+    """A small RetinaNet on embedded scenes of one to six real digits, from scratch.
+
+    python -m train retinanet_digit_scenes --workdir=DIR
+
+    """
+    return dataclasses.replace(
+        fasterrcnn_digit_scenes(),
+        recipe="retinanet_digit_scenes",
+        model=ModelConfig("retinanet_nano"),
+        task=Detection(RetinaNetLoss(box="giou", normaliser="batch")),
+    )
+
+
+def retinanet_finetune() -> Config:
+    """A public RetinaNet, fine-tuned on your own COCO json.
+
+        python -m train.doctor retinanet_finetune --data.source=coco:DIR --init=CHECKPOINT
+        python -m train retinanet_finetune --data.source=coco:DIR --init=CHECKPOINT --workdir=RUN
+        python -m eval.detection --workdir=RUN
+
+    CHECKPOINT is torchvision's ``retinanet_resnet50_fpn_coco-eeacb38b.pth``. With its version 2,
+    ``retinanet_resnet50_fpn_v2_coco-5905b1c5.pth``, give
+    ``--model.name=retinanet_resnet50_fpn_v2 --task.loss.box=giou``. `fasterrcnn_finetune` says what
+    DIR has. The last layer for classes is initialised, all other parameters come from the
+    checkpoint; the backbone's stem and first stage stay as they are. Not run by us on public
+    weights.
+    """
+    boxes = fasterrcnn_finetune()
+    return dataclasses.replace(
+        boxes,
+        recipe="retinanet_finetune",
+        model=ModelConfig("retinanet_resnet50_fpn"),
+        task=Detection(RetinaNetLoss()),
+    )

@@ -1,0 +1,129 @@
+"""What dense detectors compute, and how it becomes detections.
+
+Dense detectors classify every anchor, or point, of every level, and refine its box.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Literal, no_type_check
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from zoo.models.detection.parts.inputs import clip_to_sizes
+from zoo.models.detection.parts.samples import take
+from zoo.ops.box_coder import BoxCoder
+from zoo.ops.distance_coder import DistanceCoder
+from zoo.ops.nms import nms, select
+from zoo.outputs import Detections
+
+Coder = BoxCoder | DistanceCoder
+CentreUse = Literal["root", "after"]
+_PLAIN = BoxCoder()
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseDecoding:
+    """Which pairs of an anchor and a class become detections.
+
+    Attributes:
+        score_threshold: Only scores above this.
+        iou_threshold: A box that overlaps a better one of its class more than this is dropped.
+        candidates: Best pairs of each level that are considered.
+        most: Largest number of detections of an image.
+        centerness: How the probability that a point is near the centre of its object is used.
+            ``root``: the score is the square root of the product with the class's probability
+            (torchvision, detectron2). ``after``: the class's probability is compared with the
+            threshold, and decides about the candidates; the score is the product (mmdet).
+        coder: How the boxes are encoded.
+    """
+
+    score_threshold: float = 0.05
+    iou_threshold: float = 0.5
+    candidates: int = 1000
+    most: int = 300
+    centerness: CentreUse = "root"
+    coder: Coder = _PLAIN
+
+    def __call__(self, output: "DenseOutput", sizes: Int[Array, "b 2"]) -> Detections:
+        """Detections within the images, best first.
+
+        Args:
+            output: Of the model.
+            sizes: Height and width of each image without padding.
+        """
+        levels = itertools.pairwise(np.cumsum((0, *output.level_sizes)).tolist())
+        found = [self._of_level(output, slice(*level)) for level in levels]
+        scores, good, boxes, labels = (jnp.concatenate(x, axis=1) for x in zip(*found, strict=True))
+        boxes = clip_to_sizes(boxes, sizes)
+        kept = nms(boxes, scores, self.iou_threshold, labels, good)
+        index, good = select(kept, scores, min(self.most, scores.shape[1]))
+        return Detections(take(boxes, index), take(scores, index), take(labels, index), good)
+
+    def _of_level(
+        self, output: "DenseOutput", level: slice
+    ) -> tuple[Float[Array, "b n"], Array, Float[Array, "b n 4"], Int[Array, "b n"]]:
+        """Scores, whether they are above the threshold, boxes and labels of the candidates."""
+        scores = jax.nn.sigmoid(output.logits[:, level].astype(jnp.float32))
+        centred = None
+        if output.centerness is not None:
+            centred = jax.nn.sigmoid(output.centerness[:, level].astype(jnp.float32))
+            if self.centerness == "root":
+                scores = jnp.sqrt(scores * centred[..., None])
+        num_classes = scores.shape[-1]
+        scores = scores.reshape(scores.shape[0], -1)
+        scores, index = jax.lax.top_k(scores, min(self.candidates, scores.shape[1]))
+        anchor, labels = index // num_classes, index % num_classes
+        good = scores > self.score_threshold
+        if centred is not None and self.centerness == "after":
+            scores = scores * take(centred, anchor)
+        deltas = take(output.deltas[:, level].astype(jnp.float32), anchor)
+        boxes = self.coder.decode(deltas, take(output.anchors[:, level], anchor))
+        return scores, good, boxes, labels
+
+
+@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
+class DenseOutput(struct.PyTreeNode):
+    """What a dense detector predicts; axis a is the anchors of all levels, finest first.
+
+    Attributes:
+        logits: A logit for each class, for the sigmoid.
+        deltas: The box relative to the anchor, as the coder of `decoding` says.
+        anchors: ``xyxy`` in pixels of the padded batch; the same for all images. For detectors of
+            points: squares around the points, whose side is the stride of the level.
+        centerness: Logit for "the point is near the centre of its object"; None for detectors
+            without it.
+        level_sizes: Number of anchors of each level.
+        limits: For detectors of points: sizes in pixels at which the objects of one level end and
+            those of the next begin.
+        decoding: How the output becomes detections.
+    """
+
+    logits: Float[Array, "b a k"]
+    deltas: Float[Array, "b a 4"]
+    anchors: Float[Array, "b a 4"]
+    centerness: Float[Array, "b a"] | None = None
+    level_sizes: tuple[int, ...] = struct.field(pytree_node=False, default=())
+    limits: tuple[float, ...] = struct.field(pytree_node=False, default=())
+    decoding: DenseDecoding = struct.field(pytree_node=False, default_factory=DenseDecoding)
+
+
+def dense_detections(output: DenseOutput, sizes: Int[Array, "b 2"]) -> Detections:
+    """The detections of a dense detector: see `DenseDecoding`."""
+    return output.decoding(output, sizes)
+
+
+def joined(levels: Sequence[Float[Array, "b _ *d"]]) -> Float[Array, "b a *d"]:
+    """The anchors of all levels in one array."""
+    return jnp.concatenate(levels, axis=1)
+
+
+def for_batch(
+    anchors: Sequence[Float[np.ndarray, "_ 4"]], deltas: Float[Array, "b a 4"]
+) -> Float[Array, "b a 4"]:
+    """The anchors of all levels, for each image; `deltas` has the shape of the result."""
+    return jnp.broadcast_to(np.concatenate(anchors), deltas.shape)
