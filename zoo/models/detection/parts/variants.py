@@ -4,10 +4,9 @@ from typing import Any
 
 from flax.core import FrozenDict
 
-from zoo.data.digit_scenes import SEARCH
 from zoo.family import Variant
 from zoo.models.backbones import backbone_layers
-from zoo.types import IMAGENET_STD, Preprocessing, ProposalSearch
+from zoo.types import IMAGENET_STD, SCENE_SEARCH, Preprocessing, ProposalSearch
 
 _HALF = (0.5, 0.5, 0.5)
 PIXELS = (1 / 255, 1 / 255, 1 / 255)
@@ -91,7 +90,7 @@ def nano_variant(**fields: Any) -> Variant:
 
 def proposing_nano(**fields: Any) -> Variant:
     """A model for images of 64 px that is given the proposals of selective search."""
-    how = Preprocessing((64, 64), _HALF, _HALF, "bilinear", proposals=SEARCH)
+    how = Preprocessing((64, 64), _HALF, _HALF, "bilinear", proposals=SCENE_SEARCH)
     return Variant({"backbone": "resnet_nano", "window_fields": NANO_WINDOWS, **fields}, how)
 
 
