@@ -64,7 +64,7 @@ NANO_C4 = {
     "pooling_fields": FrozenDict({"size": 8, "aligned": True}),
 }
 
-# For detectors that are given regions; as few windows as a scene has proposals.
+# For detectors that are given regions; a scene has about as many proposals.
 NANO_WINDOWS = FrozenDict(
     {"sizes": ((14, 24),), "ratios": (1.5,), "strides": (9,), "offset": 0.5, "order": "size"}
 )
