@@ -27,6 +27,10 @@ TINY = (
 )
 
 
+def _key(entry):
+    return entry["image_id"], entry["category_id"], *entry["bbox"]
+
+
 @pytest.mark.slow
 def test_chips_are_trained_on_and_scales_merged(tmp_path, capsys):
     config = override(RECIPES["fasterrcnn_digit_scenes"](), TINY)
@@ -51,9 +55,9 @@ def test_chips_are_trained_on_and_scales_merged(tmp_path, capsys):
         assert json.loads(figures.read_text())["step"] == 2
     assert {entry["image_id"] for entry in found["two"]} <= set(range(10))
     # The same boxes; overlapping ones have lower scores.
-    boxes = {(entry["image_id"], *entry["bbox"]): entry["score"] for entry in found["one"]}
+    boxes = {_key(entry): entry["score"] for entry in found["one"]}
     for entry in found["same"]:
-        assert entry["score"] <= boxes[(entry["image_id"], *entry["bbox"])] + 1e-6
+        assert entry["score"] <= boxes[_key(entry)] + 1e-6
     assert 0 < len(found["same"]) <= len(found["one"])
     assert eval.detection.main([f"--workdir={workdir}", "--scales=64"]) == 2
     assert "error: --scales: '64' is not SHORTxLONG" in capsys.readouterr().err

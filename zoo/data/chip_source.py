@@ -43,8 +43,8 @@ class Chip:
         """The parts of masks of the image that are in the chip."""
         left, top, right, bottom = self.window
         found = np.zeros((len(masks), *self.size), bool)
-        for one, mask in zip(found, masks.to_arrays(), strict=True):
-            part = np.ascontiguousarray(mask[top:bottom, left:right]).view(np.uint8)
+        for i, one in enumerate(found):
+            part = np.ascontiguousarray(masks.columns(i, left, right)[top:bottom]).view(np.uint8)
             one[:] = cv2.resize(part, self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         return rle.from_arrays(found)
 

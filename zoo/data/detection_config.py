@@ -138,8 +138,8 @@ def check_config(config: DetectionData) -> None:
         "chip_negatives": (c.chip_negatives >= 0, "0 or more"),
         "chip_proposals": (c.chip_proposals is None or bool(c.chips), "none without data.chips"),
         "mask_size": (
-            c.mask_size is None or (c.masks and c.mask_size >= 1),
-            "1 or more, or none; none without data.masks",
+            c.mask_size is None or (c.masks and c.mask_size >= 1 and not c.random_crop),
+            "1 or more, or none; none without data.masks, or with random_crop",
         ),
         "keypoints": (not c.keypoints or of_coco, "false unless data.source=coco:DIR"),
         "sigmas": (min(c.sigmas, default=1) > 0, "positive numbers"),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data.annotations import Annotations, Joints
-from zoo.data.augment.mask_crops import with_mask_crops
+from zoo.data.augment.mask_crops import crop_masks
 from zoo.data.augment.picture import (
     Picture,
     Size,
@@ -60,8 +60,6 @@ class TrainTransform:
         if c.short_sides:
             size = fit_size(size, int(rng.choice(c.short_sides)), c.long_side)
         bucket = choose_bucket(example["annotations"].size, c)
-        if c.mask_size is not None:
-            picture = with_mask_crops(picture, c.mask_size)
         picture = resize_picture(picture, shrink_to_fit(size, bucket), fast=True)
         return _example(picture, bucket, example, c, self.joints)
 
@@ -79,8 +77,6 @@ class EvalTransform:
         picture = _picture(example, self.config, self.proposals)
         size = evaluated_size(picture.size, self.config)
         bucket = choose_bucket(picture.size, self.config)
-        if self.config.mask_size is not None:
-            picture = with_mask_crops(picture, self.config.mask_size)
         picture = resize_picture(picture, shrink_to_fit(size, bucket))
         return _example(picture, bucket, example, self.config, self.joints)
 
@@ -117,8 +113,11 @@ def _picture(
         )
     if chip is not None:
         image = chip.pixels(image)
-    masks = None
-    if config.masks and annotations.masks is not None:
+    masks, crops = None, None
+    if config.mask_size is not None and annotations.masks is not None:
+        inside = np.clip(annotations.boxes, 0, np.tile(image.shape[1::-1], 2)).astype(np.float32)
+        crops = crop_masks(annotations.masks, inside, config.mask_size)
+    elif config.masks and annotations.masks is not None:
         masks = np.array(annotations.masks.to_arrays(), bool).reshape(-1, *image.shape[:2])
     keypoints = None
     if config.keypoints and annotations.keypoints is not None:
@@ -130,6 +129,7 @@ def _picture(
         masks,
         keypoints=keypoints,
         proposals=None if proposals is None else proposals[example["index"]],
+        mask_crops=crops,
         ignored=annotations.ignored if config.chips else None,
     )
     used = annotations.targets

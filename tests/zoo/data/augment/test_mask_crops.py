@@ -5,11 +5,21 @@ import numpy as np
 import pytest
 
 from zoo.data import DetectionData, eval_batches, open_detection, train_batches
-from zoo.data.augment.mask_crops import crop_masks, with_mask_crops
+from zoo.data.augment.mask_crops import crop_masks
 from zoo.data.augment.picture import Picture, crop, flip, resize_picture
 from zoo.ops.mask_targets import mask_targets
+from zoo.ops.rle import from_arrays
 
 TARGETS = jax.jit(mask_targets, static_argnames=("size", "aligned", "threshold"))
+
+
+def cropped(masks, boxes, size):
+    return crop_masks(from_arrays(masks), boxes, size)
+
+
+def with_crops(picture, size):
+    crops = cropped(picture.masks, picture.boxes, size)
+    return dataclasses.replace(picture, masks=None, mask_crops=crops)
 
 
 def blobs(rng, count=5, size=(40, 52)):
@@ -36,7 +46,7 @@ def test_cells_have_the_share_of_their_area(size):
     low = np.round(rng.uniform(0, 4, (3, 2)) * 10) / 10
     sides = rng.integers(1, 5, (3, 2))
     boxes = np.concatenate([low, low + sides], axis=1).astype(np.float32)
-    found = crop_masks(masks, boxes, size)
+    found = cropped(masks, boxes, size)
     place = (np.arange(size * fine) + 0.5) / (size * fine)
     for crop_, mask, (left, top, right, bottom) in zip(found, masks, boxes, strict=True):
         rows = np.floor(top + place * (bottom - top)).astype(int)
@@ -50,7 +60,9 @@ def test_cells_have_the_share_of_their_area(size):
 def test_whole_boxes_are_full_and_the_edge_of_the_image_is_no_limit():
     masks = np.ones((2, 6, 7), bool)
     boxes = np.array([[0, 0, 7, 6], [2.3, 1.7, 6.9, 5.2]], np.float32)
-    assert (crop_masks(masks, boxes, 16) == 255).all()
+    assert (cropped(masks, boxes, 16) == 255).all()
+    flat = np.array([[1, 2, 1, 4], [1, 2, 4, 2]], np.float32)
+    assert not cropped(masks, flat, 4).any()
 
 
 @pytest.mark.parametrize(("aligned", "threshold"), [(True, None), (True, 0.5), (False, None)])
@@ -60,7 +72,7 @@ def test_targets_are_nearly_those_of_bitmaps(aligned, threshold):
     masks, boxes = blobs(rng, 8)
     picture = Picture(np.zeros((40, 52, 3), np.uint8), boxes, np.zeros(8, np.int32), masks)
     whole = resize_picture(picture, (160, 208))
-    small = resize_picture(with_mask_crops(picture, 56), (160, 208))
+    small = resize_picture(with_crops(picture, 56), (160, 208))
     np.testing.assert_array_equal(whole.boxes, small.boxes)
     sides = np.tile(whole.boxes[:, 2:] - whole.boxes[:, :2], 2)
     proposals = whole.boxes + sides * rng.uniform(-0.15, 0.15, (8, 4)).astype(np.float32)
@@ -81,8 +93,8 @@ def test_targets_are_nearly_those_of_bitmaps(aligned, threshold):
 def test_crops_move_with_their_objects():
     masks, boxes = blobs(np.random.default_rng(5))
     picture = Picture(np.zeros((40, 52, 3), np.uint8), boxes, np.zeros(5, np.int32), masks)
-    early = flip(with_mask_crops(picture, 20))
-    late = with_mask_crops(flip(picture), 20)
+    early = flip(with_crops(picture, 20))
+    late = with_crops(flip(picture), 20)
     np.testing.assert_allclose(early.boxes, late.boxes, atol=1e-5)
     assert abs(early.mask_crops.astype(int) - late.mask_crops).max() <= 1
     with pytest.raises(ValueError, match="before their masks are cropped"):
@@ -101,7 +113,7 @@ def test_examples_have_crops_instead_of_bitmaps():
         np.testing.assert_array_equal(bitmaps[name], crops[name])
     for row in range(8):
         kept = bitmaps["box_valid"][row]
-        expected = crop_masks(bitmaps["masks"][row, kept], bitmaps["boxes"][row, kept], 12)
+        expected = cropped(bitmaps["masks"][row, kept], bitmaps["boxes"][row, kept], 12)
         assert abs(crops["masks"][row, kept].astype(int) - expected).max() <= 1
         assert not crops["masks"][row, ~kept].any()
     held_out = open_detection(
