@@ -54,6 +54,11 @@ class Collected:
         self._objects += other._objects
         self._detections += other._detections
 
+    @property
+    def images(self) -> Int[np.ndarray, " i"]:
+        """The ids of all images so far, also of those without objects and detections."""
+        return np.concatenate([np.zeros(0, np.int64), *self._images])
+
     def rows(self) -> tuple[ObjectRows, DetectionRows]:
         """All objects and all detections so far.
 

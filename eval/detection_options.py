@@ -14,6 +14,12 @@ SIGMAS = (
     " or COCO's for 17 joints, or else their mean, 0.067, for each joint"
 )
 
+SCALES = (
+    "scales of a run's images, whose detections are merged: SHORTxLONG sides, separated by commas;"
+    " with :SMALLEST-LARGEST after it only boxes with such a square root of their area count, in"
+    " pixels of the original image, as 1400x2000:0-90,800x1280:32-180,480x512:75-"
+)
+
 
 def make_options() -> argparse.ArgumentParser:
     """The parser of ``python -m eval.detection``."""
@@ -21,6 +27,8 @@ def make_options() -> argparse.ArgumentParser:
     parser = make_parser("detection", description)
     add = parser.add_argument
     add_run_arguments(parser, batch_size=32, required=False)
+    add("--scales", help=SCALES)
+    add("--soft_nms", type=float, default=0.55, help="sigma of the suppression between --scales")
     add("--results", type=path, help="file to write a run's detections to, as COCO results json")
     add("--annotations", type=Path, help="COCO or LVIS json; VOC: folder of xml")
     add("--predictions", type=Path, help="COCO results json; VOC: folder of txt")
@@ -42,6 +50,10 @@ def check_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error("--workdir and files exclude each other")
     if not arguments.workdir and not (arguments.annotations and arguments.predictions):
         parser.error("--annotations and --predictions are needed, or --workdir")
+    if arguments.scales and not arguments.workdir:
+        parser.error("--scales needs --workdir")
+    if not arguments.soft_nms > 0:
+        parser.error("--soft_nms must be positive")
     if arguments.workdir and arguments.style != "coco":
         parser.error("--workdir needs --style=coco")
     if arguments.sigmas and arguments.iou_type != "keypoints":

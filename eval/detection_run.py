@@ -15,6 +15,7 @@ from eval.detectors import evaluator, image_of, picture, sigmas_of, source_of
 from eval.progress import track
 from eval.records import DetectionRows
 from eval.runs import open_run
+from eval.scales import collect_scales
 from zoo.data import DataError, Dataset, DetectionData, open_detection
 from zoo.data.formats.coco_results import IouType
 from zoo.ops.rle import to_strings
@@ -110,14 +111,16 @@ def evaluate_run(
     examples = open_detection(run.data, "eval", class_names=run.class_names, track=track)
     if iou_type == "keypoints":
         sigmas = sigmas_of(run.data, examples, sigmas)
-    evaluate = evaluator(
-        run.model, run.data, examples, run.batch_size, run.put, masks=iou_type == "segm"
-    )
-    collected = evaluate(run.variables)
+    masks = iou_type == "segm"
+    if arguments.scales:
+        collected = collect_scales(run, arguments, masks=masks)
+    else:
+        evaluate = evaluator(run.model, run.data, examples, run.batch_size, run.put, masks=masks)
+        collected = evaluate(run.variables)
     if needed and not getattr(collected, f"has_{needed}"):
         model = type(run.model).__name__
         raise InputError(f"--iou_type={iou_type}: a {model} finds no {needed}")
-    if iou_type == "segm":
+    if masks:
         collected = collected.by_masks()
     elif sigmas is not None:
         collected = collected.by_keypoints(sigmas)

@@ -37,9 +37,14 @@ class Targets(struct.PyTreeNode):
         valid: True where there is an object.
         sizes: Height and width of each image without padding; padding is below and on the right.
         image_valid: False for an all-padding example; losses and metrics ignore it.
-        masks: True for the object's pixels; None if the data have no masks.
+        masks: True for the object's pixels in the padded batch; or in `mask_frames`, where 255 is a
+            cell that is all in the object. None if the data have no masks.
         keypoints: x, y and visibility: 0 unlabelled, 1 hidden, 2 visible; None if the data have no
             keypoints.
+        mask_frames: The box that each of `masks` shows, ``xyxy``, with as many cells for every
+            object; None: they show the padded batch.
+        ignored: True where there is an object, none of the `valid` ones, that is not to be found
+            and is no background either; None if there are none.
     """
 
     boxes: Float[Array, "b m 4"]
@@ -47,8 +52,10 @@ class Targets(struct.PyTreeNode):
     valid: Bool[Array, "b m"]
     sizes: Int[Array, "b 2"]
     image_valid: Bool[Array, " b"]
-    masks: Bool[Array, "b m h w"] | None = None
+    masks: Bool[Array, "b m h w"] | UInt8[Array, "b m s s"] | None = None
     keypoints: Float[Array, "b m j 3"] | None = None
+    mask_frames: Float[Array, "b m 4"] | None = None
+    ignored: Bool[Array, "b m"] | None = None
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks

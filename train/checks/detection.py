@@ -12,6 +12,7 @@ from eval.box_formats import box_problem, describe_problem
 from eval.detectors import all_figures, collect
 from eval.pictures import BoxPanel, draw_boxes
 from train.checks.findings import Findings, class_table
+from train.checks.proposals import describe_proposals
 from train.config import Config
 from train.model import build
 from train.tasks import Batch, Put
@@ -21,6 +22,7 @@ from zoo.data.errors import DataError
 from zoo.data.formats.json_file import decode_json
 from zoo.data.object_files import coco_paths
 from zoo.data.object_sources import DetectionSource
+from zoo.ops.instance_masks import paste_binary_masks
 from zoo.ops.palette import paint_objects
 from zoo.outputs import Detections
 from zoo.predict import detect
@@ -66,6 +68,8 @@ def _span(ids: set[int]) -> str:
 def inspect(data: DetectionData, train: Dataset, held_out: Dataset) -> Findings:
     """A table of categories and numbers of boxes, and problems in the boxes."""
     sources = {"train": _source(train), "eval": _source(held_out)}
+    both = {"train": train, "eval": held_out}
+    proposals = {split: getattr(one.transform, "proposals", None) for split, one in both.items()}
     findings = Findings(class_table([], {}), [], [])
     columns: dict[str, Any] = {"category id": sources["train"].category_ids}
     for split, source in sources.items():
@@ -75,6 +79,8 @@ def inspect(data: DetectionData, train: Dataset, held_out: Dataset) -> Findings:
         counts = np.bincount(labels, minlength=len(train.class_names)).tolist()
         columns[f"{split} boxes"] = counts
         findings.notes.append(_summary(split, found, len(source)))
+        if (table := proposals[split]) is not None:
+            findings.notes.append(f"{split}: {describe_proposals(source, table, spread)}")
         findings.problems += [f"{split}: {problem}" for problem in box_problems(found)]
         if len(source) <= _SAMPLE:
             findings.problems += [
@@ -137,7 +143,10 @@ def draw(data: DetectionData, train: Dataset, batch: Batch, path: Path) -> None:
         boxes, labels = host["boxes"][i][valid], host["labels"][i][valid]
         texts = [train.class_names[label] for label in labels.tolist()]
         if "masks" in host:
-            image = paint_objects(image, host["masks"][i][valid], labels)
+            masks = host["masks"][i][valid]
+            if data.mask_size is not None:
+                masks = paste_binary_masks(masks / np.float32(255), boxes, image.shape[:2])
+            image = paint_objects(image, masks, labels)
         keypoints = host["keypoints"][i][valid] if "keypoints" in host else None
         panels.append(BoxPanel(image, np.zeros((0, 4)), boxes, texts, None, keypoints, limbs))
     draw_boxes(panels, path)

@@ -59,4 +59,5 @@ def _coco_masks(recipe: str, rounds: int = 1) -> Config:
     """detectron2's recipe with masks."""
     loss = CascadeMaskLoss()
     config = detectron2_recipe(recipe, "cascade_maskrcnn_resnet50_fpn", loss, rounds)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, masks=True))
+    data = dataclasses.replace(config.data, masks=True, mask_size=112)
+    return dataclasses.replace(config, data=data)

@@ -7,6 +7,7 @@ from train.optim import OptimConfig
 from train.recipes.parts.coco import COCO_IMAGES, OWN_COCO, detectron2_recipe
 from train.tasks.detection import Detection
 from zoo.data import DetectionData
+from zoo.data.chips import SNIPER_SCALES
 from zoo.models.detection.parts.losses import DETECTRON2_LOSS, TwoStageLoss
 
 
@@ -70,6 +71,58 @@ def fasterrcnn_resnet50_c4_coco() -> Config:
     )
     # The variant's own fields are detectron2's.
     return dataclasses.replace(config, model=ModelConfig("fasterrcnn_resnet50_c4"))
+
+
+def fasterrcnn_resnet50_c4_coco_sniper() -> Config:
+    r"""Faster R-CNN on chips of COCO's images, as in SNIPER (arXiv 1805.09300).
+
+        python -m train fasterrcnn_resnet50_c4_coco_sniper --data.source=coco:DIR \
+            --init_backbone=RESNET50 --data.chip_proposals=FILE --workdir=RUN
+        python -m eval.detection --workdir=RUN \
+            --scales=1400x2000:0-90,800x1280:32-180,480x512:75-
+
+    FILE is what a briefly trained run finds in the training images: ``python -m eval.detection
+    --workdir=BRIEF --split=train2017 --results=FILE``. Without it there are no negative chips, and
+    the detector sees little of the background. `fasterrcnn_resnet50_fpn_coco` has DIR and RESNET50.
+
+    From SNIPER: scales, sizes and chips (`zoo.data.chips.SNIPER_SCALES`), 21 anchors, which are
+    positive from an IoU of 0.5 and negative below 0.4, 300 proposals, the 256 hardest of which
+    count, batches of 128 chips, learning rate, its warm-up and its drop, weight decay, and 7 epochs
+    of about 5 chips an image. Published, with other heads on a ResNet-101: 46.5 AP.
+
+    Deviations: stage 5 is the head for regions, with a box for each class; theirs is dilated, a
+    part of the map that anchors and regions see, and deformable, with one box for all classes;
+    proposals of other sizes than the chip's are regions, too; batch norm keeps ImageNet's
+    statistics; evaluation in training is at the usual scale. Not run by us.
+    """
+    config = fasterrcnn_resnet50_c4_coco()
+    chips, batch = 5 * COCO_IMAGES, 128
+    steps = 7 * chips // batch
+    fields = {
+        "anchor_fields": {
+            "sizes": ((32, 64, 112, 160, 208, 256, 384),),
+            "strides": (16,),
+            "order": "size",
+        },
+        "anchor_sampling": {"high": 0.5, "low": 0.4},
+        "proposal_fields": {
+            **{"train_candidates": 6000, "candidates": 6000},
+            **{"train_kept": 300, "kept": 300, "min_size": 0.0},
+        },
+        # All of the proposals and of the true boxes: the loss chooses.
+        "roi_sampling": {"num": 400, "positive_fraction": 1.0},
+    }
+    return dataclasses.replace(
+        config,
+        recipe="fasterrcnn_resnet50_c4_coco_sniper",
+        model=ModelConfig(config.model.name, fields),
+        data=dataclasses.replace(config.data, chips=SNIPER_SCALES),
+        task=Detection(TwoStageLoss(rpn_beta=1.0, box_beta=1.0, hardest=256)),
+        optim=dataclasses.replace(config.optim, learning_rate=0.015, drop_at=5.33 / 7),
+        steps=steps,
+        batch_size=batch,
+        eval_every=5_000,
+    )
 
 
 def fasterrcnn_resnet50_fpn_coco_megdet() -> Config:

@@ -58,7 +58,7 @@ def _coco(recipe: str, rounds: int = 1) -> Config:
     return dataclasses.replace(
         config,
         model=ModelConfig(config.model.name, fields),
-        data=dataclasses.replace(config.data, masks=True),
+        data=dataclasses.replace(config.data, masks=True, mask_size=112),
     )
 
 
@@ -79,6 +79,6 @@ def maskrcnn_finetune() -> Config:
         boxes,
         recipe="maskrcnn_finetune",
         model=ModelConfig("maskrcnn_resnet50_fpn"),
-        data=dataclasses.replace(boxes.data, masks=True),
+        data=dataclasses.replace(boxes.data, masks=True, mask_size=112),
         task=Detection(MaskRCNNLoss()),
     )

@@ -60,7 +60,9 @@ class Detection:
             batch["size"],
             batch["valid"],
             masks=batch["masks"] if data.masks else None,
+            mask_frames=batch["boxes"] if data.mask_size else None,
             keypoints=batch["keypoints"] if data.keypoints else None,
+            ignored=batch.get("box_ignored"),
         )
         return {
             "images": normalize(batch["image"], data.mean, data.std),

@@ -93,6 +93,8 @@ class Annotations:
             annotated; None if the source has no keypoints, or was opened without them.
         num_keypoints: Number of labelled joints, as the file says, or counted if it does not say;
             None without keypoints.
+        ignored: In chips: True for objects that training ignores, neither objects nor background:
+            see `zoo.data.chip_source.ChipSource`. None if there are none.
     """
 
     image_id: int | str
@@ -105,6 +107,7 @@ class Annotations:
     masks: Masks | None = None
     keypoints: Float64[np.ndarray, "n j 3"] | None = None
     num_keypoints: Int[np.ndarray, " n"] | None = None
+    ignored: Bool[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -117,7 +120,8 @@ class Annotations:
     @property
     def targets(self) -> Bool[np.ndarray, " n"]:
         """True for the objects that a detector is trained to find."""
-        return ~(self.crowd | self.difficult)
+        others = self.crowd | self.difficult
+        return ~(others if self.ignored is None else others | self.ignored)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,17 +1,20 @@
 """Opens the data of a detection config: the digit scenes, COCO, PASCAL VOC or a TFDS set."""
 
+import dataclasses
 import logging
 from typing import Literal
 
 import numpy as np
 
 from zoo.data.annotations import Joints
+from zoo.data.chip_source import open_chips
 from zoo.data.detection_config import DetectionData, check_config
 from zoo.data.detection_examples import EvalTransform, TrainTransform, choose_bucket, empty_example
 from zoo.data.errors import DataError
 from zoo.data.formats.coco import read_categories
+from zoo.data.formats.coco_results import read_proposals
 from zoo.data.loader import Dataset
-from zoo.data.object_files import coco_paths, open_coco, open_voc
+from zoo.data.object_files import AnnotatedImages, coco_paths, open_coco, open_voc
 from zoo.data.object_sources import DetectionSource, open_scenes, open_tfds_detection
 from zoo.data.own import prepared
 from zoo.data.proposals import Track, proposals_of, silent
@@ -31,8 +34,10 @@ def open_detection(
     - ``image`` uint8 [h w 3], the picture at the top left, zeros elsewhere;
     - ``size`` int32 [2], the picture's height and width;
     - ``boxes`` float32 [m 4], ``xyxy`` in pixels of the picture; ``labels`` int32 [m];
-      ``box_valid`` bool [m], True where there is an object;
-    - ``masks`` bool [m h w], with `masks`;
+      ``box_valid`` bool [m], True where there is an object; ``box_ignored`` bool [m], with
+      `chips`, True where there is one that is neither object nor background;
+    - ``masks`` bool [m h w], with `masks`; with `mask_size` s instead uint8 [m s s], cells in the
+      object's box with the share of their area that is in the object, 255 for all of it;
     - ``keypoints`` float32 [m j 3], with `keypoints`: x and y in pixels of the picture, with no
       offset to the annotated values, and visibility: 0 not labelled or cropped away (then x and y
       are 0), 1 hidden, 2 visible; ``dataset.source.joints`` has the names of the j joints;
@@ -41,6 +46,9 @@ def open_detection(
     - ``valid`` bool [];
     - ``index`` int32 [], the image's position in the source, -1 for padding;
       ``original_size`` int32 [2], its height and width there.
+
+    With `chips`, an image of training is a chip, in a bucket of `chip_side`, and its position is in
+    `zoo.data.chip_source.ChipSource`.
 
     Crowds and objects that PASCAL VOC marks as difficult are left out. They are in
     ``dataset.source.annotations(index)``, which evaluation uses: see
@@ -62,13 +70,16 @@ def open_detection(
     source = _open_source(config, split, class_names)
     if not len(source):
         raise DataError(f"data {config.source!r} has no images in this split")
+    config = _of_split(config, split)
+    if config.chips:
+        source = _cut(source, config, track)
     _check_counts(source, config)
     joints = source.joints
     if config.sigmas and len(config.sigmas) != (count := len(joints.names if joints else ())):
         raise DataError(f"data.sigmas are {len(config.sigmas)}, but the data have {count} joints")
     if joints is not None and config.flip:
         _check_mirrored(joints, config)
-    proposals = proposals_of(source, config, split, track) if config.proposals else None
+    searched = proposals_of(source, config, split, track) if config.proposals else None
     groups = None
     if len(config.buckets) > 1:
         sizes, of_size = np.unique(source.sizes, axis=0, return_inverse=True)
@@ -76,9 +87,7 @@ def open_detection(
         groups = np.array(chosen, np.int32)[of_size]
     return Dataset(
         source=source,
-        transform=(TrainTransform if split == "train" else EvalTransform)(
-            config, joints, proposals
-        ),
+        transform=(TrainTransform if split == "train" else EvalTransform)(config, joints, searched),
         padding=tuple(empty_example(bucket, config, joints) for bucket in config.buckets),
         class_names=source.class_names,
         on_error=config.on_error,
@@ -86,6 +95,22 @@ def open_detection(
         workers=config.workers,
         groups=groups,
     )
+
+
+def _cut(source: DetectionSource, config: DetectionData, track: Track) -> DetectionSource:
+    path, bare = config.chip_proposals, source
+    if isinstance(source, AnnotatedImages):
+        bare = dataclasses.replace(source, segmentations=None)
+    proposals = None if path is None else read_proposals(path)
+    return open_chips(source, config, bare.annotations, proposals, track)
+
+
+def _of_split(config: DetectionData, split: Literal["train", "eval"]) -> DetectionData:
+    """The config without what is not for this split; chips have one shape, and keep their size."""
+    if split == "eval" or not config.chips:
+        return dataclasses.replace(config, chips=(), chip_proposals=None)
+    side = config.chip_side
+    return dataclasses.replace(config, buckets=((side, side),), short_sides=())
 
 
 def _open_source(

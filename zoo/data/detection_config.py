@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from zoo.data.augment.picture import Size
+from zoo.data.chips import ChipScale
 from zoo.data.errors import DataError
 from zoo.types import ProposalSearch
 
@@ -44,6 +45,9 @@ class DetectionData:
         random_crop: Crop training images as DETR does, with probability 1/2.
         flip: Mirror training images left and right with probability 1/2.
         masks: Whether examples have instance masks; COCO's annotations must have them then.
+        mask_size: With `masks`: each mask has this many rows and columns of cells in the object's
+            own box, for R-CNNs. None: bitmaps of the whole padded image, as DETR needs them; at
+            COCO's sizes they take 85 times the memory of 112 x 112 cells.
         keypoints: Whether examples have keypoints; COCO's annotations must have them then.
         sigmas: With `keypoints`: the standard deviation of each joint's annotations, relative to
             the square root of the object's area, by which evaluation judges distances (OKS). Empty
@@ -53,6 +57,17 @@ class DetectionData:
         search: How it proposes regions; each example has its `num_proposals` of them.
         proposal_cache: Folder of the files with the proposals of each data set; None is
             ``$XDG_CACHE_HOME/jax-vision-zoo/proposals``, by default in ``~/.cache``.
+        chips: With scales, training takes chips of the images, as SNIPER does: parts at these
+            scales, each with the objects of its sizes; objects of other sizes, and parts of
+            objects, are ignored by R-CNNs and are background for other detectors.
+            `zoo.data.chips.SNIPER_SCALES` are for COCO. Evaluation takes whole images all the same.
+        chip_side: Height and width of chips; training then has this one shape instead of `buckets`.
+        chip_stride: Distance of the places that chips can have, in pixels of the chip.
+        chip_proposals: COCO results json with what a briefly trained detector found in the training
+            images (``python -m eval.detection --split=SPLIT --results=FILE``): further chips cover
+            what it found outside of the others. Without it there are only chips with objects, and
+            images without objects are not trained on.
+        chip_negatives: Largest number of such further chips of an image.
         upright: Apply EXIF's orientation, as annotation tools do when they show an image. Set it to
             False if the boxes refer to the pixels as they are stored.
         on_error: What happens if an image cannot be read: ``stop`` ends the run with an error;
@@ -79,11 +94,17 @@ class DetectionData:
     random_crop: bool = False
     flip: bool = False
     masks: bool = False
+    mask_size: int | None = None
     keypoints: bool = False
     sigmas: tuple[float, ...] = ()
     proposals: Literal["selective_search"] | None = None
     search: ProposalSearch = _SEARCH
     proposal_cache: str | None = None
+    chips: tuple[ChipScale, ...] = ()
+    chip_side: int = 512
+    chip_stride: int = 32
+    chip_proposals: str | None = None
+    chip_negatives: int = 2
     upright: bool = True
     on_error: Literal["stop", "skip"] = "stop"
     threads: int = 16
@@ -103,7 +124,23 @@ def check_config(config: DetectionData) -> None:
         "max_objects": (c.max_objects >= 1, "1 or more"),
         "short_sides": (min(c.short_sides, default=1) >= 1, "positive numbers of pixels"),
         "long_side": (c.long_side >= 1, "a positive number of pixels"),
-        "random_crop": (not c.random_crop or bool(c.short_sides), "false without short_sides"),
+        "random_crop": (
+            not c.random_crop or (bool(c.short_sides) and not c.chips),
+            "false without short_sides, or with chips",
+        ),
+        "chips": (
+            all(scale.usable for scale in c.chips) and not (c.chips and c.proposals),
+            "scales with a factor or a long_side, and smallest below largest; and none with"
+            " data.proposals",
+        ),
+        "chip_side": (c.chip_side >= 1, "a positive number of pixels"),
+        "chip_stride": (c.chip_stride >= 1, "a positive number of pixels"),
+        "chip_negatives": (c.chip_negatives >= 0, "0 or more"),
+        "chip_proposals": (c.chip_proposals is None or bool(c.chips), "none without data.chips"),
+        "mask_size": (
+            c.mask_size is None or (c.masks and c.mask_size >= 1 and not c.random_crop),
+            "1 or more, or none; none without data.masks, or with random_crop",
+        ),
         "keypoints": (not c.keypoints or of_coco, "false unless data.source=coco:DIR"),
         "sigmas": (min(c.sigmas, default=1) > 0, "positive numbers"),
         "threads": (c.threads >= 0, "0 or more"),

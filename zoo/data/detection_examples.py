@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data.annotations import Annotations, Joints
+from zoo.data.augment.mask_crops import crop_masks
 from zoo.data.augment.picture import (
     Picture,
     Size,
@@ -102,15 +103,21 @@ def _picture(
     """The decoded image with its training targets and its proposals."""
     annotations: Annotations = example["annotations"]
     image = example_image(example, upright=config.upright)
-    height, width = annotations.size
+    chip = example.get("chip")
+    height, width = annotations.size if chip is None else chip.image_size
     if image.shape[:2] != (height, width):
         raise DataError(
             f"{example['name']}: the image has {image.shape[0]} x {image.shape[1]} pixels, but"
             f" its annotations are for {height} x {width} (height x width)"
             + _orientation_hint(image.shape[:2] == (width, height), config.upright)
         )
-    masks = None
-    if config.masks and annotations.masks is not None:
+    if chip is not None:
+        image = chip.pixels(image)
+    masks, crops = None, None
+    if config.mask_size is not None and annotations.masks is not None:
+        inside = np.clip(annotations.boxes, 0, np.tile(image.shape[1::-1], 2)).astype(np.float32)
+        crops = crop_masks(annotations.masks, inside, config.mask_size)
+    elif config.masks and annotations.masks is not None:
         masks = np.array(annotations.masks.to_arrays(), bool).reshape(-1, *image.shape[:2])
     keypoints = None
     if config.keypoints and annotations.keypoints is not None:
@@ -122,8 +129,13 @@ def _picture(
         masks,
         keypoints=keypoints,
         proposals=None if proposals is None else proposals[example["index"]],
+        mask_crops=crops,
+        ignored=annotations.ignored if config.chips else None,
     )
-    return clip_objects(select(picture, annotations.targets))
+    used = annotations.targets
+    if picture.ignored is not None:
+        used = used | picture.ignored
+    return clip_objects(select(picture, used))
 
 
 def _orientation_hint(turned: bool, upright: bool) -> str:
@@ -142,15 +154,23 @@ def _example(
     """Pads image and objects to fixed shapes."""
     areas = (picture.boxes[:, 2:] - picture.boxes[:, :2]).prod(axis=1)
     largest = np.argsort(-areas, kind="stable")[: config.max_objects]
-    picture = select(picture, np.sort(largest))
+    largest = np.sort(largest)
+    if picture.ignored is not None:  # those that are not ignored come first
+        largest = largest[np.argsort(picture.ignored[largest], kind="stable")]
+    picture = select(picture, largest)
     (height, width), count = picture.size, len(picture.labels)
     example = empty_example(bucket, config, joints)
     example["image"][:height, :width] = picture.image
     example["boxes"][:count] = picture.boxes
     example["labels"][:count] = picture.labels
     example["box_valid"][:count] = True
+    if picture.ignored is not None:
+        example["box_valid"][:count] = ~picture.ignored
+        example["box_ignored"][:count] = picture.ignored
     if picture.masks is not None:
         example["masks"][:count, :height, :width] = picture.masks
+    if picture.mask_crops is not None:
+        example["masks"][:count] = picture.mask_crops
     if picture.keypoints is not None:
         example["keypoints"][:count] = picture.keypoints
     if picture.proposals is not None:
@@ -181,8 +201,12 @@ def empty_example(bucket: Size, config: DetectionData, joints: Joints | None) ->
         "index": np.int32(-1),
         "original_size": size,
     }
+    if config.chips:
+        example["box_ignored"] = np.zeros(m, bool)
     if config.masks:
-        example["masks"] = np.zeros((m, *bucket), bool)
+        crops = config.mask_size
+        shape, kind = (bucket, bool) if crops is None else ((crops, crops), np.uint8)
+        example["masks"] = np.zeros((m, *shape), kind)
     if joints is not None:
         example["keypoints"] = np.zeros((m, len(joints.names), 3), np.float32)
     if config.proposals is not None:

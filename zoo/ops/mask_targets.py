@@ -29,8 +29,8 @@ def mask_targets(
     [[[[0.0, 1.0], [0.0, 1.0]]]]
 
     Args:
-        bitmaps: Masks of an image's objects, 0 to 1 or boolean, at one cell a pixel of the image or
-            of their frames.
+        bitmaps: Masks of an image's objects at one cell a pixel of the image, or of their frames:
+            boolean, floats of 0 to 1, or bytes, of which 255 stands for 1.
         boxes: Proposals, ``xyxy`` in pixels of the image.
         match: The object of each proposal.
         size: Cells in a row and a column of a target.
@@ -44,14 +44,17 @@ def mask_targets(
         Targets of 0 to 1; not differentiable.
     """
     h, w = bitmaps.shape[2:]
+    full = 255 if bitmaps.dtype == jnp.uint8 else 1
     bitmaps, boxes, frames = jax.lax.stop_gradient((bitmaps, boxes, frames))
     if frames is not None:
+        if not aligned:  # half a pixel of the image, not half a cell of a frame
+            boxes, aligned = boxes + 0.5, True
         boxes = _inside_frames(boxes, jax.vmap(lambda x, i: x[i])(frames, match), (h, w))
     left, top, right, bottom = jnp.unstack(boxes, axis=-1)
 
     def project(row: tuple[Array, ...]) -> Array:
         left, top, right, bottom, match = row  # one proposal of each image
-        bitmap = jax.vmap(lambda x, i: x[i])(bitmaps, match).astype(jnp.float32)
+        bitmap = jax.vmap(lambda x, i: x[i])(bitmaps, match).astype(jnp.float32) / full
         rules = {"bins": size, "sampling_ratio": 0, "aligned": aligned}
         rows = _shares(axis_samples(top, bottom, length=h, **rules))
         columns = _shares(axis_samples(left, right, length=w, **rules))

@@ -68,13 +68,20 @@ class Masks:
 
     def to_arrays(self) -> list[Bool[np.ndarray, "h w"]]:
         """Each mask as a boolean array."""
-        arrays = []
-        for i, (height, width) in enumerate(self.sizes):
-            flips = np.zeros(height * width + 1, np.int8)
-            np.add.at(flips, self.toggles[self.offsets[i] : self.offsets[i + 1]], 1)
-            values = np.cumsum(flips[:-1]) % 2 == 1
-            arrays.append(values.reshape(width, height).T)
-        return arrays
+        widths = self.sizes[:, 1].tolist()
+        return [self.columns(i, 0, width) for i, width in enumerate(widths)]
+
+    def columns(self, index: int, first: int, last: int) -> Bool[np.ndarray, "h columns"]:
+        """The columns `first` up to, but not including, `last` of one mask."""
+        height = int(self.sizes[index, 0])
+        start, stop = first * height, last * height
+        toggles = self.toggles[self.offsets[index] : self.offsets[index + 1]]
+        before, within = np.searchsorted(toggles, (start, stop)).tolist()
+        flips = np.zeros(stop - start, np.uint8)
+        np.add.at(flips, toggles[before:within] - start, 1)
+        flips[:1] += before % 2
+        values = np.cumsum(flips, dtype=np.uint8) % 2 == 1  # overflow keeps what is odd
+        return values.reshape(last - first, height).T
 
 
 def _areas(masks: Masks) -> Int[np.ndarray, " n"]:

@@ -222,6 +222,7 @@ def test_exif_orientation_and_boxes_agree(config, coco):
         ("buckets", (), "one or more"),
         ("buckets", ((0, 8),), "one or more"),
         ("max_objects", 0, "1 or more"),
+        ("mask_size", 112, "none without data.masks"),
         ("short_sides", (0,), "positive"),
         ("random_crop", True, "false without short_sides"),
         ("std", (0.0, 1.0, 1.0), "positive"),

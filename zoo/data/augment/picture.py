@@ -31,6 +31,9 @@ class Picture:
             object; None if there are no keypoints. Where visibility is 0, x and y are 0, also after
             a transform.
         proposals: Regions that may hold an object, ``xyxy`` in pixels; None if there are none.
+        mask_crops: The mask of each object on a grid over its box, 255 for a cell of which
+            all is in the object; None if there are none. They cannot be cut any more.
+        ignored: True for objects that are neither targets nor background; None if none is.
     """
 
     image: HostImage
@@ -44,6 +47,8 @@ class Picture:
     label_map: UInt8[np.ndarray, "h w"] | None = None
     keypoints: Float32[np.ndarray, "n j 3"] | None = None
     proposals: Float32[np.ndarray, "r 4"] | None = None
+    mask_crops: UInt8[np.ndarray, "n s s"] | None = None
+    ignored: Bool[np.ndarray, " n"] | None = None
 
     @property
     def size(self) -> Size:
@@ -53,12 +58,13 @@ class Picture:
 
 def select(picture: Picture, objects: Shaped[np.ndarray, " n"]) -> Picture:
     """The picture with the objects that an integer index or a boolean mask selects."""
+    names = ("masks", "mask_crops", "ignored", "keypoints")
+    there = {name: part for name in names if (part := getattr(picture, name)) is not None}
     return dataclasses.replace(
         picture,
         boxes=picture.boxes[objects],
         labels=picture.labels[objects],
-        masks=None if picture.masks is None else picture.masks[objects],
-        keypoints=None if picture.keypoints is None else picture.keypoints[objects],
+        **{name: part[objects] for name, part in there.items()},
     )
 
 
@@ -132,6 +138,7 @@ def flip(picture: Picture, mirrored: Int[np.ndarray, " j"] | None = None) -> Pic
         image=picture.image[:, ::-1],
         boxes=_mirrored(picture.boxes, width),
         masks=None if picture.masks is None else picture.masks[..., ::-1],
+        mask_crops=None if picture.mask_crops is None else picture.mask_crops[..., ::-1],
         label_map=None if picture.label_map is None else picture.label_map[:, ::-1],
         keypoints=keypoints,
         proposals=None if picture.proposals is None else _mirrored(picture.proposals, width),
@@ -194,7 +201,12 @@ def crop(picture: Picture, top: int, left: int, height: int, width: int) -> Pict
     """Cuts out a part, which must be inside the image.
 
     Objects whose box is completely outside the part are dropped; joints outside have visibility 0.
+
+    Raises:
+        ValueError: If there are `mask_crops`: those of cut boxes would be wrong.
     """
+    if picture.mask_crops is not None:
+        raise ValueError("pictures are cut before their masks are cropped to boxes")
     rows, columns = slice(top, top + height), slice(left, left + width)
     cut = dataclasses.replace(
         shift_objects(picture, -left, -top),

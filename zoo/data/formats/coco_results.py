@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float, Int
 
+from zoo.data.annotations import xywh_to_xyxy
 from zoo.data.formats.coco import CocoFile, warn_of_stubs
 from zoo.data.formats.coco_objects import (
     Refuse,
@@ -84,6 +85,24 @@ def read_results(path: str | Path, truth: CocoFile, iou_type: IouType) -> tuple[
     if iou_type == "segm" and results.masks is not None:
         warnings += _sizes_that_differ(path, results.masks, sizes, rows)
     return results, warnings
+
+
+def read_proposals(path: str | Path) -> dict[ImageId, Float[np.ndarray, "n 4"]]:
+    """Reads the boxes of a result file by image id, ``xyxy``; scores and categories are not used.
+
+    Raises:
+        DataError: If it is not such a file, or has invalid boxes.
+    """
+    found: Sequence[Any] = decode_json(path, list[_Result], _KIND)
+
+    def refuse(bad: Int[np.ndarray, " r"], what: str) -> None:
+        refuse_rows(path, "results", found, bad, what)
+
+    boxes = xywh_to_xyxy(boxes_of([result.bbox for result in found], refuse))
+    rows: dict[ImageId, list[int]] = {}
+    for row, result in enumerate(found):
+        rows.setdefault(result.image_id, []).append(row)
+    return {image: boxes[numbers] for image, numbers in rows.items()}
 
 
 def _sizes_that_differ(

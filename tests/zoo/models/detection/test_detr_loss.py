@@ -10,7 +10,16 @@ import optax
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from zoo.models.detection.detr.loss import SetLosses, mask_losses, matching_costs, set_losses
+from zoo.models.detection.detr.loss import (
+    DetrLoss,
+    SetLosses,
+    mask_losses,
+    matching_costs,
+    set_losses,
+)
+from zoo.models.detection.detr.model import DetrOutput
+from zoo.outputs import Targets
+from zoo.types import InputError
 
 LAYERS, BATCH, QUERIES, CLASSES, TARGETS = 3, 4, 7, 5, 5
 COUNTS = (3, 0, 5, 1)  # number of targets of each image
@@ -276,3 +285,14 @@ def test_training_on_it_finds_the_objects():
     loss, parts = jax.jit(objective)(train(params))
     assert loss < 0.1
     assert (parts.class_hits, parts.cardinality_error) == (3, 0)
+
+
+def test_masks_in_frames_are_refused(case):
+    logits, boxes, labels, targets, valid = case.arguments
+    masks = jnp.zeros((BATCH, QUERIES, 4, 4))
+    output = DetrOutput(logits[-1], boxes[-1], logits[:-1], boxes[:-1], masks)
+    sizes, image_valid = jnp.full((BATCH, 2), 64), jnp.ones(BATCH, bool)
+    crops = jnp.zeros((BATCH, TARGETS, 8, 8), jnp.uint8)
+    given = Targets(targets, labels, valid, sizes, image_valid, masks=crops, mask_frames=targets)
+    with pytest.raises(InputError, match=r"whole image: set data\.mask_size=none"):
+        DetrLoss()(output, given)

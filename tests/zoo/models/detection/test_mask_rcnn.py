@@ -87,6 +87,31 @@ def test_an_image_that_is_padding_does_not_count_and_without_objects_the_loss_is
     assert all(not jnp.any(x) for x in jax.tree.leaves(gradient))  # and is a number
 
 
+def test_masks_in_frames_have_the_loss_of_those_of_the_image(nano):
+    """The two true boxes are the only positive regions; their cells fit those of the frames."""
+    _, variables, losses = nano
+    boxes = small_targets().boxes
+    rows, columns = jnp.arange(64)[:, None] + 0.5, jnp.arange(64) + 0.5
+    left, top, right, bottom = (boxes[..., i, None, None] for i in range(4))
+    upper = (rows < (top + bottom) / 2) & (columns > left) & (columns < right) & (rows > top)
+    whole = losses(variables["params"], small_targets(masks=upper))
+    cells = jnp.broadcast_to(jnp.arange(112)[:, None] < 56, (2, 2, 112, 112))
+    crops = small_targets(masks=(cells * 255).astype(jnp.uint8), mask_frames=boxes)
+    small = losses(variables["params"], crops)
+    assert small[1]["mask"].weight == whole[1]["mask"].weight > 0
+    np.testing.assert_allclose(small[1]["mask"].value(), whole[1]["mask"].value(), rtol=1e-3)
+    largest = max(jnp.abs(x).max() for x in jax.tree.leaves(whole[0]["mask"]))
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=0.05 * largest),
+        small[0]["mask"],
+        whole[0]["mask"],
+    )
+    lower = crops.replace(masks=crops.masks[:, :, ::-1])
+    gradient = losses(variables["params"], lower)[0]["mask"]
+    differences = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), gradient, whole[0]["mask"])
+    assert max(jax.tree.leaves(differences)) > 0.2 * largest
+
+
 def test_data_without_masks_are_refused(nano):
     _, variables, losses = nano
     with pytest.raises(InputError, match=r"data\.masks=true"):

@@ -19,7 +19,7 @@ from zoo.models.detection.detr.model import DetrOutput
 from zoo.ops import boxes as box_ops
 from zoo.ops.matching import match
 from zoo.outputs import Targets
-from zoo.types import check_not_negative
+from zoo.types import InputError, check_not_negative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,13 @@ class DetrLoss:
         check_not_negative(self, (field.name for field in dataclasses.fields(self)), "loss.")
 
     def __call__(self, output: DetrOutput, targets: Targets) -> tuple[Means, Means]:
-        """Losses of all decoder layers, and metrics of the final one."""
+        """Losses of all decoder layers, and metrics of the final one.
+
+        Raises:
+            InputError: If the targets' masks are in frames.
+        """
+        if output.masks is not None and targets.mask_frames is not None:
+            raise InputError("DETR learns masks of the whole image: set data.mask_size=none")
         sums = set_losses(
             jnp.concatenate([output.auxiliary_logits, output.logits[None]]),
             jnp.concatenate([output.auxiliary_boxes_cxcywh, output.boxes_cxcywh[None]]),

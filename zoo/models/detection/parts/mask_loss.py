@@ -74,6 +74,7 @@ def mask_losses(
         samples.boxes[:, :rows],
         samples.match[:, :rows],
         size=size,
+        frames=targets.mask_frames,
         aligned=binary,
         threshold=0.5 if binary else None,
     )

@@ -25,12 +25,14 @@ class AnchorSampling:
         high: An anchor is positive if its IoU with an object is at least this, or the object's
             largest.
         low: It is negative if its largest IoU is below this.
+        ignored_iou: And if its largest IoU with an ignored object is below this, too; SNIPER's.
     """
 
     num: int = 256
     positive_fraction: float = 0.5
     high: float = 0.7
     low: float = 0.3
+    ignored_iou: float = 0.3
 
     def __call__(
         self, anchors: Float[Array, "a 4"], targets: Targets, keys: Key[Array, " b"] | None
@@ -47,7 +49,8 @@ class AnchorSampling:
     ) -> tuple[Int[Array, "b a"], Int[Array, "b a"]]:
         """The object of each anchor and its label, 1, 0 or -1: see `assign_by_iou`."""
         rule = IouRule(self.high, self.low, low_quality="ties")
-        return assign_by_iou(anchors, targets.boxes, rule, truth_valid=targets.valid)
+        match, label = assign_by_iou(anchors, targets.boxes, rule, truth_valid=targets.valid)
+        return match, spare_ignored(label, anchors, targets, self.ignored_iou)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,7 @@ class RoiSampling:
         high: A region is positive if its largest IoU with an object is at least this.
         low: It is background if its largest IoU is below this.
         background_floor: And at least this: 0.1 in Fast R-CNN.
+        ignored_iou: And if its largest IoU with an ignored object is below this, too.
         add_truth: Whether the true boxes are among the regions.
     """
 
@@ -68,6 +72,7 @@ class RoiSampling:
     high: float = 0.5
     low: float = 0.5
     background_floor: float = 0.0
+    ignored_iou: float = 0.5
     add_truth: bool = True
 
     @property
@@ -99,6 +104,7 @@ class RoiSampling:
         match, label = assign_by_iou(
             boxes, targets.boxes, rule, truth_valid=targets.valid, candidate_valid=valid
         )
+        label = spare_ignored(label, boxes, targets, self.ignored_iou)
         index, drawn = sample_balanced(label, self.num, self.positive_fraction, keys)
         label = jnp.where(drawn, take(label, index), -1)
         return _labelled(take(boxes, index), label, take(match, index), targets, num_classes)
@@ -118,7 +124,8 @@ def relabel(
         drawn: False for filling.
         targets: The objects.
         num_classes: The label of the background.
-        iou: A region is positive if its largest IoU with an object is at least this.
+        iou: A region is positive if its largest IoU with an object is at least this, and else
+            filling if its largest IoU with an ignored object is.
     """
     drawn &= (boxes[..., 2:] > boxes[..., :2]).all(axis=-1)
     match, label = assign_by_iou(
@@ -128,7 +135,26 @@ def relabel(
         truth_valid=targets.valid,
         candidate_valid=drawn,
     )
+    label = spare_ignored(label, boxes, targets, iou)
     return _labelled(boxes, label, match, targets, num_classes)
+
+
+def spare_ignored(
+    label: Int[Array, "b n"], boxes: Float[Array, "b n 4"], targets: Targets, iou: float
+) -> Int[Array, "b n"]:
+    """The labels 1, 0 and -1 of boxes, where 0 becomes -1 if an ignored object is overlapped.
+
+    Args:
+        label: As from `assign_by_iou`.
+        boxes: ``xyxy`` in pixels.
+        targets: Their `ignored` says which objects are ignored.
+        iou: The least IoU with such an object.
+    """
+    if targets.ignored is None:
+        return label
+    rule = IouRule(iou, iou)
+    _, near = assign_by_iou(boxes, targets.boxes, rule, truth_valid=targets.ignored)
+    return jnp.where((label == 0) & (near == 1), -1, label)
 
 
 def _labelled(

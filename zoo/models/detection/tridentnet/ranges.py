@@ -52,15 +52,13 @@ class RangedProposals(ProposalRule):
 
 @dataclasses.dataclass(frozen=True)
 class RangedAnchors(AnchorSampling):
-    """Anchors near objects of other sizes than those of their branch are not sampled.
+    """Anchors whose IoU with objects of other sizes is `ignored_iou` or more are not sampled.
 
     Attributes:
-        ranges: See `Ranges`.
-        ignored_iou: An anchor whose IoU with such an object is at least this is ignored.
+        ranges: See `Ranges`; an object of other sizes than those of a branch is ignored there.
     """
 
     ranges: Ranges = ()
-    ignored_iou: float = 0.3
 
     def assign(
         self, anchors: Float[Array, "bt a 4"], targets: Targets
