@@ -7,7 +7,7 @@ Python, from the repository root, when a golden is added. Without names it runs 
 
 For detr and mae, put `FAIR_DETR=DETR FAIR_MAE=MAE` before the command: their goldens are made by
 the authors' code. DETR and MAE are checkouts of facebookresearch/detr and facebookresearch/mae.
-For faster_rcnn_detectron2, faster_rcnn_c4, cascade_rcnn and rcnn_heads_detectron2, put
+For faster_rcnn_detectron2, faster_rcnn_c4, tridentnet, cascade_rcnn and rcnn_heads_detectron2, put
 `PYTORCH_JIT=0 DETECTRON2=DETECTRON2` before the command, with a checkout of
 facebookresearch/detectron2. Their files and faster_rcnn_mmdet say which packages they need.
 

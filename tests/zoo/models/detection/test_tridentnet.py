@@ -1,4 +1,4 @@
-"""TridentNet against detectron2's outputs and losses on drawn weights; the sizes of branches.
+"""TridentNet against detectron2's and mmdet's outputs on drawn weights; the sizes of branches.
 
 `tests/zoo/models/test_goldens.py` compares the outputs of all branches.
 """
@@ -56,6 +56,12 @@ def test_the_middle_branch_alone_equals_detectron2s(peer):
     for name in ("rpn_logits", "rpn_deltas", "proposals", "class_logits", "box_deltas"):
         assert_near(getattr(output, name), theirs[name], name)
     assert_boxes_equal(fast, detections_of(fast, lambda *x: trident_rois(*x, RULE)))
+
+
+def test_the_middle_branch_alone_equals_mmdets(golden):
+    other = golden("tridentnet_mmdet")
+    assert_maps_equal(other)
+    assert_boxes_equal(other, detections_of(other, lambda *x: trident_rois(*x, RULE)))
 
 
 @pytest.mark.slow

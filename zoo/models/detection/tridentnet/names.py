@@ -1,4 +1,7 @@
-"""Names of detectron2 and mmdet for TridentNet: those of Faster R-CNN on the same map."""
+"""Names of detectron2 and mmdet for TridentNet: those of Faster R-CNN on the same map.
+
+mmdet pads images to multiples of 32 pixels, which changes the map at the borders of others.
+"""
 
 from typing import Any
 
