@@ -145,7 +145,7 @@ def measured(family: Family) -> list[str]:
 
 def family_parity(family: Family) -> str:
     """The largest difference of any full-size model of the family."""
-    return max(measured(family), key=float, default="tiny goldens")
+    return max(measured(family), key=float, default="tiny goldens" if family.names else "-")
 
 
 def signature(family: Family) -> tuple[str, str, str]:

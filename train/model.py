@@ -1,6 +1,7 @@
 """The model that a run trains: its settings, its shapes and its initial variables."""
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from zoo.registry import family_named, family_of
 from zoo.weights.files import open_checkpoint
 from zoo.weights.hub import fetch
 from zoo.weights.run import complete_steps, fields_from_json
-from zoo.weights.tree import flatten
+from zoo.weights.tree import abstract_leaves, flatten, unflatten
 
 
 def with_preprocessing(config: Config, workdir: epath.Path | None = None) -> Config:
@@ -157,7 +158,20 @@ def initial_variables(config: Config, model: Any, console: Console) -> dict[str,
     fields = {**model.backbone_fields, "num_classes": 0}
     _, variables, report = zoo.load_with_report(model.backbone, config.init_backbone, **fields)
     console.print(str(report), soft_wrap=True)
-    return {collection: {"body": tree} for collection, tree in variables.items()}
+    return _placed(model, variables)
+
+
+def _placed(model: Any, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """A backbone's variables where the model has them: see `FasterRCNN.backbone_paths`."""
+    places = getattr(model, "backbone_paths", ("body",))
+    if len(places) == 1:
+        return {collection: {places[0]: tree} for collection, tree in variables.items()}
+    wanted, found = abstract_leaves(model, family_of(model).example(model)), {}
+    for path, leaf in flatten(variables).items():
+        collection, _, rest = path.partition("/")
+        paths = [f"{collection}/{place}/{rest}" for place in places]
+        found[next((path for path in paths if path in wanted), paths[0])] = leaf
+    return unflatten(found)
 
 
 def _taken_over(model: Any, path: str) -> dict[str, Any]:

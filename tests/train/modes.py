@@ -32,6 +32,19 @@ DETR = (
     "--data.train_split=train[:50]",
     "--data.eval_split=test[:12]",
 )
+# All anchors and regions are drawn, so no random number decides.
+FASTER_RCNN = (
+    '--model.backbone_fields={"num_blocks": [1, 1], "stage_dims": [8, 8], "stem_dim": 8,'
+    ' "norm": "batch"}',
+    "--model.pyramid_dim=16",
+    "--model.box_dims=[16]",
+    '--model.anchor_sampling={"num": 4096, "positive_fraction": 1.0}',
+    '--model.roi_sampling={"num": 80, "positive_fraction": 1.0}',
+    "--batch_size=16",
+    "--data.threads=2",
+    "--data.train_split=train[:50]",
+    "--data.eval_split=test[:12]",
+)
 UNET = (
     "--model.name=unet",
     "--model.padding=same",
@@ -57,6 +70,7 @@ RUNS = {
     ),
     "unet": lambda: override(RECIPES["unet_digit_scenes"](), UNET),
     "detr": lambda: override(RECIPES["detr_digit_scenes"](), DETR),
+    "faster_rcnn": lambda: override(RECIPES["fasterrcnn_digit_scenes"](), FASTER_RCNN),
 }
 
 

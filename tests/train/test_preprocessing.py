@@ -60,10 +60,9 @@ def test_a_run_is_prepared_as_its_checkpoint_and_knows_it(run, tiny, tmp_path):
     workdir, _, _ = run(*overrides, "--steps=2")
     data = json.loads((workdir / "config.json").read_text())["data"]
     expected = dataclasses.asdict(HOW)
-    assert {name: data[name] for name in expected if name != "size"} == {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in expected.items()
-        if name != "size"
+    assert {name: data[name] for name in names} == {
+        name: list(expected[name]) if isinstance(expected[name], tuple) else expected[name]
+        for name in names
     }
     model, variables = zoo.load(workdir)
     assert model.preprocessing == zoo.preprocessing(workdir) == HOW

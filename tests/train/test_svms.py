@@ -4,6 +4,7 @@ import io
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
@@ -14,11 +15,15 @@ import eval.detection
 import eval.detection_time
 import train.svms
 import zoo
+from train.checks import detection as checks
 from train.config import ConfigError, override
 from train.loop import train as train_run
 from train.recipes import RECIPES
 from train.region_svms import ImageRegions, fit_regions
+from zoo.classical.selective_search import propose
+from zoo.data import open_detection
 from zoo.data.digit_scenes import SEARCH, draw_scene
+from zoo.ops.boxes import iou
 from zoo.types import InputError
 
 SMALL = '--model.backbone_fields={"num_blocks": [1, 1], "stage_dims": [8, 8], "stem_dim": 8}'
@@ -212,6 +217,23 @@ def test_classes_without_objects_are_named():
     images = [one._replace(labels=np.array([0, 0, 2])) for one in draw_regions(2)]
     with pytest.raises(InputError, match="classes 1"):
         fit_regions(lambda what: images, 3)
+
+
+def test_the_doctor_tells_the_recall_of_the_proposals(cache):
+    data = override(RECIPES["fastrcnn_digit_scenes"](), [*TINY, cache]).data
+    found, count = [], 0
+    for index in range(6):
+        scene = draw_scene("test", index)
+        boxes = propose(scene.image, data.search)
+        overlaps = np.asarray(iou(jnp.asarray(scene.boxes), jnp.asarray(boxes)))
+        found += overlaps.max(axis=1).tolist()
+        count += len(boxes)
+    shares = [(np.array(found) >= least).mean() for least in (0.5, 0.7)]
+    examples = [open_detection(data, split) for split in ("train", "eval")]
+    assert (
+        f"eval: {count / 6:.0f} proposals of an image; {shares[0]:.3f} of the objects overlap one"
+        f" with an IoU of 0.5 or more, {shares[1]:.3f} with 0.7"
+    ) in checks.inspect(data, *examples).notes
 
 
 def test_runs_are_timed_in_turn(rcnn, tmp_path):

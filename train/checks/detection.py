@@ -12,6 +12,7 @@ from eval.box_formats import box_problem, describe_problem
 from eval.detectors import all_figures, collect
 from eval.pictures import BoxPanel, draw_boxes
 from train.checks.findings import Findings, class_table
+from train.checks.proposals import describe_proposals
 from train.config import Config
 from train.model import build
 from train.tasks import Batch, Put
@@ -67,6 +68,8 @@ def _span(ids: set[int]) -> str:
 def inspect(data: DetectionData, train: Dataset, held_out: Dataset) -> Findings:
     """A table of categories and numbers of boxes, and problems in the boxes."""
     sources = {"train": _source(train), "eval": _source(held_out)}
+    both = {"train": train, "eval": held_out}
+    proposals = {split: getattr(one.transform, "proposals", None) for split, one in both.items()}
     findings = Findings(class_table([], {}), [], [])
     columns: dict[str, Any] = {"category id": sources["train"].category_ids}
     for split, source in sources.items():
@@ -76,6 +79,8 @@ def inspect(data: DetectionData, train: Dataset, held_out: Dataset) -> Findings:
         counts = np.bincount(labels, minlength=len(train.class_names)).tolist()
         columns[f"{split} boxes"] = counts
         findings.notes.append(_summary(split, found, len(source)))
+        if (table := proposals[split]) is not None:
+            findings.notes.append(f"{split}: {describe_proposals(source, table, spread)}")
         findings.problems += [f"{split}: {problem}" for problem in box_problems(found)]
         if len(source) <= _SAMPLE:
             findings.problems += [

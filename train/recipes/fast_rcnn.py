@@ -16,5 +16,8 @@ def fastrcnn_digit_scenes() -> Config:
         rcnn_digit_scenes(),
         recipe="fastrcnn_digit_scenes",
         model=ModelConfig("fastrcnn_nano"),
+        steps=600,
         batch_size=32,
+        eval_every=600,
+        checkpoint_every=300,
     )

@@ -9,7 +9,6 @@ from train.tasks.detection import Detection
 from zoo.data import DetectionData
 from zoo.data.chips import SNIPER_SCALES
 from zoo.models.detection.parts.losses import DETECTRON2_LOSS, TwoStageLoss
-from zoo.models.detection.rfcn.loss import RFCNLoss
 
 
 def fasterrcnn_digit_scenes() -> Config:
@@ -119,7 +118,7 @@ def fasterrcnn_resnet50_c4_coco_sniper() -> Config:
         recipe="fasterrcnn_resnet50_c4_coco_sniper",
         model=ModelConfig(config.model.name, fields),
         data=dataclasses.replace(config.data, chips=SNIPER_SCALES),
-        task=Detection(RFCNLoss(rpn_beta=1.0, hardest=256)),
+        task=Detection(TwoStageLoss(rpn_beta=1.0, box_beta=1.0, hardest=256)),
         optim=dataclasses.replace(config.optim, learning_rate=0.015, drop_at=5.33 / 7),
         steps=steps,
         batch_size=batch,

@@ -24,4 +24,7 @@ def sppnet_digit_scenes() -> Config:
         recipe="sppnet_digit_scenes",
         model=ModelConfig("sppnet_nano", {"backbone_fields": {**backbone, "norm": "frozen"}}),
         optim=dataclasses.replace(rcnn.optim, multipliers={"body": 0.0}),
+        steps=300,
+        eval_every=300,
+        checkpoint_every=300,
     )

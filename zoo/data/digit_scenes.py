@@ -21,7 +21,6 @@ from jaxtyping import Bool, Float32, Int, Int32, UInt8
 
 from zoo.data.digits import scans, split_indices
 from zoo.data.errors import DataError
-from zoo.types import ProposalSearch
 
 SIZE = 64  # height and width of a canvas
 MAX_DIGITS = 6
@@ -29,11 +28,6 @@ DIGIT_SIZES = (12, 28)  # height of a scan's 8 rows on the canvas
 MIN_VISIBLE = 0.4  # least share of a digit's ink that stays visible
 LENGTHS = {"train": 20_000, "test": 500}
 CLASS_NAMES = tuple("0123456789")
-# For detectors that take proposals. The first 100 boxes hold 0.98 of the digits of the test split
-# with an IoU of at least 0.5; on average there are 73. A scene takes 0.024 s.
-SEARCH = ProposalSearch(
-    num_proposals=100, min_side=6, spaces=("lab", "rgi"), ks=(100.0, 300.0), sigma=0.5, min_size=10
-)
 
 _TRIES = 10  # places tried for a digit before it is left out
 # In gray levels of 0..255: the difference between a digit and the mean of the background under it,

@@ -148,23 +148,11 @@ def mmdet() -> None:
 def models() -> dict[str, torch.nn.Module]:
     """detectron2's model for our name; torchvision's parts for the nano."""
     detectron2_whole()
-    from detectron2.config import get_cfg
     from detectron2.modeling import build_model
 
-    cfg = get_cfg()
-    cfg.merge_from_list(
-        [
-            *("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.RESNETS.DEPTH", 50),
-            *("MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]),
-            *("MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"]),
-            *("MODEL.ANCHOR_GENERATOR.SIZES", [[32], [64], [128], [256], [512]]),
-            *("MODEL.RPN.IN_FEATURES", ["p2", "p3", "p4", "p5", "p6"]),
-            *("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"),
-            *("MODEL.ROI_HEADS.IN_FEATURES", ["p2", "p3", "p4", "p5"]),
-            *("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFCHead", "MODEL.ROI_BOX_HEAD.NUM_FC", 2),
-            *("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 7),
-            *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True, "MODEL.DEVICE", "meta"),
-        ]
+    cfg = faster_rcnn_detectron2.pyramid_configuration(
+        *("MODEL.RESNETS.DEPTH", 50, "MODEL.ROI_HEADS.NAME", "CascadeROIHeads"),
+        *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True),
     )
     found = {"cascade_rcnn_resnet50_fpn": build_model(cfg), "cascade_rcnn_nano": nano()}
     cfg.merge_from_list(

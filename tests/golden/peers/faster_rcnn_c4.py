@@ -11,16 +11,51 @@ from peers.detr import padded_batch
 from peers.draws import write
 from peers.faster_rcnn import CLASSES
 from peers.faster_rcnn_detectron2 import divide
+from peers.mask_rcnn import masks
+from peers.rcnn_heads import COUNTS, MOST
 
 STAGES, SIZES = [2, 4, 8, 16], [16, 32, 64]
 
 
 def goldens() -> None:
-    """A narrow network with losses. The batch is not padded to a multiple of anything."""
+    """Narrow networks with losses, the second with masks."""
     detectron2_whole()
+    from detectron2.structures import BitMasks
+
+    save("faster_rcnn_detectron2_c4", "fasterrcnn_resnet50_c4", narrow_model(), {})
+    options = {
+        "MODEL.MASK_ON": True,
+        "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
+        "MODEL.ROI_MASK_HEAD.CONV_DIM": 16,
+        "TEST.DETECTIONS_PER_IMAGE": MOST,
+    }
+    model = narrow_model(*(x for pair in options.items() for x in pair))
+    more = {"mask_dim": 16, "decoding_fields": {"most": MOST, "min_size": 0.0}}
+    kept = {"targets/masks": masks((62, 90))}
+    truths = [BitMasks(x[:n]) for x, n in zip(*kept.values(), COUNTS, strict=True)]
+    save("mask_rcnn_detectron2_c4", "maskrcnn_resnet50_c4", model, more, kept, gt_masks=truths)
+
+
+def save(
+    case: str,
+    name: str,
+    model: torch.nn.Module,
+    more: dict,
+    kept: dict[str, torch.Tensor] | None = None,
+    **truths: list,
+) -> None:
+    """Writes a golden; the batch is not padded to a multiple of anything.
+
+    Args:
+        case: Name of the file.
+        name: Name of our model.
+        model: The peer.
+        more: Fields of our model beside those of all these models.
+        kept: Further arrays for the tests.
+        **truths: Further targets of each image.
+    """
     from detectron2.structures import ImageList
 
-    model = narrow_model()
     x, valid = padded_batch(62, 90)
     draw_weights(model)
     weights = {k: v.clone() for k, v in model.state_dict().items()}
@@ -28,12 +63,12 @@ def goldens() -> None:
     sizes = [(int(v.any(1).sum()), int(v.any(0).sum())) for v in valid]
     images = ImageList(x[:, [2, 1, 0]], sizes)  # blue, green, red
     arrays = run(peer, images)
-    arrays |= faster_rcnn_detectron2.training(peer, images)
+    arrays |= faster_rcnn_detectron2.training(peer, images, **truths)
     write(
-        "faster_rcnn_detectron2_c4",
-        {"name": "fasterrcnn_resnet50_c4", "fields": fields(), "source": "detectron2"},
+        case,
+        {"name": name, "fields": {**fields(), **more}, "source": "detectron2"},
         {"images": x.permute(0, 2, 3, 1), "valid": valid},
-        arrays,
+        {**arrays, **(kept or {})},
         weights,
         tolerance=1e-4,  # of boxes of up to 90 px; both sides compute in float32
     )
@@ -56,18 +91,18 @@ def fields() -> dict:
     }
 
 
-def narrow_model() -> torch.nn.Module:
-    """A `GeneralizedRCNN` with `Res5ROIHeads` and few features."""
+def narrow_model(*options: object) -> torch.nn.Module:
+    """A `GeneralizedRCNN` with `Res5ROIHeads` and few features; `options` are its own."""
     from detectron2.modeling.backbone import resnet
 
     stages = faster_rcnn_detectron2.narrow_stages(STAGES[:3])
     stem = resnet.BasicStem(3, 8, "FrozenBN")
     backbone = resnet.ResNet(stem, stages, out_features=["res4"])
-    return faster_rcnn_detectron2.assemble(narrow_configuration(), backbone)
+    return faster_rcnn_detectron2.assemble(narrow_configuration(*options), backbone)
 
 
-def narrow_configuration():
-    """The default configuration with few features, anchors and regions."""
+def narrow_configuration(*options: object):
+    """The default configuration with few features, anchors and regions, and further options."""
     from detectron2.config import get_cfg
 
     cfg = get_cfg()
@@ -80,6 +115,7 @@ def narrow_configuration():
             *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 20, "MODEL.RPN.POST_NMS_TOPK_TEST", 12),
             *("MODEL.ROI_HEADS.NUM_CLASSES", CLASSES),
             *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
+            *options,
         ]
     )
     return cfg
@@ -104,6 +140,9 @@ def scale_heads(model: torch.nn.Module) -> None:
     scores, refined = heads.box_predictor(pooled.mean(dim=(2, 3)))
     divide(heads.box_predictor.cls_score, [scores], 1.0)
     divide(heads.box_predictor.bbox_pred, [refined], 1.0)
+    if heads.mask_on:
+        logits = heads.mask_head.layers(pooled)
+        divide(heads.mask_head.predictor, [logits], 2.0)
 
 
 @torch.no_grad()
@@ -135,11 +174,23 @@ def nano_body() -> torch.nn.Module:
 
 
 def models() -> dict[str, torch.nn.Module]:
-    """detectron2's model for our name."""
+    """detectron2's models for our names."""
     detectron2_whole()
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model
 
-    cfg = get_cfg()
+    cfg, found = get_cfg(), {}
     cfg.merge_from_list(["MODEL.RESNETS.DEPTH", 50, "MODEL.DEVICE", "meta"])
-    return {"fasterrcnn_resnet50_c4": build_model(cfg)}
+    found["fasterrcnn_resnet50_c4"] = build_model(cfg)
+    mask = ["MODEL.MASK_ON", True, "MODEL.ROI_MASK_HEAD.NAME", "MaskRCNNConvUpsampleHead"]
+    cfg.merge_from_list(mask)
+    found["maskrcnn_resnet50_c4"] = build_model(cfg)
+
+    resnext = ["MODEL.RESNETS.DEPTH", 101, "MODEL.RESNETS.NUM_GROUPS", 32]
+    resnext += ["MODEL.RESNETS.WIDTH_PER_GROUP", 8, "MODEL.RESNETS.STRIDE_IN_1X1", False]
+    cfg = faster_rcnn_detectron2.pyramid_configuration(*resnext)
+    found["fasterrcnn_resnext101_32x8d_fpn"] = build_model(cfg)
+    cfg.merge_from_list(mask)
+    cfg.merge_from_list(["MODEL.ROI_MASK_HEAD.NUM_CONV", 4])
+    found["maskrcnn_resnext101_32x8d_fpn"] = build_model(cfg)
+    return found

@@ -124,6 +124,28 @@ def narrow_model(*options: object) -> torch.nn.Module:
     return assemble(cfg, FPN(body, names, DIM, top_block=LastLevelMaxPool()))
 
 
+def pyramid_configuration(*options: object):
+    """The configuration of a full-size model with a pyramid, without memory for its weights."""
+    from detectron2.config import get_cfg
+
+    cfg = get_cfg()
+    cfg.merge_from_list(
+        [
+            *("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.DEVICE", "meta"),
+            *("MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]),
+            *("MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"]),
+            *("MODEL.ANCHOR_GENERATOR.SIZES", [[32], [64], [128], [256], [512]]),
+            *("MODEL.RPN.IN_FEATURES", ["p2", "p3", "p4", "p5", "p6"]),
+            *("MODEL.ROI_HEADS.NAME", "StandardROIHeads"),
+            *("MODEL.ROI_HEADS.IN_FEATURES", ["p2", "p3", "p4", "p5"]),
+            *("MODEL.ROI_BOX_HEAD.NAME", "FastRCNNConvFCHead", "MODEL.ROI_BOX_HEAD.NUM_FC", 2),
+            *("MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION", 7),
+            *options,
+        ]
+    )
+    return cfg
+
+
 def assemble(cfg, backbone: torch.nn.Module) -> torch.nn.Module:
     """A `GeneralizedRCNN` of a backbone, and the rest as a configuration says."""
     from detectron2.modeling import GeneralizedRCNN, build_proposal_generator, build_roi_heads

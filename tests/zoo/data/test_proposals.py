@@ -10,9 +10,9 @@ from zoo.classical.selective_search import FAST, propose, selective_search
 from zoo.data import DataError, DetectionData, eval_batches, open_detection, train_batches
 from zoo.data import proposals as cached
 from zoo.data.augment.picture import Picture, crop, flip, resize_picture
-from zoo.data.digit_scenes import SEARCH, draw_scene
+from zoo.data.digit_scenes import draw_scene
 from zoo.data.proposals import ProposalTable, search_images, silent
-from zoo.types import ProposalSearch
+from zoo.types import SCENE_SEARCH, ProposalSearch
 
 replace = dataclasses.replace
 
@@ -24,7 +24,7 @@ def data(tmp_path):
         train_split="train[:10]",
         eval_split="test[:10]",
         proposals="selective_search",
-        search=replace(SEARCH, num_proposals=60),
+        search=replace(SCENE_SEARCH, num_proposals=60),
         proposal_cache=str(tmp_path / "cache"),
         threads=0,
     )
@@ -56,11 +56,11 @@ def test_without_proposals_examples_have_none(data):
 
 
 def test_proposals_find_the_digits(data):
-    """At the settings of the recipes, on 40 scenes; the recall is that of `SEARCH`'s comment."""
+    """At the settings of the recipes, on 40 scenes; `SCENE_SEARCH` states the recall."""
     found = []
     for index in range(40):
         scene = draw_scene("test", index)
-        found += (overlaps(scene.boxes, propose(scene.image, SEARCH)).max(1) >= 0.5).tolist()
+        found += (overlaps(scene.boxes, propose(scene.image, SCENE_SEARCH)).max(1) >= 0.5).tolist()
     assert np.mean(found) > 0.96
 
 
@@ -150,7 +150,7 @@ def test_progress_is_tracked(data):
 
 def test_several_processes_find_the_same():
     images = [draw_scene("test", i).image for i in range(6)] + [None]
-    one, two = (list(search_images(images, SEARCH, n)) for n in (1, 2))
+    one, two = (list(search_images(images, SCENE_SEARCH, n)) for n in (1, 2))
     assert len(one) == len(two) == 7 and one[6].shape == (0, 4)
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -158,8 +158,8 @@ def test_several_processes_find_the_same():
 
 def test_large_images_are_searched_at_a_smaller_size():
     image = np.kron(draw_scene("test", 3).image, np.ones((4, 4, 1), np.uint8))
-    found = propose(image, replace(SEARCH, long_side=64))
-    np.testing.assert_array_equal(found, 4 * propose(draw_scene("test", 3).image, SEARCH))
+    found = propose(image, replace(SCENE_SEARCH, long_side=64))
+    np.testing.assert_array_equal(found, 4 * propose(draw_scene("test", 3).image, SCENE_SEARCH))
 
 
 def test_defaults_are_the_fast_mode():

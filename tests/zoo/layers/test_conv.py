@@ -49,6 +49,18 @@ def test_equals_xlas_convolution_and_its_gradient(case):
     jax.tree.map(check, found, jax.jit(lambda: both(xla))())
 
 
+def test_branches_share_the_kernel_and_have_their_own_dilation():
+    """Example i of the batch belongs to branch i modulo 3."""
+    x = jax.random.normal(jax.random.key(0), (6, 9, 7, 4))
+    options = {"stride": 2, "dtype": jnp.float32, "name": "conv"}
+    module = conv_layer(5, 3, dilation=(1, 2, 3), **options)
+    variables = module.init(jax.random.key(1), x)
+    found = jax.jit(module.apply)(variables, x)
+    for i, dilation in enumerate((1, 2, 3)):
+        expected = conv_layer(5, 3, dilation=dilation, **options).apply(variables, x[i::3])
+        np.testing.assert_allclose(found[i::3], expected, atol=1e-5)
+
+
 def test_half_precision_is_summed_in_single():
     """As accurate as rounding the output: 25 equal terms of 1/3 would lose digits in bfloat16."""
     x = jnp.ones((1, 5, 5, 2), jnp.bfloat16)

@@ -1,8 +1,8 @@
 """Digit scenes with the proposals of selective search."""
 
 from zoo.data import DetectionData
-from zoo.data.digit_scenes import SEARCH
+from zoo.types import SCENE_SEARCH
 
 PROPOSED_SCENES = DetectionData(
-    train_split="train[:4000]", proposals="selective_search", search=SEARCH, threads=2
+    train_split="train[:4000]", proposals="selective_search", search=SCENE_SEARCH, threads=2
 )

@@ -46,6 +46,17 @@ def targets_of(peer, **more):
     )
 
 
+def assert_maps_equal(peer):
+    """The feature maps that a golden has are the peer's."""
+    features = jax.jit(lambda *x: peer.model.apply(*x, method="features"))
+    maps = features(peer.variables, *peer.inputs).maps
+    checked = [name for name in peer.groups if name.startswith("maps/")]
+    assert checked
+    for name in checked:
+        assert_near(maps[int(name.removeprefix("maps/"))], peer.groups[name], name)
+    return maps
+
+
 def detections_of(peer, decode):
     """The detections that a golden's model finds."""
     apply = jax.jit(lambda *x: decode(peer.model.apply(*x), sizes_of(x[2])))

@@ -28,6 +28,24 @@ def test_duplicates_of_a_class_are_suppressed_and_boxes_are_clipped():
     np.testing.assert_allclose(found.boxes[0, 0], [20, 20, 35, 45])
 
 
+def test_the_times_of_clipping_and_of_dropping_empty_boxes():
+    """Only the whole boxes overlap by more than a half; the last one is outside of the image."""
+    anchors = [[0.0, 0, 70, 20], [0, 0, 70, 12], [0, 0, 34, 12], [40, 0, 60, 10]]
+    scores = [[0.9], [0.8], [0.7], [0.6]]
+    output = output_of(scores, anchors, level_sizes=(4,))
+    expected = {
+        (True, False): [0.9, 0.6],
+        (True, True): [0.9],
+        (False, False): [0.9, 0.7, 0.6],
+        (False, True): [0.9, 0.7],
+    }
+    for (first, drop), found in expected.items():
+        rule = DenseDecoding(clip_first=first, drop_empty=drop)
+        detections = rule(output, SIZES)
+        assert detections.valid[0].tolist() == [True] * len(found) + [False] * (4 - len(found))
+        np.testing.assert_allclose(detections.scores[0, : len(found)], found, rtol=1e-5)
+
+
 def test_each_level_has_its_own_candidates():
     """One candidate a level: the second best pair of the first level is not found."""
     anchors = [[0.0, 0, 9, 9], [10, 10, 19, 19], [20, 20, 29, 29]]

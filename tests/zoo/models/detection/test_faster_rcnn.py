@@ -15,6 +15,7 @@ from tests.zoo.models.detection.rcnn import (
     TORCHVISION,
     assert_boxes_equal,
     assert_losses_equal,
+    assert_maps_equal,
     assert_near,
     sizes_of,
     targets_of,
@@ -34,12 +35,7 @@ def peer(request, golden):
 
 
 def test_maps_equal_the_peers(peer):
-    features = jax.jit(lambda *x: peer.model.apply(*x, method="features"))
-    maps = features(peer.variables, *peer.inputs).maps
-    checked = [name for name in peer.groups if name.startswith("maps/")]
-    assert checked
-    for name in checked:
-        assert_near(maps[int(name.removeprefix("maps/"))], peer.groups[name], name)
+    assert_maps_equal(peer)
 
 
 def test_anchors_and_detections_equal_the_peers(peer):

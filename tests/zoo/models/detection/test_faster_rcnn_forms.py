@@ -14,7 +14,7 @@ from tests.zoo.models.detection.rcnn import (
     DETECTRON2,
     assert_boxes_equal,
     assert_losses_equal,
-    assert_near,
+    assert_maps_equal,
     detections_of,
     targets_of,
 )
@@ -31,12 +31,7 @@ def peer(request, golden):
 
 
 def test_maps_and_anchors_equal_the_peers(peer):
-    features = jax.jit(lambda *x: peer.model.apply(*x, method="features"))
-    maps = features(peer.variables, *peer.inputs).maps
-    checked = [name for name in peer.groups if name.startswith("maps/")]
-    assert checked
-    for name in checked:
-        assert_near(maps[int(name.removeprefix("maps/"))], peer.groups[name], name)
+    assert_maps_equal(peer)
     output = jax.eval_shape(peer.model.apply, peer.variables, *peer.inputs)
     assert output.anchors.shape[1:] == peer.groups["anchors/all"].shape
 

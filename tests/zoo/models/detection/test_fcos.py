@@ -1,4 +1,6 @@
-"""FCOS's parts, against torchvision's outputs on drawn weights."""
+"""FCOS's parts, against torchvision's and mmdet's outputs on drawn weights."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +17,23 @@ from tests.zoo.models.detection.rcnn import small_targets
 from zoo.models.detection.fcos.loss import FCOSLoss, centerness
 from zoo.types import InputError
 
-LOSSES = {"classification": "class", "bbox_regression": "box", "bbox_ctrness": "centerness"}
+TORCHVISION = {"classification": "class", "bbox_regression": "box", "bbox_ctrness": "centerness"}
+MMDET = {"loss_cls": "class", "loss_bbox": "box", "loss_centerness": "centerness"}
+SECOND = FCOSLoss(closed=True, weighted_boxes=True)
+LOSSES = {
+    "fcos_torchvision": (FCOSLoss(), TORCHVISION),
+    "fcos_torchvision_small": (FCOSLoss(), TORCHVISION),
+    "fcos_mmdet": (dataclasses.replace(SECOND, radius=None, box="iou"), MMDET),
+    "fcos_mmdet_second": (SECOND, MMDET),
+}
 
 
-@pytest.fixture(scope="module", params=["fcos_torchvision", "fcos_torchvision_small"])
-def peer(request, golden):
-    return golden(request.param)
-
-
-def test_maps_anchors_and_detections_equal_torchvisions(peer):
+@pytest.mark.parametrize("case", LOSSES)
+def test_maps_points_detections_and_losses_equal_the_peers(golden, case):
+    peer = golden(case)
     assert_features_equal(peer)
     assert_detections_equal(peer)
-
-
-def test_losses_equal_torchvisions(peer):
-    metrics = assert_losses_equal(peer, FCOSLoss(), LOSSES)
+    metrics = assert_losses_equal(peer, *LOSSES[case])
     assert metrics["matched_objects"] == 1
     if peer.images.shape[2] == 100:  # of which an object is wider than 64 px on one side of a point
         assert metrics["positive_level_1"] > 0

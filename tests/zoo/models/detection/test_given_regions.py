@@ -8,10 +8,14 @@ import pytest
 
 import zoo
 from tests.zoo.ops.test_roi_pool import pool_one
+from zoo.classical.selective_search import propose
+from zoo.data.digit_scenes import draw_scene
 from zoo.models.detection.parts.decode import region_rois
 from zoo.models.detection.parts.outputs import RegionOutput
 from zoo.ops.warp_regions import warp_regions
 from zoo.outputs import Proposals
+from zoo.predict.image import _propose
+from zoo.types import SCENE_SEARCH
 
 BOXES = np.array([[4, 6, 30, 40], [0, 20, 20, 48], [20, 10, 26, 22], [33, 2, 40, 48]], np.float32)
 GIVEN = Proposals(jnp.array([BOXES] * 2), jnp.ones((2, 4), bool))
@@ -150,3 +154,18 @@ def test_regions_without_refinement_keep_their_boxes():
     found = region_rois(output, jnp.array([[50, 50]]))
     np.testing.assert_allclose(found.boxes[0, :2], boxes[0, ::-1], atol=1e-5)
     assert found.labels[0, :2].tolist() == [1, 0]
+
+
+def test_predictions_use_the_proposals_at_the_size_of_the_input():
+    """`zoo.predict` proposes regions of the image itself, and gives boxes of the image itself."""
+    image = np.kron(draw_scene("test", 0).image, np.ones((2, 3, 1), np.uint8))  # 128 x 192
+    found = _propose(image, SCENE_SEARCH, (64, 96))
+    boxes = propose(image, SCENE_SEARCH)
+    assert found.valid[0].sum() == len(boxes) > 10
+    np.testing.assert_allclose(found.boxes[0, : len(boxes)], boxes / 2)
+    assert not found.boxes[0, len(boxes) :].any()
+
+    model = zoo.create("fastrcnn_nano", num_classes=2)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    predicted = zoo.predict(model, variables, image).boxes
+    assert predicted.max() > 100  # in an image of 192 px, of which the model sees 96

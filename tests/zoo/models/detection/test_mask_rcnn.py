@@ -28,6 +28,7 @@ from zoo.types import InputError
 BLOCKS = ("inner_blocks", "layer_blocks")
 MASK_LOGITS = "roi_heads.mask_predictor.mask_fcn_logits.weight"
 CASES = ["mask_rcnn_torchvision_v1", "mask_rcnn_torchvision_v2", "mask_rcnn_detectron2"]
+CASES += ["mask_rcnn_detectron2_c4"]
 # `test_goldens.py` compares the outputs of all cases.
 SHORT = [CASES[0], *(pytest.param(case, marks=pytest.mark.slow) for case in CASES[1:])]
 

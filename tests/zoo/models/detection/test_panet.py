@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 import zoo
 from tests.zoo.models.detection.rcnn import (
     assert_boxes_equal,
+    assert_maps_equal,
     assert_near,
     detections_of,
     small_model,
@@ -29,12 +30,7 @@ def peer(golden):
 
 
 def test_maps_and_anchors_equal_the_peers(peer):
-    features = jax.jit(lambda *x: peer.model.apply(*x, method="features"))
-    maps = features(peer.variables, *peer.inputs).maps
-    checked = [name for name in peer.groups if name.startswith("maps/")]
-    assert len(checked) == 3
-    for name in checked:
-        assert_near(maps[int(name.removeprefix("maps/"))], peer.groups[name], name)
+    assert_maps_equal(peer)
     output = jax.jit(peer.model.apply)(peer.variables, *peer.inputs)
     expected = peer.groups["anchors/all"]
     np.testing.assert_allclose(output.anchors[1], expected, rtol=1e-6, atol=1e-5)

@@ -1,4 +1,4 @@
-"""RetinaNet's parts, against torchvision's outputs on drawn weights."""
+"""RetinaNet's parts, against torchvision's, detectron2's and mmdet's outputs on drawn weights."""
 
 import jax
 import jax.numpy as jnp
@@ -14,26 +14,37 @@ from tests.zoo.models.detection.dense import (
     output_of,
 )
 from tests.zoo.models.detection.rcnn import assert_near, small_targets, targets_of
+from zoo.loading import preprocessing_of
 from zoo.models.detection.retinanet.loss import RetinaNetLoss
+from zoo.ops.anchors import Anchors
 from zoo.types import InputError
 
-CASES = ["retinanet_torchvision_v1", "retinanet_torchvision_v2"]
-LOSSES = {"classification": "class", "bbox_regression": "box"}
+LOSSES = {
+    "retinanet_torchvision_v1": (
+        RetinaNetLoss(),
+        {"classification": "class", "bbox_regression": "box"},
+    ),
+    "retinanet_torchvision_v2": (
+        RetinaNetLoss(box="giou"),
+        {"classification": "class", "bbox_regression": "box"},
+    ),
+    "retinanet_detectron2": (
+        RetinaNetLoss(normaliser="batch"),
+        {"loss_cls": "class", "loss_box_reg": "box"},
+    ),
+    "retinanet_mmdet": (
+        RetinaNetLoss(normaliser="batch", low_quality="reassigned_ties"),
+        {"loss_cls": "class", "loss_bbox": "box"},
+    ),
+}
 
 
-@pytest.fixture(scope="module", params=CASES)
-def peer(request, golden):
-    return golden(request.param)
-
-
-def test_maps_anchors_and_detections_equal_torchvisions(peer):
+@pytest.mark.parametrize("case", LOSSES)
+def test_maps_anchors_detections_and_losses_equal_the_peers(golden, case):
+    peer = golden(case)
     assert_features_equal(peer)
     assert_detections_equal(peer)
-
-
-@pytest.mark.parametrize(("case", "box"), [(CASES[0], "smooth_l1"), (CASES[1], "giou")])
-def test_losses_equal_torchvisions(golden, case, box):
-    metrics = assert_losses_equal(golden(case), RetinaNetLoss(box=box), LOSSES)
+    metrics = assert_losses_equal(peer, *LOSSES[case])
     assert metrics["matched_objects"] == 0.75  # the smallest object has an IoU below 0.5
     assert metrics["positive_level_0"] > 0
 
@@ -61,6 +72,26 @@ def test_old_names_of_torchvision_and_the_way_back(golden, tmp_path):
         columns, expected = written[name].reshape(shape), peer.weights[name].reshape(shape)
         np.testing.assert_array_equal(columns[:, 1:], expected[:, 1:])
         np.testing.assert_array_equal(columns[:, 0], first)
+
+
+@pytest.mark.parametrize(("source", "std"), [("detectron2", 1 / 255), ("mmdet", 0.229)])
+def test_files_of_other_sources_give_the_model_their_conventions(golden, tmp_path, source, std):
+    peer = golden(f"retinanet_{source}")
+    np.savez(path := tmp_path / "weights.npz", **peer.weights)
+    body = {k: v for k, v in peer.fields["backbone_fields"].items() if k != "stride_in_1x1"}
+    kept = ("score_threshold", "candidates")
+    decoding = {k: peer.fields["decoding_fields"][k] for k in kept}
+    narrow = {"num_classes": 5, "pyramid_dim": 8, "num_convs": 2}
+    fields = {**narrow, "backbone_fields": body, "decoding_fields": decoding}
+    model, _, report = zoo.load_with_report("retinanet_resnet50_fpn_c5", path, **fields)
+    assert (report.source, report.problems) == (source, 0)
+    assert preprocessing_of(model).std[0] == std
+    ours, theirs = (dict(m.decoding_fields) for m in (model, peer.model))
+    assert {**theirs, "most": 100} == ours
+    anchors = [Anchors(**m.anchor_fields) for m in (model, peer.model)]
+    assert anchors[0] == anchors[1]
+    same = ("preprocessing", "anchor_fields", "decoding_fields")
+    assert model.clone(**{k: getattr(peer.model, k) for k in same}) == peer.model
 
 
 def test_a_new_number_of_classes_keeps_all_but_the_logits(golden, tmp_path):

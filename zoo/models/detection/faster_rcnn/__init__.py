@@ -30,6 +30,8 @@ _VARIANTS = {
     "fasterrcnn_resnet50_fpn_v2": variant(parity=_PARITY, **V2),
     # mmdet's.
     "fasterrcnn_resnet50_pafpn": variant(paper="1803.01534", num_classes=80, neck="pafpn"),
+    # detectron2's.
+    "fasterrcnn_resnext101_32x8d_fpn": variant(num_classes=80, backbone="resnext101_32x8d"),
     "fasterrcnn_mobilenet_v3_large_fpn": variant(parity=_PARITY, **_MOBILENET),
     "fasterrcnn_mobilenet_v3_large_320_fpn": variant((320, 640), _PARITY, **_MOBILENET_320),
 }
@@ -37,7 +39,7 @@ _VARIANTS = {
 
 FAMILY = Family(
     title="Faster R-CNN",
-    summary="R50 with FPN, its version 2, PAFPN, C4; MobileNetV3",
+    summary="R50 with FPN, its version 2, PAFPN, C4; ResNeXt101; MobileNetV3",
     module=FasterRCNN,
     task="detection",
     paper="1506.01497",

@@ -226,6 +226,11 @@ class FasterRCNN(nn.Module):
         return sampling(regions.boxes, regions.valid, targets, self.num_classes, keys)
 
     @property
+    def backbone_paths(self) -> tuple[str, ...]:
+        """Paths of the submodules that have the backbone's layers, each some of them."""
+        return ("body", "box/stage") if self.neck == "none" else ("body",)
+
+    @property
     def pooled_strides(self) -> tuple[int, ...]:
         """Strides of the maps that regions are pooled from: those of the backbone."""
         return self.strides_of(self.body)

@@ -1,6 +1,7 @@
 """FCOS's loss (arXiv 1904.01355, section 3.1; improvements: arXiv 2006.09214, section 3.1)."""
 
 import dataclasses
+from typing import Literal
 
 import jax.numpy as jnp
 import optax
@@ -19,16 +20,23 @@ from zoo.ops import boxes as box_ops
 from zoo.ops.assign_points import PointRule, assign_points, level_ranges
 from zoo.ops.distance_coder import DistanceCoder
 from zoo.outputs import Targets
-from zoo.types import InputError
+from zoo.types import InputError, check_choice
+
+BoxLoss = Literal["giou", "iou"]
+_LEAST_IOU = 1e-6  # whose logarithm is finite; mmdet's number
 
 
 @dataclasses.dataclass(frozen=True)
 class FCOSLoss:
     """The loss of an FCOS; the defaults are torchvision's.
 
+    mmdet has ``closed=True, weighted_boxes=True``, and in the first paper's models ``box="iou",
+    radius=None``.
+
     Attributes:
         class_weight: Weight of the focal loss.
-        box_weight: Weight of 1 - GIoU of the boxes of positive points.
+        box_weight: Weight of the loss of the boxes of positive points.
+        box: ``giou``: 1 - GIoU. ``iou``: the negative logarithm of the IoU, as in the first paper.
         centerness_weight: Weight of the cross-entropy of their centerness.
         alpha: Weight of the right class of a positive point in the focal loss.
         gamma: Exponent of the focal loss.
@@ -40,6 +48,7 @@ class FCOSLoss:
 
     class_weight: float = 1.0
     box_weight: float = 1.0
+    box: BoxLoss = "giou"
     centerness_weight: float = 1.0
     alpha: float = 0.25
     gamma: float = 2.0
@@ -48,9 +57,10 @@ class FCOSLoss:
     weighted_boxes: bool = False
 
     def __post_init__(self) -> None:
+        check_choice("loss.box", self.box, BoxLoss)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None and value < 0:
+            if isinstance(value, int | float) and value < 0:
                 raise InputError(f"loss.{field.name} is {value}, but must be at least 0")
 
     def __call__(self, output: DenseOutput, targets: Targets) -> tuple[Means, Means]:
@@ -92,7 +102,11 @@ class FCOSLoss:
         """The loss of the boxes of positive points; `wanted` is their centerness."""
         deltas = output.deltas.astype(jnp.float32)
         found = output.decoding.coder.decode(deltas, output.anchors)
-        distance = jnp.where(matches.positive, 1 - box_ops.paired_giou(found, truth), 0)
+        if self.box == "giou":
+            distance = 1 - box_ops.paired_giou(found, truth)
+        else:
+            distance = -jnp.log(jnp.maximum(box_ops.paired_iou(found, truth), _LEAST_IOU))
+        distance = jnp.where(matches.positive, distance, 0)
         if not self.weighted_boxes:
             sums = self.box_weight * distance.sum(axis=1)
             return normalised(sums, matches, targets, "batch")

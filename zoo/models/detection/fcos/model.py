@@ -39,8 +39,9 @@ class FCOSHead(nn.Module):
 
     Attributes:
         num_classes: Without the background.
-        num_convs: Convolutions of a tower; they have a bias also if a norm follows.
+        num_convs: Convolutions of a tower.
         norm: Norm after each; None for none.
+        bias: Whether they have a bias also if a norm follows.
         distances: Function that makes the outputs for boxes positive.
         level_scales: Whether these outputs are first multiplied by a learned number for each level.
         centerness_tower: The tower that predicts the centerness.
@@ -50,6 +51,7 @@ class FCOSHead(nn.Module):
     num_classes: int
     num_convs: int = 4
     norm: Norm | None = "group"
+    bias: bool = True
     distances: Distances = "relu"
     level_scales: bool = False
     centerness_tower: CentreTower = "box"
@@ -62,7 +64,7 @@ class FCOSHead(nn.Module):
         """Logits, distances and logits of the centerness of each level, by row and column."""
         check_choice("distances", self.distances, Distances)
         check_choice("centerness_tower", self.centerness_tower, CentreTower)
-        fields = (self.num_convs, self.norm, True, self.dtype)
+        fields = (self.num_convs, self.norm, self.bias or not self.norm, self.dtype)
         towers = {
             name: Tower(*fields, name=f"{name}_tower")(maps, train=train)
             for name in ("class", "box")
@@ -97,6 +99,7 @@ class FCOS(nn.Module):
         num_extra: Coarser levels than those of the backbone, made from the pyramid's last map.
         num_convs: Convolutions of a tower.
         head_norm: Norm in the towers; None for none.
+        tower_bias: Whether the towers' convolutions have a bias although a norm follows.
         distances: Function that makes the outputs for boxes positive.
         level_scales: Whether these outputs are first multiplied by a learned number for each level.
         relative: Whether they are multiples of the stride; else they are in pixels.
@@ -119,6 +122,7 @@ class FCOS(nn.Module):
     num_extra: int = 2
     num_convs: int = 4
     head_norm: Norm | None = "group"
+    tower_bias: bool = True
     distances: Distances = "relu"
     level_scales: bool = False
     relative: bool = True
@@ -147,6 +151,7 @@ class FCOS(nn.Module):
             self.num_classes,
             self.num_convs,
             self.head_norm,
+            self.tower_bias,
             self.distances,
             self.level_scales,
             self.centerness_tower,

@@ -1,9 +1,7 @@
 """Names of torchvision and mmdet for FCOS.
 
-mmdet's files ``fcos_r50-caffe_fpn_gn-head_*`` are of the first paper: the distances are
-exponentials in pixels, the centerness comes from the tower of classes. Its files with
-``center-normbbox-centeronreg-giou`` in their names are of the second paper: they need
-``distances="relu", relative=True, centerness_tower="box"``, which a file does not say.
+mmdet's files belong to the models with ``caffe`` in their names: their backbones take pixels of
+0..255 in the order BGR. We always take RGB images.
 """
 
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 from zoo.family import NameMap, Rule
 from zoo.models.detection.parts.dense_names import (
     block_tower,
-    level_strides,
     logits_without_background,
     mmdet_trunk,
     sequential_tower,
@@ -47,38 +44,7 @@ def mmdet(model: Any) -> tuple[Rule, ...]:
     )
 
 
-def _mmdet_fields(model: Any) -> dict[str, Any]:
-    strides = level_strides(model)
-    fields: dict[str, Any] = {
-        "level_scales": True,
-        "distances": "exp",
-        "relative": False,
-        "centerness_tower": "class",
-        "anchor_fields": {
-            "sizes": tuple((stride,) for stride in strides),
-            "ratios": (1.0,),
-            "strides": strides,
-            "offset": 0.5,
-        },
-        "decoding_fields": {
-            **model.decoding_fields,
-            "score_threshold": 0.05,
-            "iou_threshold": 0.5,
-            "centerness": "after",
-        },
-    }
-    if getattr(model.make_body(), "block", "") == "bottleneck":
-        fields["backbone_fields"] = {"stride_in_1x1": True, **model.backbone_fields}
-    return fields
-
-
 NAMES = (
     NameMap("torchvision", torchvision, BATCH_COUNTERS, fields={"norm_epsilon": 1e-5}),
-    NameMap(
-        "mmdet",
-        mmdet,
-        BATCH_COUNTERS,
-        fields=_mmdet_fields,
-        preprocessing=mmdet_preprocessing,
-    ),
+    NameMap("mmdet", mmdet, BATCH_COUNTERS, preprocessing=mmdet_preprocessing),
 )

@@ -16,7 +16,7 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.layers.norm import Norm
-from zoo.models.detection.faster_rcnn.model import FasterRCNN
+from zoo.models.detection.faster_rcnn.model import FasterRCNN, Features
 from zoo.models.detection.parts.decode import RoiDecoding
 from zoo.models.detection.parts.mask_head import MaskBranch
 from zoo.models.detection.parts.objects import ObjectRegions, object_regions
@@ -48,7 +48,8 @@ class MaskRCNN(FasterRCNN):
         decoding_fields: Fields of `zoo.models.detection.parts.decode.RoiDecoding`, the rule by
             which classified regions become the objects whose masks are computed.
         mask_pool_size: Rows and columns of a region's features; its mask has twice as many. The
-            other settings of pooling are those for boxes.
+            other settings of pooling are those for boxes. With `neck` ``none`` it is not used: the
+            mask head gets the maps that the box head's stage makes, of half its pooled size.
         mask_conv_dims: Features of the convolutions of the mask head.
         mask_dim: Features of its transposed convolution.
         mask_norm: Norm after its convolutions; None for none.
@@ -94,11 +95,20 @@ class MaskRCNN(FasterRCNN):
         """Predictions for normalised images; `FasterRCNN` has the arguments."""
         features = self.features(images, valid, train=train)
         output = self.classify(features, targets, train=train)
-        boxes, used, labels, found = self.objects(output, features.sizes)
-        maps = features.maps, self.pooled_strides
-        logits = self.mask(*maps, boxes, used, labels, features.stem, train=train)
-        found = found and found.replace(paste=self.paste)
+        regions = self.objects(output, features.sizes)
+        logits = self.masks(features, regions, train=train)
+        found = regions.detections and regions.detections.replace(paste=self.paste)
         return MaskRCNNOutput(**output.shared(), mask_logits=logits, detections=found)
+
+    def masks(
+        self, features: Features, regions: ObjectRegions, *, train: bool = False
+    ) -> Float[Array, "b r s s"]:
+        """Logits of the masks; without a neck, of the maps that the box head's stage makes."""
+        maps, boxes, used = (features.maps, self.pooled_strides), regions.boxes, regions.valid
+        if self.neck == "none":
+            stage = self.box.stage_maps(*maps, boxes, used, train=train)
+            return self.mask.of_pooled(stage, used, regions.labels, train=train)
+        return self.mask(*maps, boxes, used, regions.labels, features.stem, train=train)
 
     def body_maps(
         self, images: Float[Array, "b h w c"], *, train: bool = False

@@ -1,5 +1,7 @@
 """PANet: see `model`."""
 
+from typing import Any
+
 from flax.core import FrozenDict
 
 from zoo.family import Family
@@ -10,7 +12,7 @@ from zoo.models.detection.parts.objects import mask_detections
 from zoo.models.detection.parts.variants import NANO, nano_variant, rcnn_layers, variant
 from zoo.models.inputs import padded_images
 
-_GROUP_NORMS = {
+_GROUP_NORMS: dict[str, Any] = {
     "neck": "panet",
     "pyramid_norm": "group",
     "box_norm": "group",

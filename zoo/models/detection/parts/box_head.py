@@ -14,6 +14,7 @@ from zoo.layers.conv import conv_layer
 from zoo.layers.initializers import TORCH_LINEAR_INIT
 from zoo.layers.norm import Norm, norm_layer
 from zoo.models.detection.parts.pooling import RoiPooling
+from zoo.types import InputError
 
 
 class BoxHead(nn.Module):
@@ -111,12 +112,28 @@ class BoxBranch(nn.Module):
         train: bool = False,
     ) -> tuple[Float[Array, "b r classes"], Float[Array, "b r k 4"]]:
         """Logits and deltas of regions; see `RoiPooling` for the arguments."""
-        x = self.pooling(maps, strides, boxes, valid)
         if self.stage is None:
+            x = self.pooling(maps, strides, boxes, valid)
             sizes = (self.conv_dims, self.dense_dims, self.norm, self.dtype)
             x = BoxHead(*sizes, name="head")(x, train=train)
         else:
-            b, r, *shape = x.shape
-            x = self.stage(name="stage")(x.reshape(b * r, *shape), train=train)
-            x = x.mean(axis=(1, 2)).reshape(b, r, -1)
+            x = self.stage_maps(maps, strides, boxes, valid, train=train).mean(axis=(2, 3))
         return BoxPredictor(self.num_classes, self.agnostic, name="predictor")(x)
+
+    @nn.compact
+    def stage_maps(
+        self,
+        maps: Sequence[Float[Array, "b _ _ c"]],
+        strides: Sequence[int],
+        boxes: Float[Array, "b r 4"],
+        valid: Bool[Array, "b r"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b r p p d"]:
+        """The map of each region that `stage` makes; raises InputError if there is none."""
+        if self.stage is None:
+            raise InputError("only the head of a detector without a neck has maps of regions")
+        x = self.pooling(maps, strides, boxes, valid)
+        b, r, *shape = x.shape
+        x = self.stage(name="stage")(x.reshape(b * r, *shape), train=train)
+        return x.reshape(b, r, *x.shape[1:])

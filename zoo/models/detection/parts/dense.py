@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.detection.parts.inputs import clip_to_sizes
 from zoo.models.detection.parts.samples import take
@@ -39,6 +39,10 @@ class DenseDecoding:
             ``root``: the score is the square root of the product with the class's probability
             (torchvision, detectron2). ``after``: the class's probability is compared with the
             threshold, and decides about the candidates; the score is the product (mmdet).
+        clip_first: Whether boxes are clipped to the image before the suppression; else afterwards,
+            as in detectron2.
+        drop_empty: Whether boxes are dropped that have no area after they are clipped, as in
+            detectron2 and mmdet.
         coder: How the boxes are encoded.
     """
 
@@ -47,6 +51,8 @@ class DenseDecoding:
     candidates: int = 1000
     most: int = 300
     centerness: CentreUse = "root"
+    clip_first: bool = True
+    drop_empty: bool = False
     coder: Coder = _PLAIN
 
     def __call__(self, output: "DenseOutput", sizes: Int[Array, "b 2"]) -> Detections:
@@ -59,14 +65,30 @@ class DenseDecoding:
         levels = itertools.pairwise(np.cumsum((0, *output.level_sizes)).tolist())
         found = [self._of_level(output, slice(*level)) for level in levels]
         scores, good, boxes, labels = (jnp.concatenate(x, axis=1) for x in zip(*found, strict=True))
-        boxes = clip_to_sizes(boxes, sizes)
+        if self.clip_first:
+            boxes, good = self._clip(boxes, good, sizes)
         kept = nms(boxes, scores, self.iou_threshold, labels, good)
         index, good = select(kept, scores, min(self.most, scores.shape[1]))
-        return Detections(take(boxes, index), take(scores, index), take(labels, index), good)
+        boxes, scores, labels = (take(x, index) for x in (boxes, scores, labels))
+        if self.clip_first:
+            return Detections(boxes, scores, labels, good)
+        boxes, good = self._clip(boxes, good, sizes)
+        order = jnp.argsort(~good, axis=1, stable=True)
+        boxes, scores, labels, good = (take(x, order) for x in (boxes, scores, labels, good))
+        return Detections(boxes, scores, labels, good)
+
+    def _clip(
+        self, boxes: Float[Array, "b n 4"], good: Bool[Array, "b n"], sizes: Int[Array, "b 2"]
+    ) -> tuple[Float[Array, "b n 4"], Bool[Array, "b n"]]:
+        """Boxes within the images, and which of the good ones remain."""
+        boxes = clip_to_sizes(boxes, sizes)
+        if self.drop_empty:
+            good &= (boxes[..., 2:] > boxes[..., :2]).all(axis=-1)
+        return boxes, good
 
     def _of_level(
         self, output: "DenseOutput", level: slice
-    ) -> tuple[Float[Array, "b n"], Array, Float[Array, "b n 4"], Int[Array, "b n"]]:
+    ) -> tuple[Float[Array, "b n"], Bool[Array, "b n"], Float[Array, "b n 4"], Int[Array, "b n"]]:
         """Scores, whether they are above the threshold, boxes and labels of the candidates."""
         scores = jax.nn.sigmoid(output.logits[:, level].astype(jnp.float32))
         centred = None

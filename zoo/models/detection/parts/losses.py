@@ -7,9 +7,10 @@ batch, devices and hosts.
 import dataclasses
 from typing import NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from zoo.losses.boxes import smooth_l1
 from zoo.losses.mean import Mean, Means
@@ -17,6 +18,7 @@ from zoo.models.detection.parts.decode import ROI_CODER
 from zoo.models.detection.parts.outputs import AnchorSamples, RoiSamples, TwoStageOutput
 from zoo.models.detection.parts.samples import take, take_object
 from zoo.ops.box_coder import BoxCoder
+from zoo.ops.sampling import sample_hardest
 from zoo.outputs import Targets
 from zoo.types import check_not_negative
 
@@ -36,6 +38,8 @@ class TwoStageLoss:
         box_beta: Of smooth L1 for regions.
         fixed_rpn_normaliser: Whether the losses of the anchors are divided by the number of anchors
             that should be drawn, not by that of those that were drawn.
+        hardest: Number of regions of an image that count: those with the largest sum of
+            cross-entropy and smooth L1 (online hard example mining, arXiv 1604.03540). None: all.
     """
 
     objectness_weight: float = 1.0
@@ -45,6 +49,7 @@ class TwoStageLoss:
     rpn_beta: float = 1 / 9
     box_beta: float = 1 / 9
     fixed_rpn_normaliser: bool = False
+    hardest: int | None = None
 
     def __post_init__(self) -> None:
         check_not_negative(self, (field.name for field in dataclasses.fields(self)), "loss.")
@@ -78,9 +83,12 @@ class TwoStageLoss:
         coder: BoxCoder = ROI_CODER,
     ) -> tuple[Means, Means]:
         """The two losses, and metrics, of a head that classifies regions and refines boxes."""
-        sums = region_losses(
-            class_logits, box_deltas, samples, targets, beta=self.box_beta, coder=coder
-        )
+        parts = class_logits, box_deltas, samples
+        rules = {"beta": self.box_beta, "coder": coder}
+        if self.hardest is not None:
+            chosen, samples = hardest_regions(*parts, targets, self.hardest, **rules)
+            parts = take(class_logits, chosen), take(box_deltas, chosen), samples
+        sums = region_losses(*parts, targets, **rules)
         losses = {
             "class": Mean(self.class_weight * sums.classes, sums.drawn),
             "box": Mean(self.box_weight * sums.boxes, sums.drawn),
@@ -179,6 +187,33 @@ def region_terms(
     deltas = jnp.take_along_axis(box_deltas.astype(jnp.float32), column, axis=2)[:, :, 0]
     distance = smooth_l1(deltas - wanted, beta).sum(axis=-1)
     return entropy, jnp.where(samples.positive, distance, 0)
+
+
+def hardest_regions(
+    class_logits: Float[Array, "b s classes"],
+    box_deltas: Float[Array, "b s k 4"],
+    samples: RoiSamples,
+    targets: Targets,
+    num: int,
+    *,
+    beta: float,
+    coder: BoxCoder = ROI_CODER,
+) -> tuple[Int[Array, "b h"], RoiSamples]:
+    """The regions of each image with the largest losses: their numbers, and the samples of these.
+
+    Args:
+        class_logits: As in `region_terms`.
+        box_deltas: Likewise.
+        samples: Likewise.
+        targets: Likewise.
+        num: Number of regions of an image, h.
+        beta: As in `region_terms`.
+        coder: Likewise.
+    """
+    terms = region_terms(class_logits, box_deltas, samples, targets, beta=beta, coder=coder)
+    index, drawn = sample_hardest(samples.drawn.astype(int) - 1, terms[0] + terms[1], num)
+    samples = jax.tree.map(lambda x: take(x, index), samples)
+    return index, samples.replace(drawn=drawn, positive=samples.positive & drawn)
 
 
 def _sums(

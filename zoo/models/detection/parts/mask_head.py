@@ -60,7 +60,6 @@ class MaskBranch(nn.Module):
     norm: Norm | None = None
     dtype: DTypeLike = jnp.float32
 
-    @nn.compact
     def __call__(
         self,
         maps: Sequence[Float[Array, "b _ _ c"]],
@@ -87,6 +86,18 @@ class MaskBranch(nn.Module):
         if stem is not None:
             detail = self.pooling((stem,), (2,), boxes, valid)
             pooled = jnp.concatenate([pooled, detail.astype(pooled.dtype)], axis=-1)
+        return self.of_pooled(pooled, valid, labels, train=train)
+
+    @nn.compact
+    def of_pooled(
+        self,
+        pooled: Float[Array, "b r p p c"],
+        valid: Bool[Array, "b r"],
+        labels: Int[Array, "b r"],
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b r s s"]:
+        """As `__call__`, for the features of the regions."""
         b, r, *shape = pooled.shape
         head = MaskHead(
             self.num_classes, self.conv_dims, self.dim, self.norm, self.dtype, name="head"

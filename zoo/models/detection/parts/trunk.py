@@ -56,9 +56,8 @@ class PyramidTrunk(nn.Module):
         Raises:
             InputError: If there is no such backbone, or it has no such field.
         """
-        fields = {} if self.norm_epsilon is None else {"norm_epsilon": self.norm_epsilon}
-        fields = {**fields, **self.backbone_fields}
-        return make_frozen_backbone(self.backbone, fields, self.dtype)
+        fields = self.backbone_fields
+        return make_frozen_backbone(self.backbone, fields, self.dtype, self.norm_epsilon)
 
     def __call__(
         self, images: Float[Array, "b h w c"], *, train: bool = False

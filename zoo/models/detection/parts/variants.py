@@ -4,12 +4,13 @@ from typing import Any
 
 from flax.core import FrozenDict
 
-from zoo.data.digit_scenes import SEARCH
 from zoo.family import Variant
 from zoo.models.backbones import backbone_layers
-from zoo.types import Preprocessing, ProposalSearch
+from zoo.types import IMAGENET_STD, SCENE_SEARCH, Preprocessing, ProposalSearch
 
 _HALF = (0.5, 0.5, 0.5)
+PIXELS = (1 / 255, 1 / 255, 1 / 255)
+"""The `std` of models that take pixels of 0..255 less the mean."""
 
 # torchvision's second version: arXiv 2111.11429.
 V2 = {
@@ -63,7 +64,7 @@ NANO_C4 = {
     "pooling_fields": FrozenDict({"size": 8, "aligned": True}),
 }
 
-# For detectors that are given regions; as few windows as a scene has proposals.
+# For detectors that are given regions; a scene has about as many proposals.
 NANO_WINDOWS = FrozenDict(
     {"sizes": ((14, 24),), "ratios": (1.5,), "strides": (9,), "offset": 0.5, "order": "size"}
 )
@@ -73,10 +74,11 @@ def variant(
     size: tuple[int, int] = (800, 1333),
     parity: str | None = None,
     paper: str | None = None,
+    std: tuple[float, float, float] = IMAGENET_STD,
     **fields: Any,
 ) -> Variant:
     """A model for COCO's images, resized to these shorter and longer sides."""
-    how = Preprocessing(size, interpolation="bilinear")
+    how = Preprocessing(size, std=std, interpolation="bilinear")
     return Variant(fields, how, parity=parity, paper=paper)
 
 
@@ -88,7 +90,7 @@ def nano_variant(**fields: Any) -> Variant:
 
 def proposing_nano(**fields: Any) -> Variant:
     """A model for images of 64 px that is given the proposals of selective search."""
-    how = Preprocessing((64, 64), _HALF, _HALF, "bilinear", proposals=SEARCH)
+    how = Preprocessing((64, 64), _HALF, _HALF, "bilinear", proposals=SCENE_SEARCH)
     return Variant({"backbone": "resnet_nano", "window_fields": NANO_WINDOWS, **fields}, how)
 
 

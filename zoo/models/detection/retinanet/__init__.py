@@ -15,7 +15,7 @@ _SIZES = tuple(tuple(side * 2 ** (k / 3) for k in range(3)) for side in (9, 16))
 
 FAMILY = Family(
     title="RetinaNet",
-    summary="R50 with FPN, its version 2",
+    summary="R50 with FPN, its version 2, detectron2's and mmdet's",
     module=RetinaNet,
     task="detection",
     paper="1708.02002",
@@ -35,6 +35,8 @@ FAMILY = Family(
             ),
         ),
         "retinanet_resnet50_fpn": variant(),
+        # detectron2's and mmdet's, and the paper's: P6 is made from C5.
+        "retinanet_resnet50_fpn_c5": variant(num_classes=80, extra="input"),
         "retinanet_resnet50_fpn_v2": variant(
             paper="1912.02424",
             backbone_fields=FrozenDict({"norm": "batch"}),

@@ -2,8 +2,8 @@
 
 torchvision's files from before its version 0.13 have other names for the convolutions of the
 pyramid and of the towers. Its first version was trained with frozen norms without an epsilon.
-detectron2's and mmdet's models have the first extra level from the backbone's map, and anchors
-whose sizes have fractions; mmdet's has no ReLU between the extra levels.
+detectron2's and mmdet's files belong to the model with ``c5`` in its name; they have anchors whose
+sizes have fractions, and mmdet's have no ReLU between the extra levels.
 """
 
 from typing import Any
@@ -79,9 +79,13 @@ def _anchors(model: Any, order: str) -> dict[str, Any]:
 
 def _detectron2_fields(model: Any) -> dict[str, Any]:
     fields = {
-        "extra": "input",
         "anchor_fields": _anchors(model, "size"),
-        "decoding_fields": {"most": 100, **model.decoding_fields},
+        "decoding_fields": {
+            "most": 100,
+            "clip_first": False,
+            "drop_empty": True,
+            **model.decoding_fields,
+        },
     }
     if getattr(detectron2_body(model), "stride_in_1x1", False):
         fields["backbone_fields"] = {**model.backbone_fields, "stride_in_1x1": True}
@@ -90,10 +94,9 @@ def _detectron2_fields(model: Any) -> dict[str, Any]:
 
 def _mmdet_fields(model: Any) -> dict[str, Any]:
     return {
-        "extra": "input",
         "extra_relu": False,
         "anchor_fields": _anchors(model, "ratio"),
-        "decoding_fields": {"most": 100, **model.decoding_fields},
+        "decoding_fields": {"most": 100, "drop_empty": True, **model.decoding_fields},
     }
 
 

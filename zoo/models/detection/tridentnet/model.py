@@ -91,6 +91,11 @@ class TridentNet(FasterRCNN):
         body, _ = self.body_and_stage()
         return split(body, len(body.num_blocks) - 1)
 
+    @property
+    def backbone_paths(self) -> tuple[str, ...]:
+        """As in `FasterRCNN`."""
+        return ("body", "trident", "box/stage")
+
     @nn.nowrap
     def make_rpn(self) -> RegionProposalNetwork:
         """As in `FasterRCNN`, with the sizes of the branches."""
