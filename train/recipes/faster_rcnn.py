@@ -91,7 +91,8 @@ def fasterrcnn_resnet50_c4_coco_sniper() -> Config:
 
     Deviations: stage 5 is the head for regions, with a box for each class; theirs is dilated, a
     part of the map that anchors and regions see, and deformable, with one box for all classes;
-    proposals of other sizes than the chip's are regions, too; batch norm keeps ImageNet's
+    proposals of other sizes than the chip's are regions, too, but those near ignored objects are
+    not, and an anchor near one that is positive for another stays so; batch norm keeps ImageNet's
     statistics; evaluation in training is at the usual scale. Not run by us.
     """
     config = fasterrcnn_resnet50_c4_coco()
