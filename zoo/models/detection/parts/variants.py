@@ -9,7 +9,7 @@ from zoo.models.backbones import backbone_layers
 from zoo.types import IMAGENET_STD, Preprocessing
 
 _HALF = (0.5, 0.5, 0.5)
-PIXELS = (1 / 255,) * 3
+PIXELS = (1 / 255, 1 / 255, 1 / 255)
 """The `std` of models that take pixels of 0..255 less the mean."""
 
 # torchvision's second version: arXiv 2111.11429.
