@@ -90,7 +90,7 @@ def hardest_negatives(
     """True for the negative candidates with the largest losses (SSD, arXiv 1512.02325).
 
     >>> positive = jnp.array([True, False, False, False])
-    >>> hardest_negatives(positive, jnp.array([0.1, 3.0, 9.0, 0.2]), 2).tolist()
+    >>> hardest_negatives(positive, jnp.array([0.1, 3.0, 9.0, 0.2]), 2.0).tolist()
     [False, True, True, False]
 
     Args:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,7 +87,9 @@ def test_hardest_negatives_of_each_image():
     for row, count in enumerate((0, 1, 3, 10)):
         positive[row, rng.choice(20, count, replace=False)] = True
     losses = rng.permutation(80).reshape(4, 20).astype(np.float32)
-    chosen = np.asarray(jax.jit(hardest_negatives)(jnp.array(positive), jnp.array(losses), 3))
+    chosen = np.asarray(
+        jax.jit(partial(hardest_negatives, ratio=3.0))(jnp.array(positive), jnp.array(losses))
+    )
     for row, count in enumerate((0, 3, 9, 10)):
         negatives = np.flatnonzero(~positive[row])
         order = negatives[np.argsort(-losses[row, negatives])]

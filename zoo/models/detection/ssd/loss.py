@@ -8,7 +8,12 @@ import optax
 from zoo.losses.boxes import smooth_l1
 from zoo.losses.mean import Means
 from zoo.models.detection.parts.dense import DenseOutput
-from zoo.models.detection.parts.dense_loss import Matches, dense_metrics, normalised
+from zoo.models.detection.parts.dense_loss import (
+    Matches,
+    at_least_0,
+    dense_metrics,
+    normalised,
+)
 from zoo.models.detection.parts.samples import take_object
 from zoo.ops import boxes as box_ops
 from zoo.ops.assign import IouRule, assign_by_iou
@@ -36,10 +41,9 @@ class SSDLoss:
     negatives: float = 3.0
 
     def __post_init__(self) -> None:
-        IouRule(self.high, self.high)
-        for name in ("class_weight", "box_weight", "negatives"):
-            if getattr(self, name) < 0:
-                raise InputError(f"loss.{name} is {getattr(self, name)}, but must be at least 0")
+        at_least_0(self, "class_weight", "box_weight", "high", "negatives")
+        if self.high > 1:
+            raise InputError(f"loss.high is {self.high}, but must be at most 1")
 
     def __call__(self, output: DenseOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses and metrics of the output of a model."""
