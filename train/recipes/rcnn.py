@@ -20,9 +20,9 @@ def rcnn_digit_scenes() -> Config:
     time, and the SVMs 1.8, with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment; the two
     CPU cores were shared with much other work.
 
-    Selective search proposes up to 100 regions of a scene, on average 66; 0.967 of the digits of the
-    held-out scenes overlap one of them with an IoU of at least 0.5, and 0.896 with 0.7. It takes
-    0.024 s of CPU time for a scene, once for all runs on these scenes.
+    Selective search proposes up to 100 regions of a scene, on average 66; 0.967 of the digits of
+    the held-out scenes overlap one of them with an IoU of at least 0.5, and 0.896 with 0.7. It
+    takes 0.024 s of CPU time for a scene, once for all runs on these scenes.
     """
     return Config(
         recipe="rcnn_digit_scenes",
