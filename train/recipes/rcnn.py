@@ -10,9 +10,19 @@ from zoo.models.detection.parts.region_loss import RegionLoss
 def rcnn_digit_scenes() -> Config:
     """A small R-CNN on embedded scenes of one to six real digits, from scratch.
 
-    python -m train rcnn_digit_scenes --workdir=DIR
-    python -m train.svms --workdir=DIR
-    python -m eval.detection --workdir=DIR/svms
+        python -m train rcnn_digit_scenes --workdir=DIR
+        python -m train.svms --workdir=DIR --images=1000
+        python -m eval.detection --workdir=DIR/svms
+
+    On the 500 held-out scenes AP 0.611, AP50 0.864 and AP75 0.729 with the softmax, which does not
+    refine the boxes; with SVMs and box regressions from 1,000 scenes 0.621, 0.868 and 0.781. As in
+    the paper, 32 positive and 96 other regions are in a batch. The run takes 4.4 minutes of CPU
+    time, and the SVMs 1.8, with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment; the two
+    CPU cores were shared with much other work.
+
+    Selective search proposes up to 100 regions of a scene, on average 66; 0.967 of the digits of the
+    held-out scenes overlap one of them with an IoU of at least 0.5, and 0.896 with 0.7. It takes
+    0.024 s of CPU time for a scene, once for all runs on these scenes.
     """
     return Config(
         recipe="rcnn_digit_scenes",

@@ -32,6 +32,7 @@ from zoo.data.detection_config import DetectionData
 from zoo.data.errors import DataError
 from zoo.data.loader import Example
 from zoo.data.proposals import ProposalTable
+from zoo.data.transforms import HostImage
 
 _CROP_SHORT_SIDES = (400, 500, 600)  # DETR's shorter sides before a crop
 _CROP_SIDES = (384, 600)  # DETR's smallest and largest side of a crop
@@ -100,19 +101,9 @@ def choose_bucket(size: Size, config: DetectionData) -> Size:
 def _picture(
     example: Mapping[str, Any], config: DetectionData, proposals: ProposalTable | None
 ) -> Picture:
-    """The decoded image with its training targets and its proposals."""
+    """The decoded image, or its chip, with its training targets and its proposals."""
     annotations: Annotations = example["annotations"]
-    image = example_image(example, upright=config.upright)
-    chip = example.get("chip")
-    height, width = annotations.size if chip is None else chip.image_size
-    if image.shape[:2] != (height, width):
-        raise DataError(
-            f"{example['name']}: the image has {image.shape[0]} x {image.shape[1]} pixels, but"
-            f" its annotations are for {height} x {width} (height x width)"
-            + _orientation_hint(image.shape[:2] == (width, height), config.upright)
-        )
-    if chip is not None:
-        image = chip.pixels(image)
+    image = _pixels(example, config.upright)
     masks, crops = None, None
     if config.mask_size is not None and annotations.masks is not None:
         inside = np.clip(annotations.boxes, 0, np.tile(image.shape[1::-1], 2)).astype(np.float32)
@@ -136,6 +127,20 @@ def _picture(
     if picture.ignored is not None:
         used = used | picture.ignored
     return clip_objects(select(picture, used))
+
+
+def _pixels(example: Mapping[str, Any], upright: bool) -> HostImage:
+    """The decoded image or its chip; raises DataError if the annotations are of another size."""
+    image = example_image(example, upright=upright)
+    chip = example.get("chip")
+    height, width = example["annotations"].size if chip is None else chip.image_size
+    if image.shape[:2] != (height, width):
+        raise DataError(
+            f"{example['name']}: the image has {image.shape[0]} x {image.shape[1]} pixels, but"
+            f" its annotations are for {height} x {width} (height x width)"
+            + _orientation_hint(image.shape[:2] == (width, height), upright)
+        )
+    return image if chip is None else chip.pixels(image)
 
 
 def _orientation_hint(turned: bool, upright: bool) -> str:

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 
 def max_pool(
-    x: Float[Array, "b h w c"], size: int, stride: int, padding: int = 0
+    x: Float[Array, "b h w c"], size: int, stride: int, padding: int = 0, *, ceil: bool = False
 ) -> Float[Array, "b rows columns c"]:
     """The largest value of each window, the same as `flax.linen.max_pool` and torch.
 
@@ -19,9 +19,14 @@ def max_pool(
         size: Height and width of a window.
         stride: Pixels from one window to the next.
         padding: Pixels added on every side, which are never the largest.
+        ceil: Whether a last window may extend beyond the map, as with torch's ``ceil_mode``; needs
+            ``stride <= size``. Else the pixels after the last whole window do not count.
     """
-    if padding:
-        around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    if padding or ceil:
+        sides = (x.shape[1], x.shape[2])
+        more = [-(side + 2 * padding - size) % stride if ceil else 0 for side in sides]
+        after = ((padding, padding + extra) for extra in more)
+        around = ((0, 0), *after, (0, 0))
         x = jnp.pad(x, around, constant_values=-jnp.inf)
     for axis in (1, 2):
         count = (x.shape[axis] - size) // stride + 1

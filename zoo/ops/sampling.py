@@ -82,3 +82,24 @@ def _first(order: Float[Array, "*b n"], allowed: Bool[Array, "*b n"], num: int) 
     chosen = jnp.take_along_axis(allowed, index, axis=-1)
     ends = [(0, 0)] * (order.ndim - 1) + [(0, num - index.shape[-1])]
     return jnp.pad(index, ends), jnp.pad(chosen, ends)
+
+
+def hardest_negatives(
+    positive: Bool[Array, "*b n"], losses: Float[Array, "*b n"], ratio: float
+) -> Bool[Array, "*b n"]:
+    """True for the negative candidates with the largest losses (SSD, arXiv 1512.02325).
+
+    >>> positive = jnp.array([True, False, False, False])
+    >>> hardest_negatives(positive, jnp.array([0.1, 3.0, 9.0, 0.2]), 2.0).tolist()
+    [False, True, True, False]
+
+    Args:
+        positive: True for positive candidates; all others are negative.
+        losses: Loss of each candidate; no gradient flows to it.
+        ratio: How many negative candidates of an image are chosen for each positive one; none are
+            in an image without positive ones.
+    """
+    ranked = jnp.where(positive, -jnp.inf, jax.lax.stop_gradient(losses))
+    order = jnp.argsort(-ranked, axis=-1, stable=True)
+    places = jnp.argsort(order, axis=-1)
+    return ~positive & (places < ratio * positive.sum(axis=-1, keepdims=True))

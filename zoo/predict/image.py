@@ -117,8 +117,11 @@ def _detect(
     skeleton: Skeleton | None,
 ) -> Detections | Panoptic:
     height, width, _ = image.shape
-    size = fit_size((height, width), min(how.size), max(how.size))
-    rows, columns = [-(-side // 32) * 32 for side in size]  # fewer sizes to compile
+    if how.crop_mode == "squash":
+        size = rows, columns = how.size
+    else:
+        size = fit_size((height, width), min(how.size), max(how.size))
+        rows, columns = [-(-side // 32) * 32 for side in size]  # fewer sizes to compile
     padded = np.zeros((1, rows, columns, 3), np.uint8)
     padded[0, : size[0], : size[1]] = resize(image, size, how.interpolation)
     both = np.array([size, (height, width)], np.int32)[:, None]

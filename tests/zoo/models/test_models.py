@@ -231,7 +231,8 @@ def test_zero_classes_give_features(classifier):
 
 
 def test_inference_needs_no_rngs(classifier):
-    dropping = zoo.create(classifier.name, num_classes=10, drop_path=0.5)
+    kind = "drop_path" if "drop_path" in classifier.family.field_names() else "dropout"
+    dropping = zoo.create(classifier.name, num_classes=10, **{kind: 0.5})
     arguments = classifier.variables, *classifier.inputs
     np.testing.assert_array_equal(jax.jit(dropping.apply)(*arguments), classifier.outputs[0])
     with pytest.raises(Exception, match="dropout"):

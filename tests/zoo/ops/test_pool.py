@@ -25,3 +25,11 @@ def test_equals_xlas_with_its_gradient(shape, size, stride, padding):
 
 def test_padding_is_never_the_largest():
     assert (max_pool(jnp.full((1, 3, 3, 1), -5.0), 3, 2, 1) == -5).all()
+
+
+@pytest.mark.parametrize("side", [11, 12])
+def test_a_last_incomplete_window(side):
+    x = jax.random.normal(jax.random.key(1), (2, side, 9, 3))
+    expected = nn.max_pool(x, (2, 2), (2, 2), ((0, side % 2), (0, 1)))
+    np.testing.assert_array_equal(max_pool(x, 2, 2, ceil=True), expected)
+    assert max_pool(x, 2, 2).shape[1:3] == (side // 2, 4)

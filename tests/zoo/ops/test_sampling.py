@@ -1,9 +1,11 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.ops.sampling import sample_balanced, sample_hardest
+from zoo.ops.sampling import hardest_negatives, sample_balanced, sample_hardest
 
 SAMPLE = jax.jit(sample_balanced, static_argnums=(1, 2))
 
@@ -76,3 +78,19 @@ def test_no_candidates():
         sample_hardest(none, jnp.zeros((2, 0)), 4),
     ):
         assert index.shape == (2, 4) and not drawn.any()
+
+
+def test_hardest_negatives_of_each_image():
+    """Three for each positive one; none without positive ones; at most all."""
+    rng = np.random.default_rng(3)
+    positive = np.zeros((4, 20), bool)
+    for row, count in enumerate((0, 1, 3, 10)):
+        positive[row, rng.choice(20, count, replace=False)] = True
+    losses = rng.permutation(80).reshape(4, 20).astype(np.float32)
+    chosen = np.asarray(
+        jax.jit(partial(hardest_negatives, ratio=3.0))(jnp.array(positive), jnp.array(losses))
+    )
+    for row, count in enumerate((0, 3, 9, 10)):
+        negatives = np.flatnonzero(~positive[row])
+        order = negatives[np.argsort(-losses[row, negatives])]
+        assert set(np.flatnonzero(chosen[row])) == set(order[:count])

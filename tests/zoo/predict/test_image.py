@@ -100,6 +100,23 @@ def test_detections_of_one_image_are_those_of_the_batch():
     np.testing.assert_array_equal(found.labels, batch.labels[0][order])
 
 
+def test_a_detector_of_squashed_images_gets_them_at_its_own_size():
+    """SSD: the aspect is not kept, there is no padding, and boxes are those of the image."""
+    model = zoo.create("ssd_nano", num_classes=3)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    found = zoo.predict(model, variables, image)
+    how = zoo.preprocessing("ssd_nano")
+    squashed = resize_and_crop(image, (64, 64), 1.0, how.interpolation, "squash")
+    batch = normalize(jnp.asarray(squashed[None]), how.mean, how.std)
+    sizes = jnp.array([[64, 64]]), jnp.array([[60, 90]])
+    expected = jax.jit(detect, static_argnums=0)(model, variables, batch, *sizes)
+    count = int(expected.valid.sum())
+    assert len(found.boxes) == count > 3
+    np.testing.assert_allclose(found.boxes, expected.boxes[0, :count], rtol=1e-5, atol=1e-4)
+    assert found.boxes[:, 2].max() > 64
+
+
 def test_the_picture_of_detections_has_their_boxes_names_and_scores(monkeypatch):
     image = np.zeros((48, 64, 3), np.uint8)
     model = zoo.create("detr_nano", num_classes=3, num_queries=4, **ONE_LAYER)

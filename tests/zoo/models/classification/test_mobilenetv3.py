@@ -68,8 +68,8 @@ def test_drop_path_drops_the_branch_of_an_example():
         16, 8, 3, 1, squeeze=False, hard_swish=True, norm="group", drop_path=0.5
     )
     variables = block.init(jax.random.key(1), x)
-    kept = block.apply(variables, x)
-    y = block.apply(variables, x, train=True, rngs={"dropout": jax.random.key(2)})
+    kept = block.apply(variables, x).output
+    y = block.apply(variables, x, train=True, rngs={"dropout": jax.random.key(2)}).output
     dropped = np.asarray((y == x).all(axis=(1, 2, 3)))
     assert 16 < dropped.sum() < 48  # four standard deviations
     np.testing.assert_allclose(y[~dropped], (x + 2 * (kept - x))[~dropped], atol=1e-5)

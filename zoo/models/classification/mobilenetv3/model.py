@@ -8,6 +8,7 @@ by a hundredth. The running variance is the biased one. The head is initialised 
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -35,6 +36,13 @@ class SqueezeExcite(nn.Module):
         y = x.mean(axis=(1, 2), keepdims=True)
         y = nn.relu(nn.Dense(self.dim, dtype=self.dtype, name="reduce")(y))
         return x * nn.hard_sigmoid(nn.Dense(x.shape[-1], dtype=self.dtype, name="expand")(y))
+
+
+class BlockMaps(NamedTuple):
+    """The map of a block after its first convolution, and that of its output."""
+
+    expanded: Float[Array, "b h w c"]
+    output: Float[Array, "b h2 w2 d"]
 
 
 class InvertedResidual(nn.Module):
@@ -65,10 +73,8 @@ class InvertedResidual(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool = False
-    ) -> Float[Array, "b h2 w2 d"]:
-        """The next feature map; training with drop path needs the ``dropout`` stream."""
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> BlockMaps:
+        """The maps of the block; training with drop path needs the ``dropout`` stream."""
         conv = partial(conv_layer, dtype=self.dtype)
         norm = _norm(self, train=train)
         activation = nn.hard_swish if self.hard_swish else nn.relu
@@ -77,6 +83,7 @@ class InvertedResidual(nn.Module):
         if self.expanded_dim != x.shape[-1]:
             y = conv(self.expanded_dim, 1, name="expand_conv")(y)
             y = activation(norm(name="expand_norm")(y))
+        expanded = y
         y = conv(
             self.expanded_dim,
             self.kernel_size,
@@ -90,7 +97,8 @@ class InvertedResidual(nn.Module):
         if self.squeeze:
             y = SqueezeExcite(squeezed(self.expanded_dim), self.dtype, name="squeeze")(y)
         y = norm(name="project_norm")(conv(self.dim, 1, name="project_conv")(y))
-        return x + DropPath(self.drop_path)(y, train=train) if x.shape == y.shape else y
+        y = x + DropPath(self.drop_path)(y, train=train) if x.shape == y.shape else y
+        return BlockMaps(expanded, y)
 
 
 def _norm(module: "InvertedResidual | MobileNetV3", *, train: bool) -> partial:
@@ -177,8 +185,8 @@ class MobileNetV3(nn.Module):
     @nn.compact
     def maps(
         self, images: Float[Array, "b h w c"], last: int, *, train: bool = False
-    ) -> list[Float[Array, "b _ _ _"]]:
-        """The outputs of the blocks and of the last convolution, up to the index `last`."""
+    ) -> list[BlockMaps]:
+        """The maps of the blocks and of the last convolution, up to the index `last`."""
         conv = partial(conv_layer, dtype=self.dtype)
         norm = _norm(self, train=train)
         x = conv(self.stem_dim, 3, 2, name="stem_conv")(images.astype(self.dtype))
@@ -186,7 +194,7 @@ class MobileNetV3(nn.Module):
 
         found, count = [], len(self.strides)
         for i in range(min(last + 1, count)):
-            x = InvertedResidual(
+            block = InvertedResidual(
                 self.expanded_dims[i],
                 self.block_dims[i],
                 self.kernel_sizes[i],
@@ -198,11 +206,13 @@ class MobileNetV3(nn.Module):
                 drop_path=self.drop_path * i / max(count - 1, 1),
                 dtype=self.dtype,
                 name=f"blocks_{i}",
-            )(x, train=train)
-            found.append(x)
+            )
+            found.append(block(x, train=train))
+            x = found[-1].output
         if last == count:
             x = norm(name="last_norm")(conv(self.last_dim, 1, name="last_conv")(x))
-            found.append(nn.hard_swish(x))
+            x = nn.hard_swish(x)
+            found.append(BlockMaps(x, x))
         return found
 
     def feature_maps(
@@ -211,7 +221,7 @@ class MobileNetV3(nn.Module):
         """The maps of `map_blocks`, or the last map of each stride from 4 on; finest first."""
         indices = self._map_blocks()
         maps = self.maps(images, indices[-1], train=train)
-        return tuple(maps[i] for i in indices)
+        return tuple(maps[i].output for i in indices)
 
     @property
     def feature_strides(self) -> tuple[int, ...]:
@@ -237,7 +247,7 @@ class MobileNetV3(nn.Module):
         self, images: Float[Array, "b h w c"], *, train: bool = False
     ) -> Float[Array, "b k"]:
         """Logits of normalised images; training with dropout needs the ``dropout`` stream."""
-        x = self.maps(images, len(self.strides), train=train)[-1].mean(axis=(1, 2))
+        x = self.maps(images, len(self.strides), train=train)[-1].output.mean(axis=(1, 2))
         x = nn.hard_swish(self.hidden(x)).astype(jnp.float32)
         x = self.head_dropout(x, deterministic=not train)
         return self.head(x) if self.num_classes else x

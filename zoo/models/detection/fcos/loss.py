@@ -11,6 +11,7 @@ from zoo.losses.mean import Mean, Means
 from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.parts.dense_loss import (
     Matches,
+    at_least_0,
     dense_metrics,
     focal_sums,
     normalised,
@@ -20,7 +21,6 @@ from zoo.ops import boxes as box_ops
 from zoo.ops.assign_points import PointRule, assign_points, level_ranges
 from zoo.ops.distance_coder import DistanceCoder
 from zoo.outputs import Targets
-from zoo.types import InputError, check_choice
 
 BoxLoss = Literal["giou", "iou"]
 _LEAST_IOU = 1e-6  # whose logarithm is finite; mmdet's number
@@ -57,11 +57,9 @@ class FCOSLoss:
     weighted_boxes: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("loss.box", self.box, BoxLoss)
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int | float) and value < 0:
-                raise InputError(f"loss.{field.name} is {value}, but must be at least 0")
+        at_least_0(self, "class_weight", "box_weight", "centerness_weight", "alpha", "gamma")
+        if self.radius is not None:
+            at_least_0(self, "radius")
 
     def __call__(self, output: DenseOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses and metrics of the output of a model."""

@@ -6,7 +6,7 @@ Dense detectors classify every anchor, or point, of every level, and refine its 
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Literal, no_type_check
+from typing import Literal, Protocol, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,19 @@ from zoo.outputs import Detections
 Coder = BoxCoder | DistanceCoder
 CentreUse = Literal["root", "after"]
 _PLAIN = BoxCoder()
+
+
+class Decoding(Protocol):
+    """A rule by which the output of a dense detector becomes detections."""
+
+    @property
+    def coder(self) -> Coder:
+        """How the boxes are encoded."""
+        ...
+
+    def __call__(self, output: "DenseOutput", sizes: Int[Array, "b 2"]) -> Detections:
+        """Detections within the images, best first; `sizes` are those without padding."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +126,8 @@ class DenseOutput(struct.PyTreeNode):
     """What a dense detector predicts; axis a is the anchors of all levels, finest first.
 
     Attributes:
-        logits: A logit for each class, for the sigmoid.
+        logits: A logit for each class, for the sigmoid; for SSD, whose are for the softmax, the
+            background's is the last.
         deltas: The box relative to the anchor, as the coder of `decoding` says.
         anchors: ``xyxy`` in pixels of the padded batch; the same for all images. For detectors of
             points: squares around the points, whose side is the stride of the level.
@@ -131,11 +145,11 @@ class DenseOutput(struct.PyTreeNode):
     centerness: Float[Array, "b a"] | None = None
     level_sizes: tuple[int, ...] = struct.field(pytree_node=False, default=())
     limits: tuple[float, ...] = struct.field(pytree_node=False, default=())
-    decoding: DenseDecoding = struct.field(pytree_node=False, default_factory=DenseDecoding)
+    decoding: Decoding = struct.field(pytree_node=False, default_factory=DenseDecoding)
 
 
 def dense_detections(output: DenseOutput, sizes: Int[Array, "b 2"]) -> Detections:
-    """The detections of a dense detector: see `DenseDecoding`."""
+    """The detections of a dense detector, by the rule of its output."""
     return output.decoding(output, sizes)
 
 

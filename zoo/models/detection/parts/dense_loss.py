@@ -5,7 +5,7 @@ batch, devices and hosts.
 """
 
 import itertools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.parts.samples import take_object
 from zoo.ops.assign import matched_objects
 from zoo.outputs import Targets
+from zoo.types import InputError
 
 Normaliser = Literal["image", "batch"]
 
@@ -37,6 +38,13 @@ class Matches(NamedTuple):
     positive: Bool[Array, "b a"]
     counted: Bool[Array, "b a"]
     fitting: Bool[Array, "b a"]
+
+
+def at_least_0(loss: Any, *names: str) -> None:
+    """Raises InputError if one of these settings of a loss is negative."""
+    for name in names:
+        if getattr(loss, name) < 0:
+            raise InputError(f"loss.{name} is {getattr(loss, name)}, but must be at least 0")
 
 
 def focal_sums(

@@ -12,6 +12,7 @@ from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.parts.dense_loss import (
     Matches,
     Normaliser,
+    at_least_0,
     dense_metrics,
     focal_sums,
     normalised,
@@ -20,7 +21,7 @@ from zoo.models.detection.parts.samples import take_object
 from zoo.ops import boxes as box_ops
 from zoo.ops.assign import IouRule, LowQuality, assign_by_iou
 from zoo.outputs import Targets
-from zoo.types import InputError, check_choice
+from zoo.types import InputError
 
 BoxLoss = Literal["smooth_l1", "giou"]
 
@@ -58,12 +59,9 @@ class RetinaNetLoss:
     normaliser: Normaliser = "image"
 
     def __post_init__(self) -> None:
-        check_choice("loss.box", self.box, BoxLoss)
-        check_choice("loss.normaliser", self.normaliser, Normaliser)
-        IouRule(self.high, self.low, low_quality=self.low_quality)
-        for name in ("class_weight", "box_weight", "alpha", "gamma", "beta"):
-            if getattr(self, name) < 0:
-                raise InputError(f"loss.{name} is {getattr(self, name)}, but must be at least 0")
+        at_least_0(self, "class_weight", "box_weight", "alpha", "gamma", "low", "beta")
+        if not self.low <= self.high <= 1:
+            raise InputError(f"loss.high is {self.high}, but must be in loss.low={self.low}..1")
 
     def __call__(self, output: DenseOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses and metrics of the output of a model."""

@@ -1,0 +1,57 @@
+"""SSD (arXiv 1512.02325) on embedded scenes of digits, and on your own COCO json.
+
+The settings of the embedded scenes are those of Faster R-CNN.
+"""
+
+import dataclasses
+
+from train.config import Config, ModelConfig
+from train.recipes.faster_rcnn import fasterrcnn_digit_scenes, fasterrcnn_finetune
+from train.tasks.detection import Detection
+from zoo.models.detection.ssd.loss import SSDLoss
+
+
+def ssd_digit_scenes() -> Config:
+    """A small SSD on embedded scenes of one to six real digits, from scratch.
+
+    python -m train ssd_digit_scenes --workdir=DIR
+
+    """
+    return dataclasses.replace(
+        fasterrcnn_digit_scenes(),
+        recipe="ssd_digit_scenes",
+        model=ModelConfig("ssd_nano"),
+        task=Detection(SSDLoss()),
+    )
+
+
+def ssd_finetune() -> Config:
+    """A public SSD, fine-tuned on your own COCO json.
+
+        python -m train.doctor ssd_finetune --data.source=coco:DIR --init=CHECKPOINT
+        python -m train ssd_finetune --data.source=coco:DIR --init=CHECKPOINT --workdir=RUN
+        python -m eval.detection --workdir=RUN
+
+    CHECKPOINT is torchvision's ``ssd300_vgg16_coco-b556d3b4.pth``. With its SSDLite,
+    ``ssdlite320_mobilenet_v3_large_coco-a79551df.pth``, give
+    ``--model.name=ssdlite320_mobilenet_v3_large --data.buckets=[[320,320]] --data.short_sides=320
+    --data.long_side=320``.
+    `fasterrcnn_finetune` says what DIR has. Images keep their aspect and are padded to a square;
+    torchvision trains without it. The last layers for classes are initialised, all other
+    parameters come from the checkpoint; the first stage of the VGG stays as it is. Not run by us on
+    public weights.
+    """
+    boxes = fasterrcnn_finetune()
+    data = dataclasses.replace(boxes.data, buckets=((300, 300),), short_sides=(300,), long_side=300)
+    optim = dataclasses.replace(
+        boxes.optim, learning_rate=0.002, multipliers={"body/stages_0_*": 0.0}
+    )
+    return dataclasses.replace(
+        boxes,
+        recipe="ssd_finetune",
+        model=ModelConfig("ssd300_vgg16"),
+        data=data,
+        task=Detection(SSDLoss()),
+        optim=optim,
+        batch_size=32,
+    )
