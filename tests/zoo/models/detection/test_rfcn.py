@@ -39,10 +39,14 @@ def test_maps_anchors_and_detections_equal_the_peers(peer):
 def test_losses_of_the_hardest_regions_equal_the_peers(peer):
     """All proposals and true boxes are scored, and the five worst of each image count."""
     targets = targets_of(peer)
-    apply = jax.jit(lambda *x: peer.model.apply(*x, targets=targets, train=True))
-    output = apply(peer.variables, *peer.inputs)
-    assert output.proposals.shape[1] == 12 + 3
-    losses, _ = RFCNLoss(hardest=5)(output, targets)
+
+    @jax.jit
+    def losses_of(*x):
+        output = peer.model.apply(*x, targets=targets, train=True)
+        assert output.proposals.shape[1] == 12 + 3
+        return RFCNLoss(hardest=5)(output, targets)[0]
+
+    losses = losses_of(peer.variables, *peer.inputs)
     assert losses["class"].weight == 10
     for name in ("class", "box"):
         expected = peer.groups[f"losses/{name}"]
@@ -65,13 +69,14 @@ def test_only_the_hardest_regions_count_and_filling_never_does():
     one = jax.tree.map(lambda x: x[:1], small_targets())
     each = jax.nn.logsumexp(logits[0], axis=-1) - jnp.array([0.0, 0, 0, 50, 0])
     for hardest, rows in ((2, [0, 1]), (4, range(4)), (9, range(4))):
-        losses, metrics = RFCNLoss(hardest=hardest).of_regions(logits, deltas, samples, one)
+        of_regions = jax.jit(RFCNLoss(hardest=hardest).of_regions)
+        losses, metrics = of_regions(logits, deltas, samples, one)
         expected = each[np.array(rows)].sum()
         np.testing.assert_allclose(losses["class"].total, expected, rtol=1e-5)
         assert losses["class"].weight == len(rows)
         np.testing.assert_allclose(losses["box"].total, 0.5 if 3 in rows else 0.0, rtol=1e-6)
         assert metrics["positive_regions"].total == (3 in rows)
-    plain = TwoStageLoss(box_beta=1.0).of_regions(logits, deltas, samples, one)[0]
+    plain = jax.jit(TwoStageLoss(box_beta=1.0).of_regions)(logits, deltas, samples, one)[0]
     np.testing.assert_allclose(losses["class"].value(), plain["class"].value(), rtol=1e-6)
 
 
