@@ -94,7 +94,7 @@ class ProposalSearch:
 SCENE_SEARCH = ProposalSearch(
     num_proposals=100, min_side=6, spaces=("lab", "rgi"), ks=(100.0, 300.0), sigma=0.5, min_size=10
 )
-"""For the embedded digit scenes: on average 66 proposals of a scene, in 0.024 s of CPU time; 0.967 of
+"""For the embedded digit scenes: on average 66 proposals, in 0.024 s of CPU time; 0.967 of
 the digits of the test split overlap one of them with an IoU of at least 0.5."""
 
 
