@@ -243,7 +243,6 @@ def test_runs_are_timed_in_turn(rcnn, tmp_path):
     runs = json.loads(path.read_text())["runs"]
     assert set(runs) == {str(rcnn), str(rcnn / "svms")}
     for found in runs.values():
-        assert 0 < found["seconds"] < found["seconds_with_search"]
-        total = found["seconds"] + found["search_seconds"]
-        assert found["seconds_with_search"] == pytest.approx(total)
+        assert set(found) == {"seconds", "cpu_seconds", "search_cpu_seconds"}
+        assert 0 < min(found.values()) and max(found.values()) < 60
     assert eval.detection_time.main([str(rcnn), "--images=1"]) == 2
