@@ -71,6 +71,10 @@ SMALL = {
     "mae_finetune_digits": VIT,
     "mae_linear_digits": VIT,
     "marian_finetune": f"{SIZES} {SHORT} --data.buckets=32,64 --data.bundle_tokens=64",
+    "rcnn_digit_scenes": (
+        f"{SHORT} --data.train_split=train[:64] --data.eval_split=test[:8] --data.threads=0"
+        " --data.proposal_cache=cache"
+    ),
     "transformer_number_words": TEXTS,
     "transformer_pairs": TEXTS,
     "unet_folder": (
@@ -106,7 +110,7 @@ SLOW = (
     *("detr", "XLA_FLAGS", "marian", "opus-mt", "resnet18", "resnet34", "fsdp"),
     *("runs/boxes", "runs/mae", "runs/numbers", "runs/pairs", "runs/voc", "runs/photos"),
     *("mae_digits", "number_words", "transformer_pairs", "vit_b16", "vit_s16"),
-    *("runs/tuned", "runs/scans", ".safetensors"),
+    *("runs/tuned", "runs/scans", "runs/rcnn", "runs/svms", ".safetensors"),
 )
 
 
@@ -202,8 +206,9 @@ def run(words: list[str], folder: Path) -> None:
         if module == "train.doctor":
             arguments.append("--overfit_steps=0")
     needed = set(re.findall(r"(?<==)runs/\w+", " ".join(arguments)))
-    if module == "train":
-        needed -= {f"runs/{Path(text).name}" for text in arguments if text.startswith("--workdir=")}
+    made_by = {"train": "--workdir=", "train.svms": "--output="}.get(module)
+    if made_by:
+        needed -= {f"runs/{Path(text).name}" for text in arguments if text.startswith(made_by)}
     for name in sorted(needed) if module != "train.doctor" else []:
         provide_run(name, folder)
     provide(" ".join(arguments), folder)
@@ -222,11 +227,12 @@ def call(module: str, arguments: list[str], environment: dict[str, str], folder:
 
 
 def provide_run(name: str, folder: Path) -> None:
-    """Trains the run in the folder `name`, by the first command of the pages that makes it."""
+    """Makes the run in the folder `name`, by the first command of the pages that makes it."""
     if (folder / name / "checkpoints").is_dir():
         return
     for _, words in commands():
-        if words[:3] == ["python", "-m", "train"] and f"--workdir={name}" in words:
+        made_by = {"train": f"--workdir={name}", "train.svms": f"--output={name}"}
+        if words[:2] == ["python", "-m"] and made_by.get(words[2]) in words:
             run(words, folder)
             return
     raise AssertionError(f"no command makes {name}")
