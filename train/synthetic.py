@@ -60,7 +60,8 @@ def synthetic_config(
         raise ConfigError(f"--image_size: {name} takes no images")
     size = image_size or (preprocessing.size if preprocessing else _TEXT)
     task = TASKS[family.task]
-    fields = {"image_size": size} if "image_size" in model_field_names(name) else {}
+    side = size[0] if size[0] == size[1] else size  # some models take a single number
+    fields = {"image_size": side} if "image_size" in model_field_names(name) else {}
     return Config(
         recipe="speed",
         model=ModelConfig(name, fields),

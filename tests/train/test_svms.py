@@ -22,9 +22,9 @@ from train.recipes import RECIPES
 from train.region_svms import ImageRegions, fit_regions
 from zoo.classical.selective_search import propose
 from zoo.data import open_detection
-from zoo.data.digit_scenes import SEARCH, draw_scene
+from zoo.data.digit_scenes import draw_scene
 from zoo.ops.boxes import iou
-from zoo.types import InputError
+from zoo.types import SCENE_SEARCH, InputError
 
 SMALL = '--model.backbone_fields={"num_blocks": [1, 1], "stage_dims": [8, 8], "stem_dim": 8}'
 TINY = (
@@ -146,7 +146,7 @@ def test_fast_rcnn_trains_and_is_evaluated(tmp_path, cache):
     np.testing.assert_allclose(found["AP"], result.figures["AP"], atol=1e-6)
     model, variables = zoo.load(tmp_path)
     assert model.preprocessing.proposals.num_proposals == 40
-    assert model.preprocessing.proposals.ks == SEARCH.ks
+    assert model.preprocessing.proposals.ks == SCENE_SEARCH.ks
     assert zoo.predict(model, variables, draw_scene("test", 0).image).boxes.shape[1] == 4
 
 
@@ -243,7 +243,6 @@ def test_runs_are_timed_in_turn(rcnn, tmp_path):
     runs = json.loads(path.read_text())["runs"]
     assert set(runs) == {str(rcnn), str(rcnn / "svms")}
     for found in runs.values():
-        assert 0 < found["seconds"] < found["seconds_with_search"]
-        total = found["seconds"] + found["search_seconds"]
-        assert found["seconds_with_search"] == pytest.approx(total)
+        assert set(found) == {"seconds", "cpu_seconds", "search_cpu_seconds"}
+        assert 0 < min(found.values()) and max(found.values()) < 60
     assert eval.detection_time.main([str(rcnn), "--images=1"]) == 2

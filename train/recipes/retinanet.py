@@ -14,8 +14,11 @@ from zoo.models.detection.retinanet.loss import RetinaNetLoss
 def retinanet_digit_scenes() -> Config:
     """A small RetinaNet on embedded scenes of one to six real digits, from scratch.
 
-    python -m train retinanet_digit_scenes --workdir=DIR
+        python -m train retinanet_digit_scenes --workdir=DIR
 
+    With ``--steps=300``, AP 0.583 and AP50 0.857 of the last checkpoint on the 500 held-out scenes.
+    A step takes 0.28 s of CPU; one of `fasterrcnn_digit_scenes`, measured beside it, 0.26 s. The
+    whole recipe has not been run.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),

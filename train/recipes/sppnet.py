@@ -16,6 +16,11 @@ def sppnet_digit_scenes() -> Config:
 
     RCNN is the folder of a run of `rcnn_digit_scenes`, whose backbone stays as it is: as in the
     paper, only the dense layers are trained.
+
+    On the 500 held-out scenes AP 0.506, AP50 0.790 and AP75 0.576 with the softmax, which does not
+    refine the boxes; with SVMs and box regressions from 1,000 scenes 0.484, 0.786 and 0.550, so
+    here they do not help. The run takes 1.6 minutes of CPU time and the SVMs 0.7; see
+    `rcnn_digit_scenes` for the proposals and the machine.
     """
     rcnn = rcnn_digit_scenes()
     backbone = variant_named("sppnet_nano").fields["backbone_fields"]

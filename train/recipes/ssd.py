@@ -14,8 +14,11 @@ from zoo.models.detection.ssd.loss import SSDLoss
 def ssd_digit_scenes() -> Config:
     """A small SSD on embedded scenes of one to six real digits, from scratch.
 
-    python -m train ssd_digit_scenes --workdir=DIR
+        python -m train ssd_digit_scenes --workdir=DIR
 
+    With ``--steps=300``, AP 0.475 and AP50 0.774 of the last checkpoint on the 500 held-out scenes.
+    A step takes 0.23 s of CPU, less than one of `fasterrcnn_digit_scenes`. The whole recipe has not
+    been run.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),

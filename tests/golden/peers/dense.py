@@ -16,7 +16,7 @@ from peers.draws import randomise, write
 from peers.faster_rcnn import NarrowResNet, batch_of, scale, spread
 
 CLASSES = 5
-NEVER = -1e4  # logit of the background's column, which the published files have never as positive
+NEVER = -20.0  # logit of the background's column, which nothing uses: we write it, and zeros
 DECODING = {"score_thresh": 0.1, "topk_candidates": 40, "detections_per_img": 12}
 
 
@@ -68,6 +68,8 @@ def draw_weights(model: torch.nn.Module, x: torch.Tensor) -> None:
     columns = classes.cls_logits.bias.reshape(classes.num_anchors, -1)
     columns -= 1.5  # most anchors are no objects
     columns[:, 0] = NEVER
+    kernel = classes.cls_logits.weight
+    kernel.view(classes.num_anchors, -1, *kernel.shape[1:])[:, 0] = 0
 
 
 def save(

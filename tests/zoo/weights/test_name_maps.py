@@ -1,5 +1,6 @@
 """The name map of each source in both directions, compared with the files of the peers."""
 
+import contextlib
 import gzip
 import json
 from pathlib import Path
@@ -34,12 +35,22 @@ def case(request, golden, tmp_path):
     return peer, path, source
 
 
+def plans_of(maps, model, leaves):
+    """The plans of the maps that have a name for each leaf: not all have one for every norm."""
+    found = []
+    for name_map in maps:
+        with contextlib.suppress(ValueError):
+            named = [leaf for leaf in leaves if leaf not in name_map.implied(model)]
+            found.append(plan(name_map.rules(model), named))
+    return found
+
+
 def test_writes_what_the_peer_wrote(case, tmp_path):
     peer, path, source = case
     model, variables = zoo.load(peer.name, path, **peer.fields)
     flat, theirs = flatten(variables), dict(open_checkpoint(path))
     theirs = {name: x for name, x in theirs.items() if "num_batches_tracked" not in name}
-    plans = [plan(name_map.rules(model), flat) for name_map in name_maps(family_of(model), source)]
+    plans = plans_of(name_maps(family_of(model), source), model, flat)
     steps = next(steps for steps in plans if {step.theirs for step in steps} == theirs.keys())
     written = {
         step.theirs: step.layout.write(*(np.asarray(flat[name]) for name in step.ours))
@@ -55,7 +66,7 @@ def test_writes_what_the_peer_wrote(case, tmp_path):
         (source, name)
         for name, family in MODELS.items()
         if "nano" in name
-        for source in dict.fromkeys(name_map.source for name_map in family.names)
+        for source in dict.fromkeys(m.source for m in family.names if m.rules(zoo.create(name)))
         if source != "zoo"
     ],
 )

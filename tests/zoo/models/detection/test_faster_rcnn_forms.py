@@ -91,5 +91,5 @@ def test_the_region_head_of_the_fourth_map_is_the_last_stage():
 def test_a_neck_is_a_known_one_and_none_needs_a_resnet():
     with pytest.raises(InputError, match="needs a ResNet"):
         zoo.create("fasterrcnn_nano", neck="none", backbone="mobilenetv3_nano", backbone_fields={})
-    with pytest.raises(InputError, match="neck 'bifpn' is not one of fpn, pafpn, none"):
+    with pytest.raises(InputError, match="neck 'bifpn' is not one of fpn, pafpn, panet, none"):
         zoo.create("fasterrcnn_nano", neck="bifpn")

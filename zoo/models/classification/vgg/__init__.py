@@ -28,7 +28,7 @@ _NANO = {
 def _layers(model: Any) -> tuple[tuple[str, ...], ...]:
     """Each convolution with its norm, then the layers before the head."""
     convs = [(i, j) for i, depth in enumerate(model.num_convs) for j in range(depth)]
-    stages = ((f"stages_{i}_conv_{j}/", f"stages_{i}_norm_{j}/") for i, j in convs)
+    stages = ((f"stages_{i}_conv_{j}", f"stages_{i}_norm_{j}") for i, j in convs)
     return (*stages, ("hidden_0",), ("hidden_1",))
 
 

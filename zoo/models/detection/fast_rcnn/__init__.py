@@ -1,8 +1,11 @@
 """Fast R-CNN: see `model`."""
 
+from typing import Any
+
 from flax.core import FrozenDict
 
 from zoo.family import Family
+from zoo.models.backbones import backbone_layers
 from zoo.models.detection.fast_rcnn.model import FastRCNN
 from zoo.models.detection.fast_rcnn.names import NAMES
 from zoo.models.detection.parts.decode import region_rois
@@ -11,7 +14,6 @@ from zoo.models.detection.parts.variants import (
     NANO,
     proposing_nano,
     proposing_variant,
-    rcnn_layers,
 )
 from zoo.models.inputs import padded_images
 
@@ -29,6 +31,11 @@ _VARIANTS = {
 }
 
 
+def _layers(model: Any) -> tuple[tuple[str, ...], ...]:
+    """The backbone's layers, then the pyramid if there is one."""
+    return (*backbone_layers(model.make_body()), *[("pyramid",)] * (model.neck == "fpn"))
+
+
 FAMILY = Family(
     title="Fast R-CNN",
     summary="R50 with FPN",
@@ -40,7 +47,7 @@ FAMILY = Family(
     names=NAMES,
     loss=RegionLoss,
     decode=region_rois,
-    layers=rcnn_layers,
+    layers=_layers,
     head=("params/box/predictor/",),
     constant=("proposals",),
     takes_proposals=True,

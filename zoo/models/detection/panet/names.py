@@ -28,7 +28,12 @@ _PREPROCESSING = Preprocessing(
 
 
 def panet(model: Any) -> tuple[Rule, ...]:
-    """`Generalized_RCNN` with `fpn_ResNet50_conv5_body_bup` and heads with group norm."""
+    """`Generalized_RCNN` with `fpn_ResNet50_conv5_body_bup` and heads with group norm.
+
+    None for another backbone than a ResNet of bottlenecks.
+    """
+    if getattr(model.make_body(), "block", "") != "bottleneck":
+        return ()
     return (*_backbone(model), *_neck(model), *_proposals(), *_box(model), *_mask(model))
 
 

@@ -84,7 +84,11 @@ def _variant(side: int, mean: tuple[float, float, float], std: Any, fields: Any)
 
 def _layers(model: Any) -> tuple[tuple[str, ...], ...]:
     """The backbone's layers, then all that is between it and the head."""
-    return (*backbone_layers(model.make_body()), ("scale", "dense_conv", "extra_"))
+    unused = {("body/hidden_0",), ("body/hidden_1",)}  # a VGG's dense layers
+    body = [names for names in backbone_layers(model.make_body()) if names not in unused]
+    kinds = [f"{kind}_{j}" for kind in ("conv", "norm") for j in range(3)]
+    extra = [f"extra_{i}_{kind}" for i in range(len(model.extra_dims)) for kind in kinds]
+    return (*body, ("scale", "dense_conv_0", "dense_conv_1", *extra))
 
 
 FAMILY = Family(
