@@ -5,7 +5,8 @@ Too large for the tests. Run it by hand on a machine with both environments, in 
     FAIR_DETR=DETR PYTHONPATH=../shared/peers PEERS_PYTHON tests/golden/check_parity.py write DIR
     PYTHONPATH=. PYTHON tests/golden/check_parity.py read DIR
 
-where DETR is a checkout of facebookresearch/detr; only the case of that project needs it.
+where DETR is a checkout of facebookresearch/detr; only the case of that project needs it. Those of
+detectron2 need what `peers/faster_rcnn_detectron2.py` needs.
 `write DIR CASE ...` makes only the named cases; each takes up to 1.3 GB of disk. `write` draws
 weights from a fresh seed, and saves the outputs of each model and the model itself, in the way its
 users save it (safetensors, torch.save, save_pretrained). `read` loads each file with `zoo.load` and
@@ -55,6 +56,9 @@ CASES = {
     "maskrcnn_resnet50_fpn": ("torchvision", "maskrcnn_resnet50_fpn", FEW, 256),
     "maskrcnn_v2": ("torchvision", "maskrcnn_resnet50_fpn_v2", FEW, 256),
     "keypointrcnn_resnet50_fpn": ("torchvision", "keypointrcnn_resnet50_fpn", FEW, 256),
+    "detectron2_c4": ("detectron2", "fasterrcnn_resnet50_c4", FEW, 256),
+    "detectron2_mask_c4": ("detectron2", "maskrcnn_resnet50_c4", FEW, 256),
+    "detectron2_tridentnet": ("detectron2", "tridentnet_resnet50_c4", FEW, 256),
     "huggingface_marian": ("huggingface", "marian", {}, 0),
     "torch_transformer": ("torch", "transformer_base", {"final_norm": True}, 0),
     "smp_unet": ("smp", "unet_resnet34", {"num_classes": 21}, 512),
@@ -71,6 +75,8 @@ def peer(source: str, name: str, side: int):
     importlib.import_module("reference")  # torchvision, then timm, import with a CPU build of torch
     import torch
 
+    if source == "detectron2":
+        return importlib.import_module("peers.detectron2_detectors").full_size(name)
     if "rcnn" in name:
         return importlib.import_module("peers.torchvision_detectors").full_size(name)
     if source == "timm":
@@ -227,6 +233,9 @@ def write(folder: Path, cases: list[str]) -> None:
         model, save = peer(source, name, side)
         if name.startswith("detr"):
             arrays = run_detr(model, side)
+        elif source == "detectron2":
+            module = importlib.import_module("peers.detectron2_detectors")
+            arrays = module.run(name, model, side)
         elif "rcnn" in name:
             arrays = importlib.import_module("peers.torchvision_detectors").run(model, side)
         elif name in TEXT:

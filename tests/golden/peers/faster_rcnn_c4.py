@@ -155,8 +155,8 @@ def run(model: torch.nn.Module, images) -> dict[str, torch.Tensor]:
     scores, refined = heads.box_predictor(pooled.mean(dim=(2, 3)))
     found, _ = heads(images, maps, proposals)
     arrays |= {
-        "class_logits": scores.reshape(count, -1, CLASSES + 1),
-        "box_deltas": refined.reshape(count, -1, CLASSES, 4),
+        "class_logits": scores.reshape(count, -1, heads.num_classes + 1),
+        "box_deltas": refined.reshape(count, -1, heads.num_classes, 4),
     }
     return arrays | faster_rcnn_detectron2.detections(heads, maps, found)
 

@@ -12,7 +12,6 @@ from peers import faster_rcnn_c4, faster_rcnn_detectron2
 from peers.checkouts import detectron2_whole
 from peers.detr import padded_batch
 from peers.draws import write
-from peers.faster_rcnn import CLASSES
 
 BRANCHES = 3
 
@@ -139,8 +138,8 @@ def run(model: torch.nn.Module, images, branches: int) -> dict[str, torch.Tensor
         "rpn_logits": joined(logits[0].permute(0, 2, 3, 1).flatten(1)),
         "rpn_deltas": joined(deltas[0].permute(0, 2, 3, 1).reshape(branches * count, -1, 4)),
         "proposals": joined(torch.stack([one.tensor for one in boxes])),
-        "class_logits": joined(scores.reshape(branches * count, -1, CLASSES + 1)),
-        "box_deltas": joined(refined.reshape(branches * count, -1, CLASSES, 4)),
+        "class_logits": joined(scores.unflatten(0, (branches * count, -1))),
+        "box_deltas": joined(refined.reshape(branches * count, -1, heads.num_classes, 4)),
         "maps/0": maps["res4"].unflatten(0, (branches, count)).permute(1, 0, 3, 4, 2).flatten(0, 1),
     }
     for i, one in enumerate(found):

@@ -43,6 +43,7 @@ FAMILY = Family(
             **{**NANO_C4, "roi_sampling": FrozenDict({"num": 64})}, test_branch=None
         ),
         "tridentnet_resnet50_c4": variant(
+            parity="1e-6, detectron2",
             **{
                 **C4,
                 "proposal_fields": FrozenDict({**C4["proposal_fields"], "train_kept": 500}),
