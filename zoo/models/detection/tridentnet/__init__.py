@@ -50,7 +50,7 @@ FAMILY = Family(
                 "roi_sampling": FrozenDict(
                     {"num": 128, "positive_fraction": 0.5, "add_truth": False}
                 ),
-            }
+            },
         ),
     },
 )
