@@ -15,8 +15,9 @@ def cascade_digit_scenes() -> Config:
 
         python -m train cascade_digit_scenes --workdir=DIR
 
-    With ``--steps=300`` AP is 0.559, AP50 0.821 and AP75 0.660; that of `fasterrcnn_digit_scenes`
-    with as many is 0.491, 0.806 and 0.553. The whole run is not measured yet.
+    AP 0.728, AP50 0.920 and AP75 0.857 of the last checkpoint on the 500 held-out scenes; those of
+    `fasterrcnn_digit_scenes` are 0.684, 0.913 and 0.823. The run takes 27 minutes of CPU time on
+    two cores, with GLIBC_TUNABLES=glibc.malloc.hugetlb=1; they were shared with much other work.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),
