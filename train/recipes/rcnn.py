@@ -23,6 +23,18 @@ def rcnn_digit_scenes() -> Config:
     Selective search proposes up to 100 regions of a scene, on average 66; 0.967 of the digits of
     the held-out scenes overlap one of them with an IoU of at least 0.5, and 0.896 with 0.7. It
     takes 0.024 s of CPU time for a scene, once for all runs on these scenes.
+
+    How long finding the digits of a scene takes, in milliseconds of one CPU core, medians of the
+    same 20 batches of 8 scenes:
+
+        python -m eval.detection_time RCNN SPPNET FASTRCNN --images=160
+
+        R-CNN        29.0
+        SPP-net       6.4
+        Fast R-CNN    2.3
+        and of each, if it has to be done, selective search: about 34
+
+    So Fast R-CNN is 13 times as fast as R-CNN, without the proposals, and 1.7 times with them.
     """
     return Config(
         recipe="rcnn_digit_scenes",
