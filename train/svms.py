@@ -32,6 +32,7 @@ from train.region_svms import ImageRegions, RegionFunctions, fit_regions
 from train.step import Metrics, TrainState
 from zoo.data import Dataset, DetectionData, eval_batches, normalize, open_detection, valid_pixels
 from zoo.models.detection.parts.decode import ROI_CODER
+from zoo.models.detection.parts.region_classifier import region_features
 from zoo.models.detection.parts.samples import take
 from zoo.ops.boxes import iou
 from zoo.outputs import Proposals
@@ -105,7 +106,7 @@ def _compute(run: Run[DetectionData]) -> Compute:
             jnp.concatenate([regions.boxes, batch["boxes"]], axis=1),
             jnp.concatenate([regions.valid, batch["box_valid"]], axis=1),
         )
-        found: Any = run.model.apply(run.variables, images, valid, both, method="region_features")
+        found: Any = run.model.apply(run.variables, images, valid, both, method=region_features)
         overlaps = jnp.where(batch["box_valid"][:, None], iou(regions.boxes, batch["boxes"]), -1)
         best = take(batch["boxes"], overlaps.argmax(axis=-1))
         return *found, overlaps, ROI_CODER.encode(best, regions.boxes)

@@ -12,6 +12,7 @@ from zoo.classical.selective_search import propose
 from zoo.data.digit_scenes import draw_scene
 from zoo.models.detection.parts.decode import region_rois
 from zoo.models.detection.parts.outputs import RegionOutput
+from zoo.models.detection.parts.region_classifier import region_features
 from zoo.ops.warp_regions import warp_regions
 from zoo.outputs import Proposals
 from zoo.predict.image import _propose
@@ -37,7 +38,7 @@ def drawn(name, **fields):
 
 
 def features(model, variables, images, valid):
-    apply = jax.jit(lambda *x: model.apply(*x, method="region_features"))
+    apply = jax.jit(lambda *x: model.apply(*x, method=region_features))
     return apply(variables, images, valid, GIVEN)
 
 

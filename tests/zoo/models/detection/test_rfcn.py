@@ -3,6 +3,8 @@
 `tests/zoo/models/test_goldens.py` compares the outputs.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,10 +86,8 @@ def test_regions_can_be_drawn_instead():
     model = zoo.create("rfcn_nano", score_all=False)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    apply = lambda v, x: model.apply(  # noqa: E731
-        v, x, targets=small_targets(), train=True, mutable=["batch_stats"]
-    )
-    output, _ = jax.eval_shape(apply, variables, images)
+    training = {"targets": small_targets(), "train": True, "mutable": ["batch_stats"]}
+    output, _ = jax.eval_shape(partial(model.apply, **training), variables, images)
     assert output.proposals.shape == (2, 32, 4)  # `roi_sampling` of the nano
 
 

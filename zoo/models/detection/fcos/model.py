@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from zoo.layers.norm import Norm
 from zoo.models.backbones import freeze_mappings
-from zoo.models.detection.parts.dense import DenseDecoding, DenseOutput, for_batch, joined
+from zoo.models.detection.parts.dense import DenseDecoding, DenseOutput, dense_output
 from zoo.models.detection.parts.inputs import pad_images
 from zoo.models.detection.parts.towers import Tower, output_conv, per_anchor
 from zoo.models.detection.parts.trunk import PyramidTrunk
@@ -202,17 +202,7 @@ class FCOS(nn.Module):
         images, _ = pad_images(images, valid, 32)
         maps = self.features(images, train=train)
         logits, deltas, centerness = self.head(maps, train=train)
-        shapes = [(x.shape[1], x.shape[2]) for x in maps]
-        image_shape = (images.shape[1], images.shape[2])
-        anchors = Anchors(**self.anchor_fields).per_level(shapes, image_shape)
-        coder = DistanceCoder(self.relative)
-        deltas = joined(deltas)
-        return DenseOutput(
-            joined(logits),
-            deltas,
-            for_batch(anchors, deltas),
-            joined(centerness)[..., 0],
-            tuple(len(level) for level in anchors),
-            self.limits,
-            DenseDecoding(**self.decoding_fields, coder=coder),
-        )
+        decoding = DenseDecoding(**self.decoding_fields, coder=DistanceCoder(self.relative))
+        anchors = Anchors(**self.anchor_fields)
+        more = {"centerness": centerness, "limits": self.limits}
+        return dense_output(images, maps, anchors, logits, deltas, decoding, **more)

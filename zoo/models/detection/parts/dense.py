@@ -6,7 +6,7 @@ Dense detectors classify every anchor, or point, of every level, and refine its 
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Literal, Protocol, no_type_check
+from typing import Literal, Protocol, no_type_check, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.detection.parts.inputs import clip_to_sizes
 from zoo.models.detection.parts.samples import take
+from zoo.ops.anchors import Anchors
 from zoo.ops.box_coder import BoxCoder
 from zoo.ops.distance_coder import DistanceCoder
 from zoo.ops.nms import nms, select
+from zoo.ops.priors import PriorBoxes
 from zoo.outputs import Detections
 
 Coder = BoxCoder | DistanceCoder
@@ -26,6 +28,7 @@ CentreUse = Literal["root", "after"]
 _PLAIN = BoxCoder()
 
 
+@runtime_checkable
 class Decoding(Protocol):
     """A rule by which the output of a dense detector becomes detections."""
 
@@ -153,13 +156,38 @@ def dense_detections(output: DenseOutput, sizes: Int[Array, "b 2"]) -> Detection
     return output.decoding(output, sizes)
 
 
-def joined(levels: Sequence[Float[Array, "b _ *d"]]) -> Float[Array, "b a *d"]:
-    """The anchors of all levels in one array."""
-    return jnp.concatenate(levels, axis=1)
+def dense_output(
+    images: Float[Array, "b h w c"],
+    maps: Sequence[Float[Array, "b _ _ _"]],
+    anchors: Anchors | PriorBoxes,
+    logits: Sequence[Float[Array, "b _ k"]],
+    deltas: Sequence[Float[Array, "b _ 4"]],
+    decoding: Decoding,
+    *,
+    centerness: Sequence[Float[Array, "b _ 1"]] | None = None,
+    limits: tuple[float, ...] = (),
+) -> DenseOutput:
+    """The output of a detector, from what its head gives for each level, finest first.
 
-
-def for_batch(
-    anchors: Sequence[Float[np.ndarray, "_ 4"]], deltas: Float[Array, "b a 4"]
-) -> Float[Array, "b a 4"]:
-    """The anchors of all levels, for each image; `deltas` has the shape of the result."""
-    return jnp.broadcast_to(np.concatenate(anchors), deltas.shape)
+    Args:
+        images: The padded batch.
+        maps: The levels.
+        anchors: What stands at every cell of them.
+        logits: Of the classes: see `DenseOutput`.
+        deltas: Of the boxes.
+        decoding: How the output becomes detections.
+        centerness: As in `DenseOutput`.
+        limits: As in `DenseOutput`.
+    """
+    shapes = [(x.shape[1], x.shape[2]) for x in maps]
+    boxes = anchors.per_level(shapes, (images.shape[1], images.shape[2]))
+    joined = jnp.concatenate(deltas, axis=1)
+    return DenseOutput(
+        jnp.concatenate(logits, axis=1),
+        joined,
+        jnp.broadcast_to(np.concatenate(boxes), joined.shape),
+        None if centerness is None else jnp.concatenate(centerness, axis=1)[..., 0],
+        tuple(len(level) for level in boxes),
+        limits,
+        decoding,
+    )

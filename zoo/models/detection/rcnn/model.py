@@ -20,10 +20,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from zoo.models.backbones import freeze_mappings, make_frozen_backbone
-from zoo.models.detection.parts.given_regions import ChosenRegions, choose_regions
-from zoo.models.detection.parts.inputs import Padded, pad_images
+from zoo.models.detection.parts.given_regions import ChosenRegions
+from zoo.models.detection.parts.inputs import Padded
 from zoo.models.detection.parts.outputs import RegionOutput
-from zoo.models.detection.parts.region_classifier import SCORES, Classifier, RegionClassifier
+from zoo.models.detection.parts.region_classifier import (
+    Classifier,
+    RegionClassifier,
+    classify_regions,
+)
 from zoo.ops.warp_regions import warp_regions
 from zoo.outputs import Proposals, Targets
 from zoo.types import Preprocessing
@@ -137,17 +141,6 @@ class RCNN(nn.Module):
             x = x.reshape(n, p, rows // p, p, columns // p, d).mean(axis=(2, 4))
         return x.reshape(b, r, -1)
 
-    def region_features(
-        self,
-        images: Float[Array, "b h w c"],
-        valid: Bool[Array, "b h w"] | None,
-        proposals: Proposals,
-    ) -> tuple[Float[Array, "b r d"], Float[Array, "b r features"]]:
-        """What box regressions and SVMs are fitted to, of regions that are within the images."""
-        padded = pad_images(images, valid, 1)
-        pooled = self.pool(padded, ChosenRegions(proposals.boxes, proposals.valid, None))
-        return pooled, self.head.features(pooled)
-
     def __call__(
         self,
         images: Float[Array, "b h w c"],
@@ -167,11 +160,4 @@ class RCNN(nn.Module):
             train: Whether batch norm is in training. Sampling needs the stream ``sample``; without
                 it the first regions are taken, not random ones.
         """
-        padded = pad_images(images, valid, 1)
-        regions = choose_regions(self, proposals, padded, targets, train=train)
-        logits, deltas = self.head(self.pool(padded, regions, train=train))
-        return RegionOutput(
-            *(regions.boxes, regions.valid, logits, deltas, regions.samples),
-            scores=SCORES[self.classifier],
-            decoding_fields=self.decoding_fields,
-        )
+        return classify_regions(self, images, valid, proposals, targets, train=train)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float
 from zoo.layers.norm import Norm
 from zoo.layers.pyramid import Extra
 from zoo.models.backbones import freeze_mappings
-from zoo.models.detection.parts.dense import DenseDecoding, DenseOutput, for_batch, joined
+from zoo.models.detection.parts.dense import DenseDecoding, DenseOutput, dense_output
 from zoo.models.detection.parts.inputs import pad_images
 from zoo.models.detection.parts.towers import Tower, output_conv, per_anchor
 from zoo.models.detection.parts.trunk import PyramidTrunk
@@ -174,13 +174,5 @@ class RetinaNet(nn.Module):
         images, _ = pad_images(images, valid, 32)
         maps = self.features(images, train=train)
         logits, deltas = self.head(maps, train=train)
-        shapes = [(x.shape[1], x.shape[2]) for x in maps]
-        anchors = self.anchors.per_level(shapes, (images.shape[1], images.shape[2]))
-        deltas = joined(deltas)
-        return DenseOutput(
-            joined(logits),
-            deltas,
-            for_batch(anchors, deltas),
-            level_sizes=tuple(len(level) for level in anchors),
-            decoding=DenseDecoding(**self.decoding_fields),
-        )
+        decoding = DenseDecoding(**self.decoding_fields)
+        return dense_output(images, maps, self.anchors, logits, deltas, decoding)

@@ -23,10 +23,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.backbones import freeze_mappings, make_frozen_backbone
-from zoo.models.detection.parts.given_regions import ChosenRegions, choose_regions
-from zoo.models.detection.parts.inputs import Padded, pad_images
+from zoo.models.detection.parts.given_regions import ChosenRegions
+from zoo.models.detection.parts.inputs import Padded
 from zoo.models.detection.parts.outputs import RegionOutput
-from zoo.models.detection.parts.region_classifier import SCORES, Classifier, RegionClassifier
+from zoo.models.detection.parts.region_classifier import (
+    Classifier,
+    RegionClassifier,
+    classify_regions,
+)
 from zoo.ops import boxes as box_ops
 from zoo.ops.roi_pool import spatial_pyramid_pool
 from zoo.outputs import Proposals, Targets
@@ -114,17 +118,6 @@ class SPPNet(nn.Module):
         sides = jnp.sqrt(box_ops.area(boxes))[..., None] * jnp.array(self.scales)
         return jnp.abs(sides**2 - self.canonical_size**2).argmin(axis=-1).astype(jnp.int32)
 
-    def region_features(
-        self,
-        images: Float[Array, "b h w c"],
-        valid: Bool[Array, "b h w"] | None,
-        proposals: Proposals,
-    ) -> tuple[Float[Array, "b r d"], Float[Array, "b r features"]]:
-        """What box regressions and SVMs are fitted to, of regions that are within the images."""
-        padded = pad_images(images, valid, 1)
-        pooled = self.pool(padded, ChosenRegions(proposals.boxes, proposals.valid, None))
-        return pooled, self.head.features(pooled)
-
     def __call__(
         self,
         images: Float[Array, "b h w c"],
@@ -144,11 +137,4 @@ class SPPNet(nn.Module):
             train: Whether batch norm is in training. Sampling needs the stream ``sample``; without
                 it the first regions are taken, not random ones.
         """
-        padded = pad_images(images, valid, 1)
-        regions = choose_regions(self, proposals, padded, targets, train=train)
-        logits, deltas = self.head(self.pool(padded, regions, train=train))
-        return RegionOutput(
-            *(regions.boxes, regions.valid, logits, deltas, regions.samples),
-            scores=SCORES[self.classifier],
-            decoding_fields=self.decoding_fields,
-        )
+        return classify_regions(self, images, valid, proposals, targets, train=train)

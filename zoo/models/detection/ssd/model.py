@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float
 from zoo.layers.conv import conv_layer
 from zoo.models.backbones import freeze_mappings
 from zoo.models.detection.parts.class_decoding import ClassDecoding
-from zoo.models.detection.parts.dense import DenseOutput, for_batch, joined
+from zoo.models.detection.parts.dense import DenseOutput, dense_output
 from zoo.models.detection.parts.inputs import pad_images
 from zoo.models.detection.ssd.trunks import (
     LITE_INIT,
@@ -192,13 +192,5 @@ class SSD(nn.Module):
         images, _ = pad_images(images, valid, 1)
         maps = self.features(images, train=train)
         logits, deltas = self.head(maps, train=train)
-        shapes = [(x.shape[1], x.shape[2]) for x in maps]
-        anchors = self.priors.per_level(shapes, (images.shape[1], images.shape[2]))
-        deltas = joined(deltas)
-        return DenseOutput(
-            joined(logits),
-            deltas,
-            for_batch(anchors, deltas),
-            level_sizes=tuple(len(level) for level in anchors),
-            decoding=ClassDecoding(**self.decoding_fields),
-        )
+        decoding = ClassDecoding(**self.decoding_fields)
+        return dense_output(images, maps, self.priors, logits, deltas, decoding)
