@@ -88,6 +88,18 @@ def test_every_source_goes_round(source, name, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, variables, loaded)
 
 
+@pytest.mark.parametrize(
+    ("source", "name"), [("detectron2", "fastrcnn_nano"), ("panet", "panet_nano")]
+)
+def test_a_model_that_a_source_has_no_names_for_is_one_clear_error(source, name, tmp_path):
+    model = zoo.create(name)
+    shapes = unflatten(abstract_leaves(model, family_of(model).example(model)))
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
+    with pytest.raises(InputError, match=f"{source} cannot hold this .*: no name for"):
+        zoo.save(model, variables, tmp_path / "model.safetensors", source)
+    assert not list(tmp_path.iterdir())
+
+
 def test_source_can_be_forced(golden):
     peer = golden("resnet_timm_basic_batch")
     _, report = load_variables(peer.model, peer.checkpoint, "torchvision")
