@@ -8,6 +8,8 @@ from jaxtyping import Float
 
 from zoo.types import InputError
 
+Sides = tuple[int | float, int | float]  # width, height
+
 
 @dataclasses.dataclass(frozen=True)
 class GridAnchors:
@@ -25,7 +27,7 @@ class GridAnchors:
         InputError: If the numbers of levels differ, or a size or a stride is not positive.
     """
 
-    sizes: tuple[tuple[tuple[float, float], ...], ...]
+    sizes: tuple[tuple[Sides, ...], ...]
     strides: tuple[int, ...]
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 from zoo.family import Layout, NameMap, Rule
 from zoo.models.inputs import padded_images
@@ -27,14 +27,14 @@ def by_anchor(num_anchors: int, part: Layout) -> Layout:
         part: The layout of one of our arrays; its outputs are the first axis of theirs.
     """
 
-    def read(x: Float[np.ndarray, "n *d"]) -> tuple[Float[np.ndarray, "..."], ...]:
+    def read(x: Shaped[np.ndarray, "n *d"]) -> tuple[Shaped[np.ndarray, "..."], ...]:
         if len(x) % num_anchors:
             raise ValueError(f"{len(x)} outputs are not those of {num_anchors} anchors")
         rows = x.reshape(num_anchors, -1, *x.shape[1:])
         parts = np.split(rows, [4, 5], axis=1)
         return tuple(part.read(y.reshape(-1, *x.shape[1:]))[0] for y in parts)
 
-    def write(*ours: Float[np.ndarray, "..."]) -> Float[np.ndarray, "n *d"]:
+    def write(*ours: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "n *d"]:
         theirs = [part.write(y) for y in ours]
         rows = [y.reshape(num_anchors, -1, *y.shape[1:]) for y in theirs]
         return np.concatenate(rows, axis=1).reshape(-1, *theirs[0].shape[1:])

@@ -9,14 +9,14 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 from zoo.family import Layout
 from zoo.models.detection.parts.yolo_names import darknet_map
 from zoo.weights.darknet_file import Piece, conv_norm_pieces
 from zoo.weights.maps import SAME, TRANSPOSE
 
-_Array = Float[np.ndarray, "..."]
+_Array = Shaped[np.ndarray, "..."]
 
 
 def darknet_pieces(model: Any) -> tuple[Piece, ...]:

@@ -21,7 +21,7 @@ _TINY = {
 # darknet's cfg/yolov2-voc.cfg and cfg/yolov2-tiny-voc.cfg.
 _VOC = {
     "num_classes": 20,
-    "anchor_sizes": in_cells(
+    "anchor_fields": in_cells(
         (1.3221, 1.73145),
         (3.19275, 4.00944),
         (5.05587, 8.09892),
@@ -31,14 +31,14 @@ _VOC = {
 }
 _TINY_VOC = {
     "num_classes": 20,
-    "anchor_sizes": in_cells(
+    "anchor_fields": in_cells(
         (1.08, 1.19), (3.42, 4.41), (6.63, 11.38), (9.42, 5.11), (16.62, 10.52)
     ),
 }
 # One grid of 8 x 8 cells for digits of 8 to 28 px that are taller than wide.
 _NANO = {
     "backbone": "darknet_nano",
-    "anchor_sizes": ((7, 10), (9, 14), (12, 17), (14, 21), (18, 26)),
+    "anchor_fields": FrozenDict({"sizes": (((7, 10), (9, 14), (12, 17), (14, 21), (18, 26)),)}),
     "neck_dims": (96, 96),
     "passthrough_dim": 16,
     "merged_dim": 96,

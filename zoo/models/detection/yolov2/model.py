@@ -33,9 +33,9 @@ from zoo.outputs import Targets
 from zoo.types import Preprocessing
 
 
-def in_cells(*pairs: tuple[float, float], stride: int = 32) -> tuple[tuple[float, float], ...]:
-    """Anchors in pixels, from darknet's widths and heights in cells."""
-    return tuple((w * stride, h * stride) for w, h in pairs)
+def in_cells(*pairs: tuple[float, float], stride: int = 32) -> FrozenDict:
+    """Fields of anchors in pixels, from darknet's widths and heights in cells."""
+    return FrozenDict({"sizes": (tuple((w * stride, h * stride) for w, h in pairs),)})
 
 
 _COCO_ANCHORS = in_cells(
@@ -54,7 +54,8 @@ class YOLOv2(nn.Module):
         num_classes: Number of classes; 80 for COCO, 20 for PASCAL VOC.
         backbone: Name of a registered backbone.
         backbone_fields: Fields that replace those of the backbone's name.
-        anchor_sizes: Widths and heights of the anchors of a cell in pixels.
+        anchor_fields: Fields of `zoo.ops.grid_anchors.GridAnchors`, of one level; without
+            ``strides`` it is the coarsest map of the backbone.
         neck_dims: Features of the 3 x 3 convolutions of the backbone's last map.
         passthrough_dim: Features of the 1 x 1 convolution of the map before it, which `reorg` then
             makes a coarser map that stands before the others; None for none (the tiny network).
@@ -72,7 +73,7 @@ class YOLOv2(nn.Module):
     num_classes: int = 80
     backbone: str = "darknet19"
     backbone_fields: Mapping[str, Any] = FrozenDict()
-    anchor_sizes: tuple[tuple[float, float], ...] = _COCO_ANCHORS
+    anchor_fields: Mapping[str, Any] = _COCO_ANCHORS
     neck_dims: tuple[int, ...] = (1024, 1024)
     passthrough_dim: int | None = 64
     merged_dim: int | None = 1024
@@ -86,10 +87,8 @@ class YOLOv2(nn.Module):
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Makes the mappings and the lists hashable, as a module's fields must be."""
+        """Makes the mappings hashable, as a module's fields must be."""
         freeze_mappings(self)
-        sizes = tuple((w, h) for w, h in self.anchor_sizes)
-        object.__setattr__(self, "anchor_sizes", sizes)
         super().__post_init__()
 
     @nn.nowrap
@@ -105,13 +104,14 @@ class YOLOv2(nn.Module):
     def setup(self) -> None:
         """Makes the submodules."""
         self.body = self.make_body()
-        self.grid = GridAnchors((self.anchor_sizes,), self.body.feature_strides[-1:])
+        strides = self.body.feature_strides[-1:]
+        self.grid = GridAnchors(**{"strides": strides, **self.anchor_fields})
         norms = norms_of(self, self.dtype)
         self.neck = [ConvNorm(dim, 3, **norms) for dim in self.neck_dims]
         if self.passthrough_dim and self.merged_dim:
             self.passthrough = ConvNorm(self.passthrough_dim, 1, **norms)
             self.merged = ConvNorm(self.merged_dim, 3, **norms)
-        self.level = YoloPredictor(self.num_classes, len(self.anchor_sizes))
+        self.level = YoloPredictor(self.num_classes, *self.grid.num_per_cell)
 
     def features(
         self, images: Float[Array, "b h w c"], *, train: bool = False

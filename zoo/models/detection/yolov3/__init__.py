@@ -14,14 +14,18 @@ from zoo.models.inputs import padded_images
 _TINY = {
     "backbone": "darknet_reference",
     "backbone_fields": FrozenDict({"last_pool_stride": 1}),
-    "anchor_sizes": (((10, 14), (23, 27), (37, 58)), ((81, 82), (135, 169), (344, 319))),
+    "anchor_fields": FrozenDict(
+        {"sizes": (((10, 14), (23, 27), (37, 58)), ((81, 82), (135, 169), (344, 319)))}
+    ),
     "neck_dims": (128, 256),
     "neck_convs": (0, 1),
 }
 # Grids of 16 x 16 and 8 x 8 cells for digits of 8 to 28 px that are taller than wide.
 _NANO = {
     "backbone": "darknet_nano",
-    "anchor_sizes": (((7, 10), (9, 14), (12, 17)), ((13, 21), (17, 21), (18, 27))),
+    "anchor_fields": FrozenDict(
+        {"sizes": (((7, 10), (9, 14), (12, 17)), ((13, 21), (17, 21), (18, 27)))}
+    ),
     "neck_dims": (32, 48),
     "neck_convs": (1, 1),
 }

@@ -33,10 +33,14 @@ from zoo.ops.resample import upsample_nearest
 from zoo.outputs import Targets
 from zoo.types import Preprocessing
 
-_COCO_ANCHORS = (
-    ((10, 13), (16, 30), (33, 23)),
-    ((30, 61), (62, 45), (59, 119)),
-    ((116, 90), (156, 198), (373, 326)),
+_COCO_ANCHORS = FrozenDict(
+    {
+        "sizes": (
+            ((10, 13), (16, 30), (33, 23)),
+            ((30, 61), (62, 45), (59, 119)),
+            ((116, 90), (156, 198), (373, 326)),
+        )
+    }
 )
 
 
@@ -95,8 +99,8 @@ class YOLOv3(nn.Module):
         num_classes: Number of classes; 80 for COCO.
         backbone: Name of a registered backbone.
         backbone_fields: Fields that replace those of the backbone's name.
-        anchor_sizes: Widths and heights of the anchors of a cell in pixels, for each level, finest
-            first. The coarsest maps of the backbone are used, as many as there are levels.
+        anchor_fields: Fields of `zoo.ops.grid_anchors.GridAnchors`; without ``strides`` the coarsest
+            maps of the backbone are used, as many as there are levels of ``sizes``.
         neck_dims: As `dims` of `YoloNeck`.
         neck_convs: As `num_convs` of `YoloNeck`.
         pool_sizes: As there.
@@ -113,7 +117,7 @@ class YOLOv3(nn.Module):
     num_classes: int = 80
     backbone: str = "darknet53"
     backbone_fields: Mapping[str, Any] = FrozenDict()
-    anchor_sizes: tuple[tuple[tuple[float, float], ...], ...] = _COCO_ANCHORS
+    anchor_fields: Mapping[str, Any] = _COCO_ANCHORS
     neck_dims: tuple[int, ...] = (128, 256, 512)
     neck_convs: tuple[int, ...] = (5, 5, 5)
     pool_sizes: tuple[int, ...] = ()
@@ -127,10 +131,8 @@ class YOLOv3(nn.Module):
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Makes the mappings and the lists hashable, as a module's fields must be."""
+        """Makes the mappings hashable, as a module's fields must be."""
         freeze_mappings(self)
-        sizes = tuple(tuple((w, h) for w, h in level) for level in self.anchor_sizes)
-        object.__setattr__(self, "anchor_sizes", sizes)
         super().__post_init__()
 
     @nn.nowrap
@@ -146,13 +148,14 @@ class YOLOv3(nn.Module):
     def setup(self) -> None:
         """Makes the submodules."""
         self.body = self.make_body()
-        count = len(self.anchor_sizes)
+        count = len(self.anchor_fields["sizes"])
         if not count == len(self.neck_dims) == len(self.neck_convs):
             raise ValueError(
-                f"{count} levels of anchor_sizes, but neck_dims={self.neck_dims} and"
+                f"{count} levels of anchors, but neck_dims={self.neck_dims} and"
                 f" neck_convs={self.neck_convs}"
             )
-        self.grid = GridAnchors(self.anchor_sizes, self.body.feature_strides[-count:])
+        strides = self.body.feature_strides[-count:]
+        self.grid = GridAnchors(**{"strides": strides, **self.anchor_fields})
         norms = FrozenDict(norms_of(self, self.dtype))
         self.neck = YoloNeck(self.neck_dims, self.neck_convs, self.pool_sizes, norms)
         dims = zip(self.neck_dims, self.grid.num_per_cell, strict=True)
@@ -164,7 +167,7 @@ class YOLOv3(nn.Module):
     ) -> tuple[Float[Array, "b _ _ _"], ...]:
         """The results of the neck, finest first."""
         maps = self.body.feature_maps(images, train=train)
-        return self.neck(maps[-len(self.anchor_sizes) :], train=train)
+        return self.neck(maps[-len(self.neck_dims) :], train=train)
 
     def __call__(
         self,

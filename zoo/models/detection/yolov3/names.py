@@ -19,21 +19,21 @@ _PREPROCESSING = Preprocessing((608, 608), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bi
 def mmdet(model: Any) -> tuple[Rule, ...]:
     """Rules for mmdet's `YOLOV3`."""
     rules = [*backbone_rules(model.make_body(), "mmdet", "backbone.")]
-    last = len(model.anchor_sizes) - 1
+    last = len(model.neck_dims) - 1
     for i in range(last + 1):
         n = last - i
         for j in range(model.neck_convs[i]):
             rules += conv_norm(f"neck.detect{n + 1}.conv{j + 1}", f"neck/level_{i}_{j}")
         rules += conv_norm(f"neck.conv{n}", f"neck/lateral_{i}")
         rules += conv_norm(f"bbox_head.convs_bridge.{n}", f"bridges_{i}")
-        count = len(model.anchor_sizes[i])
+        count = len(model.anchor_fields["sizes"][i])
         rules += predictor_rules(f"bbox_head.convs_pred.{n}", f"levels_{i}", count)
     return tuple(rules)
 
 
 def darknet_pieces(model: Any) -> tuple[Piece, ...]:
     """What follows the backbone: the levels, the coarsest first."""
-    last = len(model.anchor_sizes) - 1
+    last = len(model.neck_dims) - 1
     pieces: list[Piece] = []
     for i in reversed(range(last + 1)):
         count = model.neck_convs[i]
@@ -42,7 +42,7 @@ def darknet_pieces(model: Any) -> tuple[Piece, ...]:
         names += [f"neck/level_{i}_{j}" for j in range(count)]
         for name in (*names, f"bridges_{i}"):
             pieces += conv_norm_pieces(name)
-        pieces += predictor_pieces(f"levels_{i}", len(model.anchor_sizes[i]))
+        pieces += predictor_pieces(f"levels_{i}", len(model.anchor_fields["sizes"][i]))
     return tuple(pieces)
 
 
