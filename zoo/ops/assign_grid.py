@@ -13,9 +13,9 @@ from zoo.ops.grid_anchors import GridAnchors
 def shape_iou(
     sizes: Float[Array, "*b m 2"], anchors: Float[Array, "n 2"]
 ) -> Float[Array, "*b m n"]:
-    """The IoU of boxes that have the same centre, from their widths and heights."""
-    corner = jnp.concatenate([jnp.zeros_like(sizes), sizes], axis=-1)
-    return box_ops.iou(corner, jnp.concatenate([jnp.zeros_like(anchors), anchors], axis=-1))
+    """The IoU of boxes that have the same centre, from their widths and heights, above 0."""
+    shared = jnp.minimum(sizes[..., None, :], anchors).prod(axis=-1)
+    return shared / (sizes.prod(axis=-1)[..., None] + anchors.prod(axis=-1) - shared)
 
 
 def assign_by_shape(
@@ -44,16 +44,20 @@ def assign_by_shape(
     overlap = shape_iou(high - low, jnp.asarray(grid.flat_sizes()))
     best = overlap.argmax(axis=-1)  # b m
 
-    counts, stride = grid.num_per_cell, np.array(grid.strides)
-    level = np.repeat(np.arange(len(counts)), counts)[best]
-    inside = np.concatenate([np.arange(n) for n in counts])[best]
+    counts = grid.num_per_cell
     sizes = [rows * columns * n for (rows, columns), n in zip(shapes, counts, strict=True)]
-    first = np.cumsum([0, *sizes])[:-1][level]
-    limit = np.array(shapes)[level] - 1  # b m 2: rows, columns
-    centre = ((low + high) / 2)[..., ::-1] / stride[level][..., None]
-    cell = jnp.clip(jnp.floor(centre).astype(jnp.int32), 0, limit)
-    place = cell[..., 0] * (limit[..., 1] + 1) + cell[..., 1]
-    slot = first + place * np.array(counts)[level] + inside
+    of_anchor = [  # the level's first slot, anchors of a cell, rows, columns, stride; its number
+        (start, n, *shape, stride, k)
+        for start, n, shape, stride in zip(
+            np.cumsum([0, *sizes])[:-1].tolist(), counts, shapes, grid.strides, strict=True
+        )
+        for k in range(n)
+    ]
+    table = jnp.moveaxis(jnp.array(of_anchor, jnp.int32)[best], -1, 0)  # 6 b m
+    start, count, rows, columns, stride, number = table
+    cell = jnp.floor((low + high) / 2 / stride[..., None]).astype(jnp.int32)  # x, y
+    column, row = jnp.clip(cell[..., 0], 0, columns - 1), jnp.clip(cell[..., 1], 0, rows - 1)
+    slot = start + (row * columns + column) * count + number
     return *take_slots(slot, valid, sum(sizes)), overlap.max(axis=-1)
 
 

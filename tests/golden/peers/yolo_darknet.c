@@ -1,6 +1,6 @@
 /* Runs pjreddie/darknet on one input, for `yolo_darknet.py`:
 
-       driver CFG WEIGHTS INPUT OUTPUT [TRUTH]
+       driver CFG WEIGHTS INPUT OUTPUT THRESHOLD [TRUTH]
 
    INPUT has the floats of an image, channels first, TRUTH those of the labels as darknet keeps them.
    OUTPUT gets floats: for each detection layer what it is given, what it computes and, with TRUTH,
@@ -26,7 +26,7 @@ static float *read_floats(char *path, long *count) {
 int main(int argc, char **argv) {
     gpu_index = -1;
     long count;
-    float threshold = 0.05;
+    float threshold = atof(argv[5]);
     network *net = load_network(argv[1], argv[2], 0);
     set_batch_network(net, 1);
     *net->seen = 1000000; /* after this many images v2 has no further loss, and v1 no random choice */
@@ -50,10 +50,10 @@ int main(int argc, char **argv) {
     detection *found = get_network_boxes(net, 1, 1, threshold, 0, 0, 1, &boxes);
     do_nms_sort(found, boxes, classes, 0.45);
     float number = boxes;
-    if (argc > 5) {
+    if (argc > 6) {
         network one = *net;
         one.train = 1;
-        one.truth = read_floats(argv[5], &count);
+        one.truth = read_floats(argv[6], &count);
         for (int i = 0; i < net->n; ++i) {
             layer l = net->layers[i];
             if (l.type != YOLO && l.type != REGION && l.type != DETECTION) continue;

@@ -45,7 +45,7 @@ def goldens() -> None:
         dims = [layer["filters"] for layer in network.convs]
         count = {"darknet53": 52, "darknet19": 18, "extraction": 20}.get(fields.pop("body"), 7)
         given = {"conv_dims": dims[:count], **fields.pop("backbone_fields", {})}
-        decoding = {"score_threshold": 0.05, "most": 300, "candidates": 3000}
+        decoding = {"score_threshold": network.threshold, "most": 300, "candidates": 3000}
         if name.startswith("yolov1"):
             decoding |= {"classes": "none", "iou_threshold": 0.45}
         elif name.startswith("yolov2"):
@@ -109,6 +109,8 @@ class Network:
     Attributes:
         text: The configuration.
         side: Height and width of the images.
+        factor: By which features are fewer.
+        threshold: Least score of detections.
         convs: The settings of the convolutions, in order.
         pieces: The arrays of the file, in order.
         heads: Positions in `pieces` of the biases of the layers before the detection layers.
@@ -117,6 +119,7 @@ class Network:
     def __init__(self, cfg: str, side: int) -> None:
         self.side = side
         self.factor = 64 if "v1" in cfg else 32
+        self.threshold = 0.5 if "v3" in cfg else 0.05  # of scores
         self.draws = np.random.default_rng(len(cfg) + side)
         self.sections = parse(Path(os.environ["DARKNET"]) / "cfg" / f"{cfg}.cfg")
         self.grid = -(-side // 64)
@@ -245,11 +248,11 @@ def run(network: Network, image: np.ndarray, truth: np.ndarray | None = None) ->
         header = struct.pack("<3iq", 0, 2, 0, 0)
         (folder / "weights").write_bytes(header + network.flat().astype("<f4").tobytes())
         image.transpose(2, 0, 1).astype("<f4").tofile(folder / "input")
-        files = ["cfg", "weights", "input", "output"]
+        files = (folder / file for file in ("cfg", "weights", "input", "output"))
+        command = [driver, *files, str(network.threshold)]
         if truth is not None:
             truth.astype("<f4").tofile(folder / "truth")
-            files.append("truth")
-        command = [driver, *(folder / file for file in files)]
+            command.append(folder / "truth")
         subprocess.run(command, check=True, capture_output=True)
         return np.fromfile(folder / "output", "<f4")
 
