@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from peers.draws import write
 
@@ -162,34 +163,18 @@ class Network:
 
     def draw(self) -> None:
         """Weights in darknet's order; sizes follow from the configuration alone."""
-        dims, side, sides = [], self.side, []
-        dim = 3
-        for number, (kind, settings) in enumerate(self.sections[1:]):
-            stride = int(settings.get("stride", 1))
+        for kind, settings, dim, side in walk(self.sections, self.side):
             if kind == "convolutional":
                 self.conv(dim, settings)
-                dim, side = int(settings["filters"]), -(-side // stride)
-            elif kind == "maxpool":
-                side = -(-side // stride)
-            elif kind == "route":
-                index = [int(x) for x in str(settings["layers"]).split(",")]
-                index = [x if x >= 0 else number + x for x in index]
-                dim, side = sum(dims[x] for x in index), sides[index[0]]
-            elif kind == "reorg":
-                dim, side = dim * stride**2, side // stride
-            elif kind == "upsample":
-                side *= stride
             elif kind == "local":
                 self.pieces.append(self.near(0.2, settings["filters"] * side * side))
-                self.pieces.append(self.kernel((side * side, settings["filters"], dim, 3, 3), 9 * dim))
-                dim = settings["filters"]
+                shape = (side * side, settings["filters"], dim, 3, 3)
+                self.pieces.append(self.kernel(shape, 9 * dim))
             elif kind == "connected":
                 inputs = dim * side * side
                 self.heads.append(len(self.pieces))
                 self.pieces.append(self.near(0.2, settings["output"]))
                 self.pieces.append(self.kernel((settings["output"], inputs), inputs))
-            dims.append(dim)
-            sides.append(side)
 
     def conv(self, dim: int, settings: dict) -> None:
         """Biases, the three arrays of a norm, and the kernel."""
@@ -233,6 +218,46 @@ def parse(path: Path) -> list[tuple[str, dict]]:
             key, _, value = line.partition("=")
             sections[-1][1][key] = value
     return sections
+
+
+def walk(sections: list[tuple[str, dict]], side: int) -> list[tuple[str, dict, int, int]]:
+    """Each layer, with the features and the side of the map that it gets."""
+    layers, dims, sides, dim = [], [], [], 3
+    for number, (kind, settings) in enumerate(sections[1:]):
+        layers.append((kind, settings, dim, side))
+        stride = int(settings.get("stride", 1))
+        if kind in ("convolutional", "local"):
+            dim = int(settings["filters"])
+        if kind in ("convolutional", "maxpool"):
+            side = -(-side // stride)
+        elif kind == "route":
+            index = [int(x) for x in str(settings["layers"]).split(",")]
+            index = [x if x >= 0 else number + x for x in index]
+            dim, side = sum(dims[x] for x in index), sides[index[0]]
+        elif kind == "reorg":
+            dim, side = dim * stride**2, side // stride
+        elif kind == "upsample":
+            side *= stride
+        elif kind == "connected":
+            dim, side = int(settings["output"]), 1
+        dims.append(dim)
+        sides.append(side)
+    return layers
+
+
+def count_parameters(sections: list[tuple[str, dict]], side: int) -> int:
+    """Weights, biases and scales of a network."""
+    total = 0
+    for kind, settings, dim, size in walk(sections, side):
+        if kind == "convolutional":
+            out = int(settings["filters"])
+            total += out * (1 + int("batch_normalize" in settings))
+            total += out * dim * int(settings["size"]) ** 2
+        elif kind == "local":
+            total += int(settings["filters"]) * size * size * (1 + 9 * dim)
+        elif kind == "connected":
+            total += int(settings["output"]) * (1 + dim * size * size)
+    return total
 
 
 def run(network: Network, image: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
@@ -398,4 +423,62 @@ def detections(flat: np.ndarray, side: int) -> dict[str, np.ndarray]:
         "boxes": np.clip(boxes, 0, side).astype(np.float32),
         "scores": scores[order],
         "labels": label[order],
+    }
+
+
+NAMES = {
+    "darknet19": "darknet19",
+    "darknet_reference": "darknet",
+    "extraction": "extraction",
+    "yolov1_local": "yolov1",
+    "yolov1_tiny": "yolov1-tiny",
+    "yolov2": "yolov2",
+    "yolov2_voc": "yolov2-voc",
+    "yolov2_tiny": "yolov2-tiny",
+    "yolov2_tiny_voc": "yolov2-tiny-voc",
+    "yolov3": "yolov3",
+    "yolov3_spp": "yolov3-spp",
+    "yolov3_tiny": "yolov3-tiny",
+}
+
+
+def models() -> dict[str, torch.nn.Module]:
+    """As many parameters as darknet's networks have, and our nanos in its form."""
+    folder = Path(os.environ["DARKNET"]) / "cfg"
+    found = {ours: parse(folder / f"{theirs}.cfg") for ours, theirs in NAMES.items()}
+    # The paper's network has two dense layers instead of a local one and a dense one.
+    paper = [x for x in found["yolov1_local"] if x[0] not in ("local", "connected")]
+    dense = [("connected", {"output": 4096}), ("connected", {"output": 7 * 7 * 30})]
+    found["yolov1"] = paper[:-2] + dense
+    found |= nanos()
+    sides = {name: int(sections[0][1].get("height", 64)) for name, sections in found.items()}
+    return {name: parameters(count_parameters(x, sides[name])) for name, x in found.items()}
+
+
+def parameters(count: int) -> torch.nn.Module:
+    """A module of so many parameters."""
+    return torch.nn.ParameterList([torch.empty(count)])
+
+
+def nanos() -> dict[str, list[tuple[str, dict]]]:
+    """Our nanos."""
+
+    def conv(filters: int, size: int = 3, stride: int = 1, normed: int = 1) -> tuple[str, dict]:
+        norm = {"batch_normalize": 1} if normed else {}
+        return "convolutional", {"filters": filters, "size": size, "stride": stride, **norm}
+
+    body = [("net", {}), conv(16)]
+    for dim in (32, 64, 96):
+        body += [conv(dim, stride=2), conv(dim // 2, 1), conv(dim)]
+    route = [("route", {"layers": "-1, 6"})]
+    up = [conv(32, 1), ("upsample", {"stride": 2}), *route]
+    coarse = [conv(48, 1), conv(96), conv(3 * 85, 1, normed=0), ("route", {"layers": "-3"})]
+    fine = [conv(32, 1), conv(64), conv(3 * 85, 1, normed=0)]
+    passed = [("route", {"layers": "6"}), conv(16, 1), ("reorg", {"stride": 2})]
+    merged = [("route", {"layers": "-1, 11"}), conv(96), conv(5 * 85, 1, normed=0)]
+    return {
+        "darknet_nano": [*body, ("maxpool", {"stride": 8}), ("connected", {"output": 1000})],
+        "yolov3_nano": [*body, *coarse, *up, *fine],
+        "yolov2_nano": [*body, conv(96), conv(96), *passed, *merged],
+        "yolov1_nano": [*body, conv(32), ("connected", {"output": 8 * 8 * 30})],
     }

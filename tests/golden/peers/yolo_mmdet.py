@@ -15,8 +15,8 @@ from peers.faster_rcnn_mmdet import configuration
 
 CONFIG = "yolo/yolov3_d53_8xb8-ms-608-273e_coco.py"
 BLOCKS = (1, 1, 2, 1, 1)
-DIMS = (8, 8, 12, 16, 24)  # of the stages; mmdet fixes the 32 before them
-NECK = (16, 12, 8)
+DIMS = (8, 8, 8, 12, 16)  # of the stages; mmdet fixes the 32 before them
+NECK = (12, 8, 8)
 
 
 def goldens() -> None:
