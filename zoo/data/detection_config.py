@@ -42,8 +42,8 @@ class DetectionData:
         short_sides: The length of the shorter side is drawn from these in training; evaluation
             takes the largest. If this is empty, images keep their size.
         long_side: Maximum length of the longer side.
-        letterbox: Put each image, as large as fits, into the middle of its bucket, which is grey, as
-            darknet does; then there are no `short_sides`.
+        letterbox: Put each image, as large as fits, into the middle of its bucket, which is grey,
+            as darknet does; then there are no `short_sides`.
         random_crop: Crop training images as DETR does, with probability 1/2.
         flip: Mirror training images left and right with probability 1/2.
         masks: Whether examples have instance masks; COCO's annotations must have them then.

@@ -10,7 +10,7 @@ from zoo.layers.norm import Norm, norm_layer
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, a norm and a leaky ReLU; the submodules are ``conv`` and ``norm``.
+    """A convolution without bias, a norm and a leaky ReLU; submodules are ``conv`` and ``norm``.
 
     Attributes:
         dim: Features of the output.

@@ -24,7 +24,7 @@ def assign_by_shape(
     boxes: Float[Array, "b m 4"],
     valid: Bool[Array, "b m"],
 ) -> tuple[Int[Array, "b a"], Bool[Array, "b a"], Float[Array, "b m"]]:
-    """Each object belongs to one anchor: that of the best shape, in the cell of the object's centre.
+    """Each object belongs to one anchor: that of the best shape, in the cell of its centre.
 
     Of the anchors of all levels, the one with the largest `shape_iou` decides about the level and
     the anchor; of equal ones it is the first. If two objects belong to the same anchor, the later
@@ -85,7 +85,7 @@ def assign_by_cell_iou(
     valid: Bool[Array, "b m"],
     threshold: float = 0.5,
 ) -> tuple[Int[Array, "b a"], Int[Array, "b a"]]:
-    """mmdet's rule (`GridAssigner`): anchors in cells with a centre, by their IoU.
+    """The rule of mmdet's `GridAssigner`: anchors in cells with a centre, by their IoU.
 
     Only anchors in cells in which the centre of some object is can be positive: each with an IoU
     above the threshold, for the object that it overlaps most; and for each object those that

@@ -227,9 +227,7 @@ def _find(
 ) -> Detections:
     images = normalize(images, how.mean, how.std)
     letterboxed = how.crop_mode == "letterbox"
-    return detect(
-        model, variables, images, sizes, original_sizes, proposals, letterbox=letterboxed
-    )
+    return detect(model, variables, images, sizes, original_sizes, proposals, letterbox=letterboxed)
 
 
 def _segment(

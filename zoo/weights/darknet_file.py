@@ -86,7 +86,12 @@ def write_darknet(path: Path, numbers: Shaped[np.ndarray, " n"]) -> None:
 
 def conv_norm_pieces(ours: str) -> tuple[Piece, ...]:
     """The pieces of a `zoo.layers.ConvNorm`; `ours` is its path without the collection."""
-    names = (("params", "bias"), ("params", "scale"), ("batch_stats", "mean"), ("batch_stats", "var"))
+    names = (
+        ("params", "bias"),
+        ("params", "scale"),
+        ("batch_stats", "mean"),
+        ("batch_stats", "var"),
+    )
     norms = (Piece((f"{collection}/{ours}/norm/{name}",)) for collection, name in names)
     return (*norms, Piece((f"params/{ours}/conv/kernel",), CONV))
 
@@ -156,9 +161,7 @@ def _shape_in_file(piece: Piece, shapes: Sequence[tuple[int, ...]]) -> tuple[int
     return piece.layout.write(*blank).shape
 
 
-def _write(
-    pieces: Sequence[Piece], *leaves: Shaped[np.ndarray, "..."]
-) -> Shaped[np.ndarray, " n"]:
+def _write(pieces: Sequence[Piece], *leaves: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, " n"]:
     """The numbers of a file with these leaves."""
     left, parts = iter(leaves), []
     for piece in pieces:

@@ -17,7 +17,9 @@ def goldens() -> None:
     settings = model_cfgs["darknet53"]
     stages = dataclasses.replace(settings.stages, depth=BLOCKS, out_chs=DIMS, stride=2)
     stem = dataclasses.replace(settings.stem, out_chs=8)
-    model = randomise(CspNet(dataclasses.replace(settings, stem=stem, stages=stages), num_classes=5))
+    model = randomise(
+        CspNet(dataclasses.replace(settings, stem=stem, stages=stages), num_classes=5)
+    )
     dims = [8]
     for count, dim in zip(BLOCKS, DIMS, strict=True):
         dims += [dim, *[dim // 2, dim] * count]

@@ -152,7 +152,9 @@ class Network:
                 if kind == "convolutional" and "batch_normalize" not in settings:
                     assert following in before
                     after = self.sections[i + 1][1]
-                    number = len(re.findall(r"\d+", after.get("mask", ""))) or int(after.get("num", 0))
+                    number = len(re.findall(r"\d+", after.get("mask", ""))) or int(
+                        after.get("num", 0)
+                    )
                     settings["filters"] = number * (5 + CLASSES) if number else CLASSES
             if kind == "connected":
                 settings["output"] = self.grid**2 * (CLASSES + 5 * int(last["num"]))

@@ -103,10 +103,7 @@ def run(model: torch.nn.Module, batch) -> dict[str, torch.Tensor]:
     images = torch.nn.functional.pad(images, (0, columns, 0, rows))
     (levels,) = head(model.extract_feat(images))
     flat = torch.cat(
-        [
-            x.permute(0, 2, 3, 1).reshape(len(x), -1, 5 + CLASSES).clone()
-            for x in reversed(levels)
-        ],
+        [x.permute(0, 2, 3, 1).reshape(len(x), -1, 5 + CLASSES).clone() for x in reversed(levels)],
         dim=1,
     )
     sizes = [x.shape[-2:] for x in levels]
@@ -136,8 +133,7 @@ def run(model: torch.nn.Module, batch) -> dict[str, torch.Tensor]:
     )
     labels, numbers = torch.tensor([[1, 4, 0], [2, 0, 0]]), (3, 1)
     objects = [
-        InstanceData(bboxes=boxes[i, :n], labels=labels[i, :n])
-        for i, n in enumerate(numbers)
+        InstanceData(bboxes=boxes[i, :n], labels=labels[i, :n]) for i, n in enumerate(numbers)
     ]
     losses = head.loss_by_feat([x.float() for x in levels], objects, metas)  # only in float32
     return {

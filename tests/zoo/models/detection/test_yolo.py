@@ -59,7 +59,9 @@ def test_detections_and_gradients_are_darknets(golden, case, loss):
             step, expected = -step / 2, np.asarray(expected)
             if name == "logits":  # those of a cell are repeated for its boxes
                 count = peer.model.num_boxes
-                step, expected = (np.asarray(x).reshape(2, -1, count, x.shape[-1]) for x in (step, expected))
+                step, expected = (
+                    np.asarray(x).reshape(2, -1, count, x.shape[-1]) for x in (step, expected)
+                )
                 step, expected = step.sum(axis=2), expected[:, :, 0]
         else:
             step = -step

@@ -104,7 +104,9 @@ class Darknet(nn.Module):
         self, x: Float[Array, "b h w c"], dim: int, size: int, stride: int, n: int, *, train: bool
     ) -> Float[Array, "b rows columns d"]:
         norm = self.norm, self.norm_epsilon, self.norm_momentum
-        layer = ConvNorm(dim, size, stride, *norm, self.negative_slope, self.dtype, name=f"conv_{n}")
+        layer = ConvNorm(
+            dim, size, stride, *norm, self.negative_slope, self.dtype, name=f"conv_{n}"
+        )
         return layer(x, train=train)
 
     @property

@@ -167,7 +167,7 @@ class YoloPredictor(nn.Module):
                 dtype=jnp.float32,
                 name=name,
             )(x)
-            outputs.append(y.reshape(len(y), -1, size))
+            outputs.append(y.reshape(y.shape[0], -1, size))
         return outputs[0], outputs[1], outputs[2]
 
 

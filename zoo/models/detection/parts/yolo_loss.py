@@ -134,9 +134,7 @@ class YoloLoss:
 DARKNET_V2 = YoloLoss(ignore=0.6, object_weight=5.0, iou_target=True)
 """The settings of darknet's ``cfg/yolov2.cfg``; the tiny network's have no `iou_target`."""
 
-MMDET = YoloLoss(
-    rule="cell_iou", ignore=0.5, box_weight=2.0, size_weight=1.0, more_for_small=False
-)
+MMDET = YoloLoss(rule="cell_iou", ignore=0.5, box_weight=2.0, size_weight=1.0, more_for_small=False)
 """The settings of mmdet's configurations of YOLO v3, which add up images instead of their mean."""
 
 

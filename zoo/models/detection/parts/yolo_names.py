@@ -84,4 +84,3 @@ def darknet_map(pieces: Callable[[Any], tuple[Piece, ...]]) -> NameMap:
 def _shapes(model: Any) -> Mapping[str, Any]:
     inputs = partial(padded_images, model, None, 1)
     return abstract_leaves(model, jax.eval_shape(inputs, jax.random.key(0)))
-

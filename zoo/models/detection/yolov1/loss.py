@@ -47,7 +47,9 @@ class YoloV1Loss:
         deltas, strides = output.deltas.astype(jnp.float32), jnp.asarray(output.strides())
         wanted = output.decoding.coder.encode(truth, output.anchors, strides)
         labels = take_object(targets.labels, matches.object)
-        classes = output.logits.astype(jnp.float32) - jax.nn.one_hot(labels, output.logits.shape[-1])
+        classes = output.logits.astype(jnp.float32) - jax.nn.one_hot(
+            labels, output.logits.shape[-1]
+        )
         weights = jnp.where(positive, self.object_weight, self.background_weight)
         errors = {
             "box": self.box_weight * ((deltas - wanted) ** 2).sum(axis=-1) * positive,
@@ -77,7 +79,7 @@ class YoloV1Loss:
 def _first_objects(
     targets: Targets, rows: int, columns: int, stride: int
 ) -> tuple[Int[Array, "b n"], Bool[Array, "b n"]]:
-    """The first object with its centre in each cell, 0 where there is none, and whether there is."""
+    """The first object with its centre in each cell, 0 if there is none, and whether there is."""
     b, m = targets.labels.shape
     centre = (targets.boxes[..., :2] + targets.boxes[..., 2:]) / 2 / stride
     limit = jnp.array([columns - 1, rows - 1])

@@ -45,7 +45,7 @@ class YOLOv1(nn.Module):
         dropout: Rate of dropout before the last layer.
         norm: Kind of norm, in the backbone as well; ``frozen`` for constants.
         norm_epsilon: Added to the variance in norms, in the backbone as well.
-        norm_momentum: Share of the old statistics that a step of training keeps, after the backbone.
+        norm_momentum: Share of the old statistics that training keeps, after the backbone.
         negative_slope: Factor of negative values after the backbone.
         decoding_fields: Fields of `zoo.models.detection.parts.yolo.YoloDecoding`.
         dtype: Dtype of the computation; parameters and the last layer are float32.
@@ -110,7 +110,7 @@ class YOLOv1(nn.Module):
         self, x: Float[Array, "b h w c"], *, train: bool = False
     ) -> tuple[Float[Array, "b a k"], Float[Array, "b a 4"], Float[Array, "b a 1"]]:
         """Classes, boxes and objectness, by row, column, and box of the cell."""
-        b, cells, count = len(x), x.shape[1] * x.shape[2], self.num_boxes
+        b, cells, count = x.shape[0], x.shape[1] * x.shape[2], self.num_boxes
         if self.local_dim:
             x = LocalConv(self.local_dim, dtype=self.dtype, name="local")(x)
             x = nn.leaky_relu(x, self.negative_slope)
@@ -151,7 +151,9 @@ class YOLOv1(nn.Module):
         side = self.image_size
         if images.shape[1:3] != (side, side):
             size = f"{images.shape[1]} x {images.shape[2]}"
-            raise InputError(f"images of {size} pixels, but image_size={side} needs {side} x {side}")
+            raise InputError(
+                f"images of {size} pixels, but image_size={side} needs {side} x {side}"
+            )
         images, _ = pad_images(images, valid, 1)
         x = self.features(images, train=train)
         stride = side // x.shape[1]

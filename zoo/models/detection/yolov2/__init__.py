@@ -10,7 +10,7 @@ from zoo.models.detection.yolov2.model import YOLOv2, in_cells
 from zoo.models.detection.yolov2.names import NAMES
 from zoo.models.inputs import padded_images
 
-# darknet's cfg/yolov2-tiny.cfg: the network has neither a second 3 x 3 convolution nor the finer map.
+# darknet's cfg/yolov2-tiny.cfg: neither a second 3 x 3 convolution nor the finer map.
 _TINY = {
     "backbone": "darknet_reference",
     "backbone_fields": FrozenDict({"last_pool_stride": 1}),
@@ -39,7 +39,7 @@ _TINY_VOC = {
 # One grid of 8 x 8 cells for digits of 8 to 28 px that are taller than wide.
 _NANO = {
     "backbone": "darknet_nano",
-    "anchor_fields": FrozenDict({"sizes": (((7, 10), (9, 14), (12, 17), (14, 21), (18, 26)),)}),
+    "anchor_fields": FrozenDict({"sizes": (((8, 12), (10, 17), (13, 21), (15, 23), (17, 27)),)}),
     "neck_dims": (96, 96),
     "passthrough_dim": 16,
     "merged_dim": 96,

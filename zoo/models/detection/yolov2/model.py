@@ -54,15 +54,15 @@ class YOLOv2(nn.Module):
         num_classes: Number of classes; 80 for COCO, 20 for PASCAL VOC.
         backbone: Name of a registered backbone.
         backbone_fields: Fields that replace those of the backbone's name.
-        anchor_fields: Fields of `zoo.ops.grid_anchors.GridAnchors`, of one level; without
-            ``strides`` it is the coarsest map of the backbone.
+        anchor_fields: Fields of `zoo.ops.grid_anchors.GridAnchors`, of one level, the coarsest map
+            of the backbone.
         neck_dims: Features of the 3 x 3 convolutions of the backbone's last map.
         passthrough_dim: Features of the 1 x 1 convolution of the map before it, which `reorg` then
             makes a coarser map that stands before the others; None for none (the tiny network).
         merged_dim: Features of the 3 x 3 convolution of both maps together; None without them.
         norm: Kind of norm, in the backbone as well; ``frozen`` for constants.
         norm_epsilon: Added to the variance in norms, in the backbone as well.
-        norm_momentum: Share of the old statistics that a step of training keeps, after the backbone.
+        norm_momentum: Share of the old statistics that training keeps, after the backbone.
         negative_slope: Factor of negative values after the backbone.
         decoding_fields: Fields of `zoo.models.detection.parts.yolo.YoloDecoding`.
         dtype: Dtype of the computation; parameters and the last layer are float32.
@@ -105,7 +105,7 @@ class YOLOv2(nn.Module):
         """Makes the submodules."""
         self.body = self.make_body()
         strides = self.body.feature_strides[-1:]
-        self.grid = GridAnchors(**{"strides": strides, **self.anchor_fields})
+        self.grid = GridAnchors(strides=strides, **self.anchor_fields)
         norms = norms_of(self, self.dtype)
         self.neck = [ConvNorm(dim, 3, **norms) for dim in self.neck_dims]
         if self.passthrough_dim and self.merged_dim:

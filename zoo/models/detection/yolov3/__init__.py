@@ -24,7 +24,7 @@ _TINY = {
 _NANO = {
     "backbone": "darknet_nano",
     "anchor_fields": FrozenDict(
-        {"sizes": (((7, 10), (9, 14), (12, 17)), ((13, 21), (17, 21), (18, 27)))}
+        {"sizes": (((7, 11), (9, 14), (10, 17)), ((12, 20), (15, 23), (17, 27)))}
     ),
     "neck_dims": (32, 48),
     "neck_convs": (1, 1),

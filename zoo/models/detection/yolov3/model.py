@@ -52,7 +52,7 @@ class YoloNeck(nn.Module):
 
     Attributes:
         dims: Features of each level, finest first.
-        num_convs: Convolutions of each level, odd or, where the map itself is used, 0; finest first.
+        num_convs: Convolutions of each level, odd, or 0 to use the map itself; finest first.
         pool_sizes: Windows of spatial pyramid pooling after the third convolution of the coarsest
             level (YOLOv3-SPP); empty for none. A fourth, 1 x 1, then follows before the others.
         norms: Fields of `ConvNorm`.
@@ -99,8 +99,8 @@ class YOLOv3(nn.Module):
         num_classes: Number of classes; 80 for COCO.
         backbone: Name of a registered backbone.
         backbone_fields: Fields that replace those of the backbone's name.
-        anchor_fields: Fields of `zoo.ops.grid_anchors.GridAnchors`; without ``strides`` the coarsest
-            maps of the backbone are used, as many as there are levels of ``sizes``.
+        anchor_fields: Fields of `zoo.ops.grid_anchors.GridAnchors`; the coarsest maps of the
+            backbone are used, as many as there are levels of ``sizes``.
         neck_dims: As `dims` of `YoloNeck`.
         neck_convs: As `num_convs` of `YoloNeck`.
         pool_sizes: As there.
@@ -155,7 +155,7 @@ class YOLOv3(nn.Module):
                 f" neck_convs={self.neck_convs}"
             )
         strides = self.body.feature_strides[-count:]
-        self.grid = GridAnchors(**{"strides": strides, **self.anchor_fields})
+        self.grid = GridAnchors(strides=strides, **self.anchor_fields)
         norms = FrozenDict(norms_of(self, self.dtype))
         self.neck = YoloNeck(self.neck_dims, self.neck_convs, self.pool_sizes, norms)
         dims = zip(self.neck_dims, self.grid.num_per_cell, strict=True)
