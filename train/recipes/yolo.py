@@ -82,9 +82,9 @@ def yolov3_coco() -> Config:
 
     Deviations: no expansion of the image, crops around objects, or changes of colour; the
     statistics of the backbone's norms are trained; the loss is the mean over images where mmdet
-    has their sum, so the rate is 64 times as large.
+    has the sum over the 8 images of a device, so the rate is 8 times as large.
     """
-    batch, epochs = 64, 273
+    batch, epochs, images = 64, 273, 8
     return dataclasses.replace(
         _coco("yolov3_coco", "yolov3", MMDET),
         model=ModelConfig(
@@ -99,13 +99,13 @@ def yolov3_coco() -> Config:
         ),
         optim=OptimConfig(
             name="sgd",
-            learning_rate=0.001 * batch,
+            learning_rate=0.001 * images,
             nesterov=False,
             schedule="step",
             drop_at=(218 / epochs, 246 / epochs),
             warmup_steps=2000,
-            weight_decay=5e-4 / batch,
-            clip_norm=35.0 / batch,
+            weight_decay=5e-4 / images,
+            clip_norm=35.0 / images,
         ),
         steps=epochs * COCO_IMAGES // batch,
     )

@@ -4,6 +4,7 @@ DARKNET is a checkout of pjreddie/darknet in which ``make`` was run. `yolo_darkn
 compiled here, runs it. The networks are those of its files ``cfg/*.cfg`` with fewer features.
 """
 
+import ctypes
 import os
 import re
 import struct
@@ -31,6 +32,7 @@ def narrow(dim: int, least: int = 4, factor: int = 32) -> int:
 
 def goldens() -> None:
     """Every kind of network: classifiers, the detectors, and their tiny forms."""
+    letterboxes()
     body = {"norm_epsilon": EPSILON}
     for case, cfg, name in (
         ("darknet_darknet_19", "darknet19", "darknet19"),
@@ -53,6 +55,36 @@ def goldens() -> None:
             decoding |= {"classes": "softmax"}
         fields |= {"backbone_fields": given, "decoding_fields": decoding, **body}
         save(case, name, network, {"num_classes": CLASSES, **fields})
+
+
+class Image(ctypes.Structure):
+    """Darknet's image: floats, channels first."""
+
+    _fields_ = (
+        ("w", ctypes.c_int),
+        ("h", ctypes.c_int),
+        ("c", ctypes.c_int),
+        ("data", ctypes.POINTER(ctypes.c_float)),
+    )
+
+
+def letterboxes() -> None:
+    """Letterboxed images: enlarged, shrunk, wide, tall, with odd margins."""
+    program = ctypes.CDLL(str(Path(os.environ["DARKNET"]) / "libdarknet.so"))
+    program.letterbox_image.argtypes = (Image, ctypes.c_int, ctypes.c_int)
+    program.letterbox_image.restype = Image
+    draws = np.random.default_rng(0)
+    arrays = {}
+    for i, ((h, w), (rows, columns)) in enumerate(
+        [((11, 20), (33, 33)), ((37, 21), (16, 24)), ((18, 18), (18, 18)), ((9, 31), (20, 12))]
+    ):
+        image = draws.integers(0, 256, (h, w, 3), dtype=np.uint8)
+        floats = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
+        pointer = floats.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        found = program.letterbox_image(Image(w, h, 3, pointer), columns, rows)
+        framed = np.ctypeslib.as_array(found.data, (3, rows, columns)).transpose(1, 2, 0)
+        arrays |= {f"{i}/image": image, f"{i}/framed": framed.copy()}
+    np.savez_compressed(HERE.parent / "letterbox_darknet.npz", **arrays)
 
 
 def detectors() -> list[tuple[str, str, str, int, dict]]:
