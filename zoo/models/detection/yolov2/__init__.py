@@ -4,7 +4,7 @@ from flax.core import FrozenDict
 
 from zoo.family import Family
 from zoo.models.detection.parts.yolo import yolo_detections
-from zoo.models.detection.parts.yolo_loss import DARKNET_V2
+from zoo.models.detection.parts.yolo_loss import YoloLoss
 from zoo.models.detection.parts.yolo_variants import yolo_layers, yolo_nano, yolo_variant
 from zoo.models.detection.yolov2.model import YOLOv2, in_cells
 from zoo.models.detection.yolov2.names import NAMES
@@ -54,7 +54,7 @@ FAMILY = Family(
     reference="darknet",
     inputs=padded_images,
     names=NAMES,
-    loss=lambda: DARKNET_V2,
+    loss=YoloLoss,
     decode=yolo_detections,
     layers=yolo_layers,
     head=("params/level/logits/",),
