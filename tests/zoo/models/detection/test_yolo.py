@@ -98,14 +98,14 @@ GRID = GridAnchors(**zoo.create("yolov3_nano").anchor_fields, strides=(4, 8))
 CELLS = GridAnchors((((8, 8), (8, 8)),), (8,))
 
 
-def drawn_output(grid, decoding=YoloDecoding()):
+def drawn_output(grid, decoding=None):
     """Random outputs for two images of 64 px."""
     shapes = tuple((64 // stride, 64 // stride) for stride in grid.strides)
     anchors = np.broadcast_to(levels := np.concatenate(grid.per_level(shapes)), (2, *levels.shape))
     draw = np.random.default_rng(0).normal
     parts = (draw(size=(*anchors.shape[:2], *more)) for more in ((3,), (4,), ()))
     arrays = (jnp.asarray(x, jnp.float32) for x in (*parts, anchors))
-    return YoloOutput(*arrays, grid, shapes, decoding)
+    return YoloOutput(*arrays, grid, shapes, decoding or YoloDecoding())
 
 
 @pytest.mark.parametrize(
