@@ -43,6 +43,10 @@ class DetectionData:
             takes the largest. If this is empty, images keep their size.
         long_side: Maximum length of the longer side.
         random_crop: Crop training images as DETR does, with probability 1/2.
+        zoom: Training takes square parts of the images, whose side is the longer side of the image
+            times a number between these two; what is outside the image is black. ``(0.6, 1.3)`` for
+            CornerNet and CenterNet: see `zoo.data.augment.zoom.random_zoom`. None takes images.
+        zoom_side: With `zoom`: height and width of these parts, in training instead of `buckets`.
         flip: Mirror training images left and right with probability 1/2.
         masks: Whether examples have instance masks; COCO's annotations must have them then.
         mask_size: With `masks`: each mask has this many rows and columns of cells in the object's
@@ -92,6 +96,8 @@ class DetectionData:
     short_sides: tuple[int, ...] = ()
     long_side: int = 1333
     random_crop: bool = False
+    zoom: tuple[float, float] | None = None
+    zoom_side: int = 512
     flip: bool = False
     masks: bool = False
     mask_size: int | None = None
@@ -128,6 +134,13 @@ def check_config(config: DetectionData) -> None:
             not c.random_crop or (bool(c.short_sides) and not c.chips),
             "false without short_sides, or with chips",
         ),
+        "zoom": (
+            c.zoom is None
+            or (0 < c.zoom[0] <= c.zoom[1] and not (c.random_crop or c.chips or c.mask_size)),
+            "two positive numbers, the smaller first, or none; and none with data.random_crop,"
+            " data.chips or data.mask_size",
+        ),
+        "zoom_side": (c.zoom_side >= 1, "a positive number of pixels"),
         "chips": (
             all(scale.usable for scale in c.chips) and not (c.chips and c.proposals),
             "scales with a factor or a long_side, and smallest below largest; and none with"
