@@ -38,6 +38,7 @@ _PACKAGES = (
     "detection.fcos",
     "detection.ssd",
     "detection.centernet",
+    "detection.centernet_pose",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",

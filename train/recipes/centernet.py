@@ -7,7 +7,7 @@ from train.optim import OptimConfig
 from train.recipes.faster_rcnn import fasterrcnn_digit_scenes
 from train.recipes.parts.coco import COCO, COCO_IMAGES, OWN_COCO, square_parts
 from train.tasks.detection import Detection
-from zoo.models.detection.centernet.loss import CenterNetLoss
+from zoo.models.detection.parts.centre_loss import CenterNetLoss
 
 
 def centernet_digit_scenes() -> Config:

@@ -79,14 +79,20 @@ def precise(model: nn.Module) -> nn.Module:
 
 
 def sample(
-    dataset: type, objects: list[dict], num_classes: int, split: str = "val", **more
+    dataset: type,
+    objects: list[dict],
+    num_classes: int,
+    sides: tuple[int, int] = SIDES,
+    split: str = "val",
+    **more,
 ) -> dict[str, np.ndarray]:
-    """The authors' targets for the annotations of one image of the size `SIDES`.
+    """The authors' targets for the annotations of one image.
 
     Args:
         dataset: The class of theirs that makes them.
         objects: COCO annotations.
         num_classes: Number of classes; category ids are labels.
+        sides: Height and width of the image.
         split: ``val``, so that images are not augmented.
         **more: Further attributes of the data set.
     """
@@ -98,9 +104,17 @@ def sample(
     options = {
         **dict.fromkeys(("keep_res", "mse_loss", "dense_wh", "cat_spec_wh", "dense_hp"), False),
         **dict.fromkeys(("reg_offset", "hm_hp", "reg_hp_offset", "reg_bbox"), True),
-        **{"debug": 0, "down_ratio": 4, "input_h": SIDES[0], "input_w": SIDES[1], "pad": 31},
-        **{"output_h": SIDES[0] // 4, "output_w": SIDES[1] // 4, "input_res": max(SIDES)},
-        **{"output_res": max(SIDES) // 4, "rotate": 0, "flip": 0.0, "hm_gauss": 0},
+        **{
+            "debug": 0,
+            "num_classes": num_classes,
+            "rect_mask": False,
+            "down_ratio": 4,
+            "input_h": sides[0],
+            "input_w": sides[1],
+            "pad": 31,
+        },
+        **{"output_h": sides[0] // 4, "output_w": sides[1] // 4, "input_res": max(sides)},
+        **{"output_res": max(sides) // 4, "rotate": 0, "flip": 0.0, "hm_gauss": 0},
     }
     self = types.SimpleNamespace(
         coco=api,
@@ -118,7 +132,7 @@ def sample(
     for name in ("_coco_box_to_bbox", "_get_border", "_convert_alpha"):
         if hasattr(dataset, name):
             setattr(self, name, getattr(dataset, name).__get__(self))
-    image = np.zeros((*SIDES, 3), np.uint8)
+    image = np.zeros((*sides, 3), np.uint8)
     with mock.patch("cv2.imread", lambda path: image):
         return dataset.__getitem__(self, 0)
 

@@ -7,9 +7,10 @@ import pytest
 
 import zoo
 from tests.zoo.models.detection.rcnn import assert_boxes_equal, small_targets, targets_of
-from zoo.models.detection.centernet.decode import decode
-from zoo.models.detection.centernet.loss import CenterNetLoss
 from zoo.models.detection.centernet.model import CenterNetOutput
+from zoo.models.detection.centernet.names import NAMES
+from zoo.models.detection.parts.centre_decode import decode
+from zoo.models.detection.parts.centre_loss import CenterNetLoss
 from zoo.outputs import Targets
 from zoo.types import InputError
 
@@ -48,7 +49,7 @@ def test_detections_and_losses_equal_the_peers(golden, case):
 
 
 def test_the_authors_files_have_unused_layers(golden, tmp_path):
-    """A dict of the epoch and the weights of a wrapped model; three layers are never used."""
+    """The classifier of the backbone, and projections of the deeper trees."""
     peer = golden("centernet_centernet_dla")
     more = {
         "base.fc.weight": np.zeros((1000, 8, 1, 1), np.float32),
@@ -56,21 +57,19 @@ def test_the_authors_files_have_unused_layers(golden, tmp_path):
         "base.level3.project.0.weight": np.zeros((6, 4, 1, 1), np.float32),
         "base.level4.project.1.running_mean": np.zeros(6, np.float32),
     }
-    weights = {f"module.{k}": v for k, v in {**peer.weights, **more}.items()}
-    np.savez(path := tmp_path / "ctdet_coco_dla_2x.npz", **weights)
+    np.savez(path := tmp_path / "weights.npz", **peer.weights, **more)
     _, _, report = zoo.load_with_report(peer.name, path, **peer.fields)
     assert (report.source, report.problems) == ("centernet", 0)
     assert set(more) <= set(report.dropped)
 
 
-def test_mmdets_files_bring_its_preprocessing_and_have_no_biases(golden, tmp_path):
+def test_mmdets_files_bring_their_preprocessing_and_have_no_biases(golden, tmp_path):
     peer = golden("centernet_mmdet_dcn")
     np.savez(path := tmp_path / "weights.npz", **peer.weights)
-    fields = {**peer.fields, "trunk_fields": {"dims": (8, 6, 6)}}
-    model, _, report = zoo.load_with_report(peer.name, path, **fields)
-    assert (report.source, report.problems) == ("mmdet", 0)
-    assert model.trunk_fields["bias"] is False
+    model, _ = zoo.load(peer.name, path, **peer.fields)
     assert model.preprocessing.mean == zoo.types.IMAGENET_MEAN
+    fields = next(names.fields for names in NAMES if names.source == "mmdet")
+    assert fields(zoo.create(peer.name)) == {"trunk_fields": {"bias": False}}
 
 
 def drawn(num_objects=2):

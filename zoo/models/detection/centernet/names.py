@@ -1,37 +1,14 @@
-"""Names of the authors and of mmdet for CenterNet.
+"""Names of the authors and of mmdet for CenterNet."""
 
-The authors' networks take images with the channels blue, green and red. We always take red, green
-and blue: the first convolution's weights are reordered.
-"""
-
-from collections.abc import Mapping
 from typing import Any
 
 from zoo.family import NameMap, Rule
 from zoo.models.backbones import backbone_rules
-from zoo.models.detection.parts.object_names import DECONV
+from zoo.models.detection.parts.centre_names import AUTHORS, conv_rules, deconv_rule, head_rules
 from zoo.types import Preprocessing
-from zoo.weights.maps import BATCH_COUNTERS, CONV_OF_BGR, batch_norm, biased_conv, conv, rule
+from zoo.weights.maps import BATCH_COUNTERS, batch_norm
 
-_UNUSED = {
-    "base.fc.*": "the classifier of the backbone's pretraining",
-    **{
-        f"base.level{i}.project.*": "a projection whose result the authors' trees do not use"
-        for i in (3, 4)
-    },
-}
-# Their names of the heads of each task.
-HEADS = {
-    "heat_logits": "hm",
-    "sizes": "wh",
-    "offsets": "reg",
-}
-_MMDET_HEADS = {"heat_logits": "heatmap_head", "sizes": "wh_head", "offsets": "offset_head"}
-
-
-def centernet(model: Any) -> tuple[Rule, ...]:
-    """Rules for the authors' ``resdcn_*`` and ``dla_34``."""
-    return (*_TRUNKS[model.trunk](model), *_heads(model, "{}", HEADS))
+_HEADS = {"heat_logits": "heatmap_head", "sizes": "wh_head", "offsets": "offset_head"}
 
 
 def mmdet(model: Any) -> tuple[Rule, ...]:
@@ -41,66 +18,12 @@ def mmdet(model: Any) -> tuple[Rule, ...]:
     rules = list(backbone_rules(model.make_body(), "mmdet", "backbone."))
     for i in range(len(model.make_trunk().dims)):
         theirs = f"neck.deconv_layers.{2 * i}"
-        rules += _conv(f"{theirs}.conv", f"up_{i}/conv", "conv_offset")
+        rules += conv_rules(f"{theirs}.conv", f"up_{i}/conv", "conv_offset")
         rules += batch_norm(f"{theirs}.bn", f"up_{i}/norm")
         theirs = f"neck.deconv_layers.{2 * i + 1}"
-        rules += _deconv(f"{theirs}.conv", f"up_{i}_deconv")
+        rules += deconv_rule(f"{theirs}.conv", f"up_{i}_deconv")
         rules += batch_norm(f"{theirs}.bn", f"up_{i}_norm")
-    return (*rules, *_heads(model, "bbox_head.{}", _MMDET_HEADS))
-
-
-def _deconv_trunk(model: Any) -> tuple[Rule, ...]:
-    """Rules for the authors' `PoseResNet` with deformable convolutions."""
-    rules = list(_of_bgr(backbone_rules(model.make_body(), "torchvision", "")))
-    for i in range(len(model.make_trunk().dims)):
-        rules += _conv(f"deconv_layers.{6 * i}", f"up_{i}/conv", "conv_offset_mask")
-        rules += batch_norm(f"deconv_layers.{6 * i + 1}", f"up_{i}/norm")
-        rules += _deconv(f"deconv_layers.{6 * i + 3}", f"up_{i}_deconv")
-        rules += batch_norm(f"deconv_layers.{6 * i + 4}", f"up_{i}_norm")
-    return tuple(rules)
-
-
-def _dla_trunk(model: Any) -> tuple[Rule, ...]:
-    """Rules for the authors' `DLASeg`."""
-    body, first = model.make_body(), model.make_trunk().first
-    rules = list(_of_bgr(backbone_rules(body, "timm", "base.")))
-    merges = {f"dla_up.ida_{i}": f"dla_up_{i}" for i in range(len(body.depths) - first - 1)}
-    for theirs, ours in {**merges, "ida_up": "ida_up"}.items():
-        for part in ("proj", "node"):
-            name, block = f"{theirs}.{part}_{{i}}", f"{ours}/{part}_{{i}}"
-            rules += _conv(f"{name}.conv", f"{block}/conv", "conv_offset_mask")
-            rules += batch_norm(f"{name}.actf.0", f"{block}/norm")
-        rules += conv(f"{theirs}.up_{{i}}", f"{ours}/up_{{i}}")
-    return tuple(rules)
-
-
-_TRUNKS = {"deconv": _deconv_trunk, "dla": _dla_trunk}
-
-
-def _of_bgr(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """The rules of a backbone of images whose channels are blue, green and red."""
-    stem = ("params/body/stem_conv/kernel",)
-    return tuple(r._replace(layout=CONV_OF_BGR) if r.ours == stem else r for r in rules)
-
-
-def _conv(theirs: str, ours: str, offsets: str) -> tuple[Rule, ...]:
-    """Rules for a convolution, deformable or not."""
-    return (*biased_conv(theirs, ours), *biased_conv(f"{theirs}.{offsets}", f"{ours}/offsets"))
-
-
-def _deconv(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """The rule for a transposed convolution without bias."""
-    return (rule(f"{theirs}.weight", f"{ours}/kernel", layout=DECONV),)
-
-
-def _heads(model: Any, theirs: str, names: Mapping[str, str]) -> tuple[Rule, ...]:
-    """Rules for the heads of the first stack."""
-    rules: list[Rule] = []
-    for ours in model.output_dims:
-        head = theirs.format(names[ours])
-        rules += biased_conv(f"{head}.0", f"head_0/{ours}_hidden")
-        rules += biased_conv(f"{head}.2", f"head_0/{ours}_output")
-    return tuple(rules)
+    return (*rules, *head_rules(model, "bbox_head.{}", _HEADS))
 
 
 def _mmdet_fields(model: Any) -> dict[str, Any]:
@@ -114,7 +37,7 @@ def _mmdet_preprocessing(model: Any, file: str) -> Preprocessing:
 
 
 NAMES = (
-    NameMap("centernet", centernet, {**BATCH_COUNTERS, **_UNUSED}),
+    AUTHORS,
     NameMap(
         "mmdet",
         mmdet,

@@ -101,14 +101,22 @@ class CenterNetLoss:
         valid = valid & (sizes > 0).all(axis=-1)
         return Centres(cells, centre - cells, sizes, radii.astype(jnp.int32), valid)
 
-    def of_stack(self, output: CenterNetOutput, centres: Centres, targets: Targets) -> Means:
-        """The losses of one stack."""
+    def of_stack(
+        self,
+        output: CenterNetOutput,
+        centres: Centres,
+        targets: Targets,
+        counted: Bool[Array, "b m"] | None = None,
+    ) -> Means:
+        """The losses of one stack; `counted` is False for objects without size and offset."""
         _, height, width, count = output.heat_logits.shape
-        index = centres.cells[..., 1] * width + centres.cells[..., 0]
+        index = index_of(centres.cells, width)
         wanted = draw_gaussians(
             centres.cells, centres.radii, targets.labels, centres.valid, (height, width), count
         )
         objects = centres.valid & targets.image_valid[:, None]
+        if counted is not None:
+            objects &= counted
         return {
             "heat": self.of_heat(output.heat_logits, wanted, targets.image_valid),
             "size": absolute_error(
@@ -131,6 +139,11 @@ class CenterNetLoss:
         count = (wanted == 1).sum(axis=(1, 2, 3), dtype=jnp.float32)
         both = (jnp.where(images, x, 0).sum() for x in (self.heat_weight * focal, count))
         return Mean(*both)
+
+
+def index_of(cells: Int[Array, "*b 2"], width: int) -> Int[Array, "*b"]:
+    """Numbers of cells, row by row, of columns and rows."""
+    return cells[..., 1] * width + cells[..., 0]
 
 
 def absolute_error(
@@ -156,7 +169,7 @@ def centre_metrics(output: CenterNetOutput, centres: Centres, targets: Targets) 
         their cell.
     """
     width = output.heat_logits.shape[2]
-    index = centres.cells[..., 1] * width + centres.cells[..., 0]
+    index = index_of(centres.cells, width)
     objects = targets.valid & targets.image_valid[:, None]
     hits = at_cells(output.heat_logits, index).argmax(axis=-1) == targets.labels
     same = (index[:, :, None] == index[:, None]) & centres.valid[:, None]
