@@ -54,7 +54,7 @@ def test_the_authors_files_have_unused_layers(golden, tmp_path):
     more = {
         "base.fc.weight": np.zeros((1000, 8, 1, 1), np.float32),
         "base.fc.bias": np.zeros(1000, np.float32),
-        "base.level3.project.0.weight": np.zeros((6, 4, 1, 1), np.float32),
+        "base.level4.project.0.weight": np.zeros((6, 6, 1, 1), np.float32),
         "base.level4.project.1.running_mean": np.zeros(6, np.float32),
     }
     np.savez(path := tmp_path / "weights.npz", **peer.weights, **more)
