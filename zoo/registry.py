@@ -39,6 +39,7 @@ _PACKAGES = (
     "detection.ssd",
     "detection.centernet",
     "detection.centernet_pose",
+    "detection.centernet_3d",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",

@@ -84,6 +84,7 @@ def sample(
     num_classes: int,
     sides: tuple[int, int] = SIDES,
     split: str = "val",
+    max_objs: int = 4,
     **more,
 ) -> dict[str, np.ndarray]:
     """The authors' targets for the annotations of one image.
@@ -94,6 +95,7 @@ def sample(
         num_classes: Number of classes; category ids are labels.
         sides: Height and width of the image.
         split: ``val``, so that images are not augmented.
+        max_objs: Number of objects in the arrays.
         **more: Further attributes of the data set.
     """
     api = types.SimpleNamespace(
@@ -120,7 +122,7 @@ def sample(
         coco=api,
         images=[0],
         img_dir="",
-        max_objs=4,
+        max_objs=max_objs,
         num_classes=num_classes,
         cat_ids={i: i for i in range(num_classes)},
         mean=0.0,
@@ -129,7 +131,7 @@ def sample(
         opt=types.SimpleNamespace(**options),
         **more,
     )
-    for name in ("_coco_box_to_bbox", "_get_border", "_convert_alpha"):
+    for name in ("_coco_box_to_bbox", "_get_border", "_convert_alpha", "_alpha_to_8"):
         if hasattr(dataset, name):
             setattr(self, name, getattr(dataset, name).__get__(self))
     image = np.zeros((*sides, 3), np.uint8)

@@ -5,7 +5,7 @@ batch, devices and hosts.
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,8 @@ class CenterNetLoss:
     offset_weight: float = 1.0
     convention: Convention = "authors"
 
+    whole_sizes: ClassVar[bool] = True  # whether the authors round the sizes up
+
     def __post_init__(self) -> None:
         check_choice("convention", self.convention, Convention)
         names = [f.name for f in dataclasses.fields(self) if f.name != "convention"]
@@ -95,7 +97,8 @@ class CenterNetLoss:
         cells = jnp.clip(jnp.floor(centre).astype(jnp.int32), 0, last)
         positive = jnp.maximum(sizes, 0)
         if self.convention == "authors":
-            radii = gaussian_radius(jnp.ceil(positive), 0.7, "centernet")
+            whole = jnp.ceil(positive) if self.whole_sizes else positive
+            radii = gaussian_radius(whole, 0.7, "centernet")
         else:
             radii = gaussian_radius(positive, 0.3)
         valid = valid & (sizes > 0).all(axis=-1)

@@ -26,7 +26,7 @@ _HEADS = {
     "joints": "hps",
     "joint_heat_logits": "hm_hp",
     "joint_offsets": "hp_offset",
-    "depths": "dep",
+    "depth_logits": "dep",
     "rotations": "rot",
     "dimensions": "dim",
 }
