@@ -7,7 +7,10 @@ from train.optim import OptimConfig
 from train.recipes.faster_rcnn import fasterrcnn_digit_scenes
 from train.recipes.parts.coco import COCO, COCO_IMAGES, OWN_COCO, square_parts
 from train.tasks.detection import Detection
+from zoo.models.detection.centernet_pose.loss import CenterNetPoseLoss
 from zoo.models.detection.parts.centre_loss import CenterNetLoss
+
+_IMAGES_OF_PEOPLE = 64_115  # of train2017
 
 
 def centernet_digit_scenes() -> Config:
@@ -117,4 +120,58 @@ def centernet_finetune() -> Config:
         log_every=50,
         eval_every=500,
         checkpoint_every=500,
+    )
+
+
+def centernet_pose_dla34_coco() -> Config:
+    """CenterNet for people on COCO, with the authors' schedule.
+
+        python -m train centernet_pose_dla34_coco --data.source=coco:DIR --init_backbone=DLA34
+
+    DIR has COCO's ``annotations/person_keypoints_train2017.json`` and so on; DLA34 is as in
+    `centernet_dla34_coco`; the authors start from a CenterNet for boxes. Published, with mirrored
+    images as well: 54.7 AP of the joints. Not run by us.
+
+    Deviations: those of `centernet_resnet18_dcn_coco`; images without people are trained on, too,
+    in as many steps as the authors need without them.
+    """
+    return _pose("centernet_pose_dla34_coco", 140, (90, 120))
+
+
+def centernet_pose_dla34_coco_3x() -> Config:
+    """As `centernet_pose_dla34_coco`, for 320 epochs: published, 58.9 AP of the joints."""
+    return _pose("centernet_pose_dla34_coco_3x", 320, (270, 300))
+
+
+def _pose(recipe: str, epochs: int, drops: tuple[int, int]) -> Config:
+    """The authors' training on COCO's people."""
+    config = _coco(recipe, "centernet_pose_dla34", 5e-4, 128, epochs=epochs, drops=drops)
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, max_objects=32, keypoints=True),
+        task=Detection(CenterNetPoseLoss()),
+        steps=epochs * _IMAGES_OF_PEOPLE // config.batch_size,
+    )
+
+
+def centernet_pose_finetune() -> Config:
+    r"""A public CenterNet for people, fine-tuned on your own COCO json with keypoints.
+
+        python -m train.doctor centernet_pose_finetune --data.source=coco:DIR --init=CHECKPOINT
+        python -m train centernet_pose_finetune --data.source=coco:DIR --init=CHECKPOINT \
+            --workdir=RUN
+        python -m eval.detection --workdir=RUN --iou_type=keypoints
+
+    CHECKPOINT is the authors' ``multi_pose_dla_3x.pth``. `keypointrcnn_finetune` says what DIR has.
+    The last layers of the heat maps and of the joints are initialised if your data have other
+    numbers of classes or joints than the checkpoint, which has one class and COCO's 17 joints; all
+    other parameters come from the checkpoint. Not run by us on public weights.
+    """
+    boxes = centernet_finetune()
+    return dataclasses.replace(
+        boxes,
+        recipe="centernet_pose_finetune",
+        model=ModelConfig("centernet_pose_dla34"),
+        data=dataclasses.replace(boxes.data, keypoints=True),
+        task=Detection(CenterNetPoseLoss()),
     )
