@@ -97,7 +97,7 @@ class CornerNetLoss:
     ) -> Mean:
         """The focal loss of one kind of corner."""
         heat = output.heat[:, :, kind]
-        b, _, h, w, k = heat.shape
+        h, w, k = heat.shape[2:]
         wanted = wanted_heat(
             corner, targets.boxes, targets.labels, objects, output.scale, (h, w), k, self.iou
         )

@@ -36,7 +36,7 @@ def authors(model: Any) -> tuple[Rule, ...]:
 
 
 def mmdet(model: Any) -> tuple[Rule, ...]:
-    """mmdet's `CornerNet`."""
+    """The `CornerNet` of mmdet."""
     rules = list(mmdet_hourglass(model.make_trunk()))
     for kind, ours in _KINDS.items():
         theirs = f"bbox_head.{kind}_pool.{{s}}"

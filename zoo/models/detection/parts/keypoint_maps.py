@@ -24,7 +24,7 @@ HEAT_BIAS = -2.19
 """The first logit of heat maps, whose probability is 0.1."""
 
 Scale = tuple[float, float]
-"""Cells for a pixel of the padded image, across and down; ``128 / 511`` for images of 511 pixels."""
+"""Cells for a pixel of the padded image, across and down: ``128 / 511`` where it has 511 pixels."""
 
 
 class MapHead(nn.Module):
@@ -132,9 +132,7 @@ def heat_loss(
     return Mean(jnp.where(images, losses, 0).sum(), jnp.where(images, cells, 0).sum())
 
 
-def at_points(
-    maps: Float[Array, "b s h w d"], index: Int[Array, "b m"]
-) -> Float[Array, "b s m d"]:
+def at_points(maps: Float[Array, "b s h w d"], index: Int[Array, "b m"]) -> Float[Array, "b s m d"]:
     """The features of cells, of all hourglasses."""
     return jax.vmap(at_cells, in_axes=(1, None), out_axes=1)(maps, index)
 
