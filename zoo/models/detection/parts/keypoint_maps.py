@@ -126,7 +126,8 @@ def heat_loss(
         alpha: See `gaussian_focal`.
         beta: See there.
     """
-    losses = gaussian_focal(logits, wanted[:, None], alpha=alpha, beta=beta)
+    every = jnp.broadcast_to(wanted[:, None], logits.shape)
+    losses = gaussian_focal(logits, every, alpha=alpha, beta=beta)
     losses = losses.mean(axis=1).sum(axis=(1, 2, 3))
     cells = (wanted == 1).sum(axis=(1, 2, 3), dtype=jnp.float32)
     return Mean(jnp.where(images, losses, 0).sum(), jnp.where(images, cells, 0).sum())
