@@ -36,6 +36,7 @@ _PACKAGES = (
     "detection.retinanet",
     "detection.fcos",
     "detection.ssd",
+    "detection.cornernet",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",

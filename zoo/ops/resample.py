@@ -7,6 +7,8 @@ and `jax.image.resize`, and give the same results.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from zoo.ops.resize import resize_nearest
+
 
 def depth_to_space(x: Shaped[Array, "b h w d"]) -> Shaped[Array, "b h2 w2 d4"]:
     """Doubles height and width: features (row, column, feature) of a pixel become 2 x 2 pixels."""
@@ -20,6 +22,18 @@ def upsample_nearest(x: Shaped[Array, "b h w d"]) -> Shaped[Array, "b h2 w2 d"]:
     b, h, w, d = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, d))
     return x.reshape(b, 2 * h, 2 * w, d)
+
+
+def enlarge_nearest(
+    x: Shaped[Array, "b h w d"], size: tuple[int, int]
+) -> Shaped[Array, "b rows columns d"]:
+    """Resizes by repeating values, as torch's ``nearest``, to a height and width.
+
+    It equals `zoo.ops.resize.resize_nearest`; doubling both sides, the usual case, has a faster
+    gradient.
+    """
+    height, width = x.shape[1:3]
+    return upsample_nearest(x) if size == (2 * height, 2 * width) else resize_nearest(x, size)
 
 
 def upsample_bilinear(x: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 d"]:
