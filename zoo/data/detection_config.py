@@ -42,6 +42,8 @@ class DetectionData:
         short_sides: The length of the shorter side is drawn from these in training; evaluation
             takes the largest. If this is empty, images keep their size.
         long_side: Maximum length of the longer side.
+        letterbox: Put each image, as large as fits, into the middle of its bucket, which is grey,
+            as darknet does; then there are no `short_sides`.
         random_crop: Crop training images as DETR does, with probability 1/2.
         flip: Mirror training images left and right with probability 1/2.
         masks: Whether examples have instance masks; COCO's annotations must have them then.
@@ -91,6 +93,7 @@ class DetectionData:
     too_many: Literal["stop", "drop_smallest"] = "stop"
     short_sides: tuple[int, ...] = ()
     long_side: int = 1333
+    letterbox: bool = False
     random_crop: bool = False
     flip: bool = False
     masks: bool = False
@@ -127,6 +130,10 @@ def check_config(config: DetectionData) -> None:
         "random_crop": (
             not c.random_crop or (bool(c.short_sides) and not c.chips),
             "false without short_sides, or with chips",
+        ),
+        "letterbox": (
+            not (c.letterbox and (c.short_sides or c.masks or c.chips or c.proposals)),
+            "false with short_sides, masks, chips or proposals",
         ),
         "chips": (
             all(scale.usable for scale in c.chips) and not (c.chips and c.proposals),
