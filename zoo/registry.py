@@ -21,6 +21,7 @@ _PACKAGES = (
     "classification.resnet",
     "classification.mobilenetv3",
     "classification.vgg",
+    "classification.efficientnet",
     "detection.detr",
     "detection.rcnn",
     "detection.sppnet",

@@ -1,7 +1,7 @@
 """Linen modules that two or more model families use."""
 
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.conv import conv_layer
+from zoo.layers.conv import Padding, conv_layer
 from zoo.layers.drop_path import DropPath
 from zoo.layers.encoder_block import EncoderBlock
 from zoo.layers.mlp import Mlp
@@ -20,6 +20,7 @@ __all__ = [
     "Mlp",
     "MultiHeadAttention",
     "Norm",
+    "Padding",
     "PatchEmbed",
     "conv_layer",
     "drop_path_rates",
