@@ -37,6 +37,7 @@ _PACKAGES = (
     "detection.retinanet",
     "detection.fcos",
     "detection.ssd",
+    "detection.efficientdet",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",

@@ -1,7 +1,8 @@
 """Linen modules that two or more model families use."""
 
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.conv import Padding, conv_layer
+from zoo.layers.bifpn import BiFPN
+from zoo.layers.conv import Padding, SeparableConv, conv_layer
 from zoo.layers.drop_path import DropPath
 from zoo.layers.encoder_block import EncoderBlock
 from zoo.layers.mlp import Mlp
@@ -14,6 +15,7 @@ from zoo.layers.stack import drop_path_rates, run_layers
 __all__ = [
     "FPN",
     "PAFPN",
+    "BiFPN",
     "DropPath",
     "EncoderBlock",
     "FrozenBatchNorm",
@@ -22,6 +24,7 @@ __all__ = [
     "Norm",
     "Padding",
     "PatchEmbed",
+    "SeparableConv",
     "conv_layer",
     "drop_path_rates",
     "fixed",

@@ -12,6 +12,8 @@ from jaxtyping import Array, Float
 
 Padding = Literal["symmetric", "same"]
 _INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_DEPTHWISE_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+_POINTWISE_INIT = nn.initializers.xavier_uniform()
 
 
 def conv_layer(
@@ -75,6 +77,50 @@ def conv_layer(
         conv_general_dilated=compute,
         name=name,
     )
+
+
+class SeparableConv(nn.Module):
+    """A depthwise convolution, and a 1 x 1 one, without anything in between.
+
+    Attributes:
+        dim: Features of the output.
+        size: Height and width of the depthwise kernel, odd.
+        bias: Whether the second one has a bias; the first one has none.
+        depthwise_init: Initial values of the first kernel.
+        pointwise_init: Of the second one.
+        bias_init: Of the bias.
+        dtype: Dtype of the computation; parameters are float32.
+    """
+
+    dim: int
+    size: int = 3
+    bias: bool = True
+    depthwise_init: nn.initializers.Initializer = _DEPTHWISE_INIT
+    pointwise_init: nn.initializers.Initializer = _POINTWISE_INIT
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+        """A map of the same size."""
+        channels = x.shape[-1]
+        x = conv_layer(
+            channels,
+            self.size,
+            groups=channels,
+            kernel_init=self.depthwise_init,
+            dtype=self.dtype,
+            name="depthwise",
+        )(x)
+        return conv_layer(
+            self.dim,
+            1,
+            bias=self.bias,
+            kernel_init=self.pointwise_init,
+            bias_init=self.bias_init,
+            dtype=self.dtype,
+            name="pointwise",
+        )(x)
 
 
 def _branches(

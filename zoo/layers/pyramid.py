@@ -116,7 +116,7 @@ def _top_down(
     sums = [conv(x.astype(pyramid.dtype), 1, f"lateral_{{}}_{i}") for i, x in enumerate(maps)]
     for i in reversed(range(len(sums) - 1)):
         height, width = sums[i].shape[1:3]
-        sums[i] += _enlarge(sums[i + 1], (height, width))
+        sums[i] += enlarge(sums[i + 1], (height, width))
     return tuple(conv(x, 3, f"output_{{}}_{i}") for i, x in enumerate(sums))
 
 
@@ -143,7 +143,7 @@ def _conv(pyramid: FPN | PAFPN, size: int, stride: int, **options: Any) -> nn.Co
     return conv_layer(pyramid.dim, size, stride, **options)
 
 
-def _enlarge(x: Float[Array, "b h w d"], size: tuple[int, int]) -> Float[Array, "b rows columns d"]:
+def enlarge(x: Float[Array, "b h w d"], size: tuple[int, int]) -> Float[Array, "b rows columns d"]:
     """Nearest neighbours; doubling both sides, the usual case, has a faster gradient."""
     height, width = x.shape[1:3]
     return upsample_nearest(x) if size == (2 * height, 2 * width) else resize_nearest(x, size)

@@ -17,7 +17,7 @@ from peers.draws import images, randomise, save
 
 # Of each stage: blocks, features, kernel, stride, expansion.
 TINY = ((1, 8, 3, 1, 1), (2, 16, 3, 2, 3), (2, 16, 5, 2, 2))
-NANO = ((1, 16, 3, 1, 1), (1, 24, 3, 2, 4), (2, 40, 5, 2, 4), (1, 64, 3, 2, 4))
+NANO = ((1, 16, 3, 1, 1), (1, 24, 3, 2, 4), (2, 40, 3, 2, 4), (1, 64, 3, 2, 4))
 FIELDS = ("num_blocks", "stage_dims", "kernel_sizes", "strides", "expansions")
 
 
@@ -126,3 +126,8 @@ def models() -> dict[str, nn.Module]:
         **{name: timm.create_model(name) for name in names},
         "efficientnet_nano": timm_model(NANO, 16, 256),
     }
+
+
+def pad_to(x: torch.Tensor, side: int) -> torch.Tensor:
+    """Images, NCHW, with zeros below and on the right."""
+    return nn.functional.pad(x, (0, side - x.shape[-1], 0, side - x.shape[-2]))

@@ -17,7 +17,7 @@ _NANO = {
     "stem_dim": 16,
     "num_blocks": (1, 1, 2, 1),
     "stage_dims": (16, 24, 40, 64),
-    "kernel_sizes": (3, 3, 5, 3),
+    "kernel_sizes": (3, 3, 3, 3),
     "strides": (1, 2, 2, 2),
     "expansions": (1, 4, 4, 4),
     "last_dim": 256,
@@ -61,8 +61,8 @@ def _lite(
 def _layers(model: Any) -> tuple[tuple[str, ...], ...]:
     """The stem, then each block, and the last convolution."""
     blocks = [f"stages_{i}_{j}" for i, depth in enumerate(model.num_blocks) for j in range(depth)]
-    last = (("last_conv", "last_norm"),) if hasattr(model, "last_dim") else ()
-    return (("stem_conv", "stem_norm"), *((block,) for block in blocks), *last)
+    last = ("last_conv", "last_norm")
+    return (("stem_conv", "stem_norm"), *((block,) for block in blocks), last)
 
 
 FAMILY = Family(
