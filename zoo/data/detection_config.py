@@ -43,6 +43,9 @@ class DetectionData:
             takes the largest. If this is empty, images keep their size.
         long_side: Maximum length of the longer side.
         random_crop: Crop training images as DETR does, with probability 1/2.
+        scale_jitter: Smallest and largest factor by which training images are resized, of the size
+            that just fits into their bucket; of a larger one a random part is taken (0.1 and 2 in
+            EfficientDet). It replaces `short_sides` in training. None does neither.
         flip: Mirror training images left and right with probability 1/2.
         masks: Whether examples have instance masks; COCO's annotations must have them then.
         mask_size: With `masks`: each mask has this many rows and columns of cells in the object's
@@ -92,6 +95,7 @@ class DetectionData:
     short_sides: tuple[int, ...] = ()
     long_side: int = 1333
     random_crop: bool = False
+    scale_jitter: tuple[float, float] | None = None
     flip: bool = False
     masks: bool = False
     mask_size: int | None = None
@@ -127,6 +131,15 @@ def check_config(config: DetectionData) -> None:
         "random_crop": (
             not c.random_crop or (bool(c.short_sides) and not c.chips),
             "false without short_sides, or with chips",
+        ),
+        "scale_jitter": (
+            c.scale_jitter is None
+            or (
+                0 < c.scale_jitter[0] <= c.scale_jitter[1]
+                and not (c.random_crop or c.chips or c.mask_size)
+            ),
+            "two positive factors, the larger one last, or none; and none with random_crop, chips"
+            " or mask_size",
         ),
         "chips": (
             all(scale.usable for scale in c.chips) and not (c.chips and c.proposals),

@@ -106,7 +106,9 @@ def pytorch_model(num_classes: int) -> nn.Module:
     )
     # The width is that of the first convolution, 32 / 4, and of the last; blocks are given in full.
     wide = [
-        block._replace(input_filters=4 * block.input_filters, output_filters=4 * block.output_filters)
+        block._replace(
+            input_filters=4 * block.input_filters, output_filters=4 * block.output_filters
+        )
         for block in blocks
     ]
     model = EfficientNet(wide, sizes)

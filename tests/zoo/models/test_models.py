@@ -14,7 +14,14 @@ import optax
 import pytest
 
 import zoo
-from tests.zoo.models.drawn import abstract_inputs, drawn_inputs, float_outputs, shallow, speed_of
+from tests.zoo.models.drawn import (
+    abstract_inputs,
+    drawn_inputs,
+    float_outputs,
+    shallow,
+    speed_of,
+    speed_of_shapes,
+)
 from zoo.family import Family
 from zoo.registry import BACKBONES, FAMILIES, MODELS, family_of
 from zoo.types import Preprocessing
@@ -88,7 +95,7 @@ def test_every_family_has_a_nano():
     assert all(any("nano" in name for name in family.variants) for family in FAMILIES)
 
 
-@pytest.mark.parametrize("name", zoo.list_models())
+@pytest.mark.parametrize("name", [pytest.param(n, marks=speed_of_shapes(n)) for n in MODELS])
 def test_parameter_count_and_shape_of_logits(name):
     expected = json.loads(COUNTS.read_text())
     assert name in expected, f"{name} has no golden: add it to tests/golden/make_golden.py"
@@ -141,13 +148,7 @@ def test_every_counted_model_is_registered():
     assert sorted(json.loads(COUNTS.read_text())) == zoo.list_models()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [  # of each family the first ones; the others differ in their sizes alone
-        pytest.param(name, marks=[pytest.mark.slow] if list(f.variants).index(name) > 3 else [])
-        for name, f in BACKBONES.items()
-    ],
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=speed_of_shapes(n)) for n in BACKBONES])
 def test_feature_map_shapes(name):
     model = zoo.create(name, **shallow(name))
     height, width = zoo.preprocessing(name).size

@@ -14,6 +14,7 @@ from zoo.models.detection.parts.dense import DenseDecoding, DenseOutput
 from zoo.models.detection.parts.inputs import pad_images
 from zoo.types import InputError
 
+
 @pytest.fixture(scope="module")
 def nano():
     """A small model with random weights, its variables, two images, and a compiled call."""

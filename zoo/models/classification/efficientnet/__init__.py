@@ -80,7 +80,8 @@ FAMILY = Family(
         "efficientnet_nano": Variant(_NANO, Preprocessing((64, 64))),
         "efficientnet_b0": _variant(1.0, 1.0, 224),
         "efficientnet_b1": dataclasses.replace(
-            _variant(1.0, 1.1, 240), preprocessing=Preprocessing((240, 240), _HALF, _HALF, "bicubic", 0.9)
+            _variant(1.0, 1.1, 240),
+            preprocessing=Preprocessing((240, 240), _HALF, _HALF, "bicubic", 0.9),
         ),
         "efficientnet_b2": _variant(1.1, 1.2, 256),
         "efficientnet_b3": _variant(1.2, 1.4, 288),

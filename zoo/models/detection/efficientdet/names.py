@@ -1,7 +1,7 @@
 """effdet's names for EfficientDet, with timm's in the backbone.
 
-effdet's deltas are dy, dx, dh, dw; ours are dx, dy, dw, dh: the last convolution is reordered. Files
-of models with ``tf_`` in their names have biases that the others do not have.
+effdet's deltas are dy, dx, dh, dw; ours are dx, dy, dw, dh: the last convolution is reordered.
+Files of models with ``tf_`` in their names have biases that the others do not have.
 """
 
 from typing import Any
