@@ -45,6 +45,9 @@ class DetectionData:
         letterbox: Put each image, as large as fits, into the middle of its bucket, which is grey,
             as darknet does; then there are no `short_sides`.
         random_crop: Crop training images as DETR does, with probability 1/2.
+        scale_jitter: Smallest and largest factor by which training images are resized, of the size
+            that just fits into their bucket; of a larger one a random part is taken (0.1 and 2 in
+            EfficientDet). It replaces `short_sides` in training. None does neither.
         flip: Mirror training images left and right with probability 1/2.
         masks: Whether examples have instance masks; COCO's annotations must have them then.
         mask_size: With `masks`: each mask has this many rows and columns of cells in the object's
@@ -95,6 +98,7 @@ class DetectionData:
     long_side: int = 1333
     letterbox: bool = False
     random_crop: bool = False
+    scale_jitter: tuple[float, float] | None = None
     flip: bool = False
     masks: bool = False
     mask_size: int | None = None
@@ -132,8 +136,18 @@ def check_config(config: DetectionData) -> None:
             "false without short_sides, or with chips",
         ),
         "letterbox": (
-            not (c.letterbox and (c.short_sides or c.masks or c.chips or c.proposals)),
-            "false with short_sides, masks, chips or proposals",
+            not c.letterbox
+            or not (c.short_sides or c.masks or c.chips or c.proposals or c.scale_jitter),
+            "false with short_sides, scale_jitter, masks, chips or proposals",
+        ),
+        "scale_jitter": (
+            c.scale_jitter is None
+            or (
+                0 < c.scale_jitter[0] <= c.scale_jitter[1]
+                and not (c.random_crop or c.chips or c.mask_size)
+            ),
+            "two positive factors, the larger one last, or none; and none with random_crop, chips"
+            " or mask_size",
         ),
         "chips": (
             all(scale.usable for scale in c.chips) and not (c.chips and c.proposals),

@@ -28,6 +28,7 @@ from zoo.data.augment.picture import (
     select,
     shrink_to_fit,
 )
+from zoo.data.augment.scale_jitter import jitter_scale
 from zoo.data.decode import example_image
 from zoo.data.detection_config import DetectionData
 from zoo.data.errors import DataError
@@ -64,6 +65,8 @@ class TrainTransform:
         bucket = choose_bucket(example["annotations"].size, c)
         if c.letterbox:
             picture = letterbox_picture(picture, bucket)
+        elif c.scale_jitter is not None:
+            picture = jitter_scale(picture, bucket, c.scale_jitter, rng)
         else:
             picture = resize_picture(picture, shrink_to_fit(size, bucket), fast=True)
         return _example(picture, bucket, example, c, self.joints)

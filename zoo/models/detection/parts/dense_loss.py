@@ -71,7 +71,12 @@ def focal_sums(
 
 
 def normalised(
-    sums: Float[Array, " b"], matches: Matches, targets: Targets, normaliser: Normaliser
+    sums: Float[Array, " b"],
+    matches: Matches,
+    targets: Targets,
+    normaliser: Normaliser,
+    *,
+    more: float = 0.0,
 ) -> Mean:
     """A loss divided by the number of positive anchors, or by 1 if there are none.
 
@@ -81,12 +86,14 @@ def normalised(
         targets: The objects.
         normaliser: ``image``: the loss of each image is divided by its own number; the mean over
             images is taken. ``batch``: the sum is divided by the number of the whole batch.
+        more: Added to the number of the batch; if parts of a batch are computed by themselves, to
+            that of each part.
     """
     images = targets.image_valid
     positive = matches.positive.sum(axis=1, dtype=jnp.float32)
     if normaliser == "image":
         return Mean.of(sums / jnp.maximum(positive, 1), images)
-    return Mean(jnp.where(images, sums, 0).sum(), jnp.where(images, positive, 0).sum())
+    return Mean(jnp.where(images, sums, 0).sum(), jnp.where(images, positive, 0).sum() + more)
 
 
 @runtime_checkable
