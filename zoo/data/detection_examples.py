@@ -29,6 +29,7 @@ from zoo.data.augment.picture import (
     shrink_to_fit,
 )
 from zoo.data.augment.scale_jitter import jitter_scale
+from zoo.data.augment.zoom import random_zoom
 from zoo.data.decode import example_image
 from zoo.data.detection_config import DetectionData
 from zoo.data.errors import DataError
@@ -59,6 +60,8 @@ class TrainTransform:
             unbounded = side * max(picture.size)
             picture = resize_picture(picture, fit_size(picture.size, side, unbounded), fast=True)
             picture = random_crop(picture, _CROP_SIDES, rng)
+        if c.zoom is not None:
+            picture = random_zoom(picture, c.zoom_side, c.zoom, rng)
         size = picture.size
         if c.short_sides:
             size = fit_size(size, int(rng.choice(c.short_sides)), c.long_side)
