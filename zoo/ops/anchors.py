@@ -8,6 +8,7 @@ a compiled program. The conventions of the implementations are fields of `Anchor
 | torchvision | ``order="ratio", rounded=True, strides=None`` |
 | detectron2 | ``order="size"`` and nominal strides |
 | mmdet | ``order="ratio"`` and nominal strides |
+| effdet, automl | ``order="size", offset=0.5``, shapes and nominal strides |
 | py-faster-rcnn, py-R-FCN | ``order="ratio", legacy=True`` and nominal strides |
 | Detectron, in our boxes | ``order="ratio", legacy=True, far_edge=True`` and nominal strides |
 
@@ -40,6 +41,8 @@ class Anchors:
         sizes: For each level, finest first: square roots of the areas in pixels; as many for every
             level.
         ratios: Height / width of the shapes.
+        shapes: Widths and heights of the shapes for a size of 1, which replace `ratios`:
+            EfficientDet's have not exactly the same area.
         strides: Pixels from one cell to the next, for each level. None: the size of the padded
             image divided by that of the map, rounded down, for rows and columns separately, as
             torchvision does: 61 and not 64 for 13 cells in 800 pixels.
@@ -59,6 +62,7 @@ class Anchors:
 
     sizes: tuple[tuple[_Number, ...], ...]
     ratios: tuple[_Number, ...] = (0.5, 1.0, 2.0)
+    shapes: tuple[tuple[_Number, _Number], ...] | None = None
     strides: tuple[_Number, ...] | None = None
     offset: _Number = 0
     order: Order = "ratio"
@@ -74,13 +78,15 @@ class Anchors:
             raise ValueError(f"{len(self.sizes)} levels of sizes, but strides {self.strides}")
         if self.legacy and self.strides is None:
             raise ValueError("legacy anchors need strides")
+        if self.legacy and self.shapes is not None:
+            raise ValueError("legacy anchors have ratios, not shapes")
         if self.far_edge and not self.legacy:
             raise ValueError("far_edge is for legacy anchors")
 
     @property
     def num_per_cell(self) -> int:
         """Anchors at each cell of a map."""
-        return len(self.sizes[0]) * len(self.ratios)
+        return len(self.sizes[0]) * len(self.ratios if self.shapes is None else self.shapes)
 
     def per_level(
         self, map_shapes: Sequence[_Shape], image_shape: _Shape | None = None
@@ -135,6 +141,7 @@ class Anchors:
         else:
             middle = 0.0
             shapes = np.stack([1 / np.sqrt(ratios), np.sqrt(ratios)], axis=-1)
+            shapes = shapes if self.shapes is None else np.array(self.shapes)
             half = shapes[:, None] * sizes[:, None] / 2  # ratios, sizes, (x, y)
         if self.order == "size":
             half = half.swapaxes(0, 1)

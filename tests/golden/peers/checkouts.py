@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import types
+from functools import partial
 from unittest import mock
 
 import torch
@@ -109,6 +110,35 @@ def mmdet_whole() -> types.ModuleType:
         importlib.import_module("mmdet_peer")  # stands in for mmcv's compiled operators
     importlib.import_module("mmdet.models")
     return importlib.import_module("mmdet")
+
+
+def keypoint_networks(checkout: str) -> types.ModuleType:
+    """The package `models.py_utils` of a checkout of CornerNet or ExtremeNet.
+
+    Its compiled corner pools are replaced by running maxima, and its drawing by nothing. The same
+    names are in both checkouts: what was imported from the other one is forgotten.
+    """
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("models", "utils", "config"):
+            del sys.modules[name]
+    for name, axis, reverse in (
+        ("top", 2, True),
+        ("left", 3, True),
+        ("bottom", 2, False),
+        ("right", 3, False),
+    ):
+        sys.modules[f"{name}_pool"] = stand = types.ModuleType(name)
+        stand.forward = partial(_running_maximum, axis=axis, reverse=reverse)
+    sys.modules["utils"] = sys.modules["utils.debugger"] = mock.MagicMock()
+    _package("models", checkout)
+    return importlib.import_module("models.py_utils")
+
+
+def _running_maximum(x: torch.Tensor, *, axis: int, reverse: bool) -> list[torch.Tensor]:
+    """What `<direction>_pool.forward` gives."""
+    if not reverse:
+        return [x.cummax(axis).values]
+    return [x.flip(axis).cummax(axis).values.flip(axis)]
 
 
 class _DeformableFunction:
