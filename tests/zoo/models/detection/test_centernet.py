@@ -7,10 +7,10 @@ import pytest
 
 import zoo
 from tests.zoo.models.detection.rcnn import assert_boxes_equal, small_targets, targets_of
-from zoo.models.detection.centernet.model import CenterNetOutput
 from zoo.models.detection.centernet.names import NAMES
 from zoo.models.detection.parts.centre_decode import decode
 from zoo.models.detection.parts.centre_loss import CenterNetLoss
+from zoo.models.detection.parts.centre_outputs import CenterNetOutput
 from zoo.outputs import Targets
 from zoo.types import InputError
 

@@ -8,7 +8,7 @@ import pytest
 from tests.zoo.models.detection.rcnn import assert_near, targets_of
 from zoo.models.detection.centernet_3d.decode import alpha_of, depth_of, solids
 from zoo.models.detection.centernet_3d.loss import CenterNet3DLoss, angle_bins
-from zoo.models.detection.centernet_3d.model import CenterNet3DOutput
+from zoo.models.detection.parts.centre_outputs import CenterNet3DOutput
 from zoo.ops.cameras import box_corners, project
 from zoo.outputs import Solids
 

@@ -8,7 +8,7 @@ import pytest
 from tests.zoo.models.detection.rcnn import assert_boxes_equal, assert_near, targets_of
 from zoo.models.detection.centernet_pose.decode import decode, snapped, values_at
 from zoo.models.detection.centernet_pose.loss import CenterNetPoseLoss
-from zoo.models.detection.centernet_pose.model import CenterNetPoseOutput
+from zoo.models.detection.parts.centre_outputs import CenterNetPoseOutput
 from zoo.types import InputError
 
 NAMES = ("heat_logits", "sizes", "offsets", "joints", "joint_heat_logits", "joint_offsets")

@@ -9,18 +9,18 @@ the middle of a black canvas, which is at least one pixel larger.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, no_type_check
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
 from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from zoo.layers import conv_layer
+from zoo.layers.conv import conv_layer
 from zoo.models.backbones import freeze_mappings
 from zoo.models.detection.centernet.trunks import TRUNKS
+from zoo.models.detection.parts.centre_outputs import CenterNetOutput
 from zoo.models.detection.parts.inputs import pad_images
 from zoo.outputs import Targets
 from zoo.types import InputError, Preprocessing
@@ -28,28 +28,6 @@ from zoo.types import InputError, Preprocessing
 HEAT_BIAS = -2.19  # the authors': a probability of 0.1 before training
 _HIDDEN = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 _OUTPUT = nn.initializers.normal(0.001)
-
-
-@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
-class CenterNetOutput(struct.PyTreeNode):
-    """What CenterNet predicts for each cell.
-
-    Attributes:
-        heat_logits: Logit of each class for "an object's centre is in this cell".
-        sizes: Width and height of the object, in cells.
-        offsets: Where its centre is, from the upper left corner of the cell, in cells.
-        earlier: In training: the same of the stacks before the last one; only an hourglass has
-            several.
-        stride: Pixels of the padded batch from one cell to the next.
-        most: Largest number of detections of an image.
-    """
-
-    heat_logits: Float[Array, "b h w k"]
-    sizes: Float[Array, "b h w 2"]
-    offsets: Float[Array, "b h w 2"]
-    earlier: "tuple[CenterNetOutput, ...]" = ()
-    stride: int = struct.field(pytree_node=False, default=4)
-    most: int = struct.field(pytree_node=False, default=100)
 
 
 class Heads(nn.Module):

@@ -17,9 +17,10 @@ from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from zoo.layers import Norm, conv_layer, norm_layer
+from zoo.layers.conv import conv_layer
 from zoo.layers.deconv import Deconv, Upsample, bilinear
 from zoo.layers.deformable import DeformableConv
+from zoo.layers.norm import Norm, norm_layer
 from zoo.models.backbones import make_backbone
 
 _UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from zoo.models.detection.centernet_3d.model import CenterNet3DOutput
 from zoo.models.detection.parts.centre_decode import centre_boxes, centre_cells
+from zoo.models.detection.parts.centre_outputs import CenterNet3DOutput
 from zoo.ops.cameras import turn_to_space, unproject
 from zoo.ops.heat_maps import at_cells
 from zoo.outputs import Solids

@@ -11,13 +11,13 @@ from jaxtyping import Array, Bool, Float
 from zoo.losses.boxes import smooth_l1
 from zoo.losses.mean import Mean, Means
 from zoo.models.detection.centernet_3d.decode import depth_of
-from zoo.models.detection.centernet_3d.model import CenterNet3DOutput
 from zoo.models.detection.parts.centre_loss import (
     CenterNetLoss,
     Centres,
     absolute_error,
     index_of,
 )
+from zoo.models.detection.parts.centre_outputs import CenterNet3DOutput
 from zoo.ops.heat_maps import at_cells
 from zoo.outputs import Targets
 

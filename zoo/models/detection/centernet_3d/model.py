@@ -7,27 +7,10 @@ Deviations: see `zoo.models.detection.centernet.model`; the authors resize image
 px, and cut them to a height of 384.
 """
 
-from typing import ClassVar, no_type_check
+from typing import ClassVar
 
-from jaxtyping import Array, Float
-
-from zoo.models.detection.centernet.model import CenterNet, CenterNetOutput
-
-
-@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
-class CenterNet3DOutput(CenterNetOutput, kw_only=True):
-    """What CenterNet predicts in space; the first attributes are those of `CenterNetOutput`.
-
-    Attributes:
-        depth_logits: The depth in metres is 1 / sigmoid - 1 of this.
-        rotations: Of the observation angle, for each of two bins: two logits for "the angle is not
-            in the bin" and "it is", and sine and cosine from the bin's centre, -pi / 2 and pi / 2.
-        dimensions: Height, width and length in metres.
-    """
-
-    depth_logits: Float[Array, "b h w 1"]
-    rotations: Float[Array, "b h w 8"]
-    dimensions: Float[Array, "b h w 3"]
+from zoo.models.detection.centernet.model import CenterNet
+from zoo.models.detection.parts.centre_outputs import CenterNet3DOutput, CenterNetOutput
 
 
 class CenterNet3D(CenterNet):

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from zoo.models.detection.centernet_pose.model import CenterNetPoseOutput
 from zoo.models.detection.parts.centre_decode import centre_boxes, centre_cells
+from zoo.models.detection.parts.centre_outputs import CenterNetPoseOutput
 from zoo.ops.heat_maps import at_cells, peaks, top_of_each_class
 from zoo.outputs import Detections
 

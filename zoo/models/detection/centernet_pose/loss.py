@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from zoo.losses.mean import Means
-from zoo.models.detection.centernet_pose.model import CenterNetPoseOutput
 from zoo.models.detection.parts.centre_loss import CenterNetLoss, Centres, absolute_error, index_of
+from zoo.models.detection.parts.centre_outputs import CenterNetPoseOutput
 from zoo.ops.heat_maps import draw_each_gaussians
 from zoo.outputs import Targets
 from zoo.types import InputError

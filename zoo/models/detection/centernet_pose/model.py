@@ -5,26 +5,10 @@ with which outputs agree. A joint is predicted twice: as a distance from the per
 a peak of the joint's own heat map. The joints of the published weights are COCO's 17.
 """
 
-from typing import ClassVar, no_type_check
+from typing import ClassVar
 
-from jaxtyping import Array, Float
-
-from zoo.models.detection.centernet.model import CenterNet, CenterNetOutput
-
-
-@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
-class CenterNetPoseOutput(CenterNetOutput, kw_only=True):
-    """What CenterNet predicts for people; the first attributes are those of `CenterNetOutput`.
-
-    Attributes:
-        joints: x and y of each joint in turn, from the upper left corner of the cell, in cells.
-        joint_heat_logits: Logit of each joint for "such a joint is in this cell".
-        joint_offsets: Where a joint is, from the upper left corner of its cell, in cells.
-    """
-
-    joints: Float[Array, "b h w j2"]
-    joint_heat_logits: Float[Array, "b h w j"]
-    joint_offsets: Float[Array, "b h w 2"]
+from zoo.models.detection.centernet.model import CenterNet
+from zoo.models.detection.parts.centre_outputs import CenterNetOutput, CenterNetPoseOutput
 
 
 class CenterNetPose(CenterNet):

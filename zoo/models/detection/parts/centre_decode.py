@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from zoo.models.detection.centernet.model import CenterNetOutput
+from zoo.models.detection.parts.centre_outputs import CenterNetOutput
 from zoo.ops.heat_maps import Cells, at_cells, peaks, top_cells
 from zoo.outputs import Detections
 

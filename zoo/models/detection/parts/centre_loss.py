@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from zoo.losses.heat_maps import gaussian_focal
 from zoo.losses.mean import Mean, Means
-from zoo.models.detection.centernet.model import CenterNetOutput
+from zoo.models.detection.parts.centre_outputs import CenterNetOutput
 from zoo.ops.heat_maps import at_cells, draw_gaussians, gaussian_radius
 from zoo.outputs import Targets
 from zoo.types import check_choice, check_not_negative
