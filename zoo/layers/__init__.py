@@ -1,7 +1,6 @@
 """Linen modules that two or more model families use."""
 
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.bifpn import BiFPN
 from zoo.layers.conv import Padding, SeparableConv, conv_layer
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.drop_path import DropPath
@@ -16,7 +15,6 @@ from zoo.layers.stack import drop_path_rates, run_layers
 __all__ = [
     "FPN",
     "PAFPN",
-    "BiFPN",
     "ConvNorm",
     "DropPath",
     "EncoderBlock",

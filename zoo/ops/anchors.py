@@ -41,8 +41,6 @@ class Anchors:
         sizes: For each level, finest first: square roots of the areas in pixels; as many for every
             level.
         ratios: Height / width of the shapes.
-        shapes: Widths and heights of the shapes for a size of 1, which replace `ratios`:
-            EfficientDet's have not exactly the same area.
         strides: Pixels from one cell to the next, for each level. None: the size of the padded
             image divided by that of the map, rounded down, for rows and columns separately, as
             torchvision does: 61 and not 64 for 13 cells in 800 pixels.
@@ -55,6 +53,8 @@ class Anchors:
             and height are rounded for each ratio.
         far_edge: Whether legacy anchors end at the far edge of their last pixel, one pixel further,
             as boxes do everywhere else.
+        shapes: Widths and heights of the shapes for a size of 1, which replace `ratios`:
+            EfficientDet's have not exactly the same area.
 
     Raises:
         ValueError: If the fields do not fit together.
@@ -62,13 +62,13 @@ class Anchors:
 
     sizes: tuple[tuple[_Number, ...], ...]
     ratios: tuple[_Number, ...] = (0.5, 1.0, 2.0)
-    shapes: tuple[tuple[_Number, _Number], ...] | None = None
     strides: tuple[_Number, ...] | None = None
     offset: _Number = 0
     order: Order = "ratio"
     rounded: bool = False
     legacy: bool = False
     far_edge: bool = False
+    shapes: tuple[tuple[_Number, _Number], ...] | None = None
 
     def __post_init__(self) -> None:
         check_choice("order", self.order, Order)

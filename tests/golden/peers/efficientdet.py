@@ -5,10 +5,13 @@ pycocotools``. Put ``PYTORCH_JIT=0`` before the command.
 """
 
 import copy
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import effdet
+import numpy as np
 import torch
 from effdet.anchors import AnchorLabeler, Anchors
 from effdet.bench import _batch_detection, _post_process
@@ -144,15 +147,11 @@ def exchanged(x: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def run(model: nn.Module, x: torch.Tensor, valid: torch.Tensor) -> dict[str, torch.Tensor]:
     """All parts of a model's outputs, detections and losses, under our names."""
-    config, count = model.config, len(x)
-    side = config.image_size[0]
-    maps = model.fpn(model.backbone(pad_to(x, side)))
+    config = model.config
+    maps = model.fpn(model.backbone(pad_to(x, config.image_size[0])))
     outputs = model.class_net(list(maps)), model.box_net(list(maps))
     anchors = Anchors.from_config(config)
-    logits, deltas = (
-        torch.cat([y.permute(0, 2, 3, 1).reshape(count, -1, size) for y in levels], dim=1)
-        for levels, size in zip(outputs, (config.num_classes, 4), strict=True)
-    )
+    logits, deltas = joined(outputs, config)
     arrays = {
         "logits": logits,
         "deltas": exchanged(deltas),
@@ -214,6 +213,31 @@ def losses(outputs: tuple, anchors: Anchors, config: object) -> dict[str, torch.
         "losses/class": classes,
         "losses/box": config.box_loss_weight * deltas,
     }
+
+
+def full_size(name: str, side: int) -> tuple[nn.Module, Callable[[Path], None]]:
+    """effdet's model with drawn weights, and a function that saves it to a folder."""
+    model = effdet.create_model(name, pretrained=False, pretrained_backbone=False)
+    draw_weights(model, torch.randn(2, 3, side, side))
+    return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
+
+
+@torch.no_grad()
+def run_full_size(model: nn.Module, side: int) -> dict[str, np.ndarray]:
+    """Random images and the outputs of the heads, under our names."""
+    x = torch.randn(2, 3, side, side)
+    logits, deltas = joined(model(x), model.config)
+    arrays = {"images": x.permute(0, 2, 3, 1), "logits": logits, "deltas": exchanged(deltas)}
+    return {key: y.numpy() for key, y in arrays.items()}
+
+
+def joined(outputs: tuple, config: object) -> tuple[torch.Tensor, torch.Tensor]:
+    """The outputs of all levels, by anchor."""
+    logits, deltas = (
+        torch.cat([y.permute(0, 2, 3, 1).reshape(len(y), -1, size) for y in levels], dim=1)
+        for levels, size in zip(outputs, (config.num_classes, 4), strict=True)
+    )
+    return logits, deltas
 
 
 def models() -> dict[str, nn.Module]:

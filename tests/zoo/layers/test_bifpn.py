@@ -26,10 +26,12 @@ def test_a_node_weighs_its_maps_by_hand():
     coarse = other[:, :2, :2]
     maps = {0: fine, 1: coarse, 2: other}
     node = BiFPNNode(8, norm="group")
-    params = node.init(jax.random.key(1), maps, (4, 4))["params"]
+    init = jax.jit(node.init, static_argnums=2)
+    params = init(jax.random.key(1), maps, (4, 4))["params"]
     params.pop("weights")
     weights = jnp.array([0.5, 1.5, -3.0])
-    found = node.apply({"params": {**params, "weights": weights}}, maps, (4, 4))
+    apply = jax.jit(node.apply, static_argnums=2)
+    found = apply({"params": {**params, "weights": weights}}, maps, (4, 4))
     enlarged = np.asarray(coarse).repeat(2, axis=1).repeat(2, axis=2)
     mixed = (0.5 * np.asarray(fine) + 1.5 * enlarged) / 2.0001
     plain = BiFPNNode(8, weighted=False, norm="group")

@@ -37,7 +37,7 @@ def test_sizes_and_boxes_follow_the_factor():
 def test_a_part_can_miss_the_objects():
     wide = Picture(
         np.zeros((20, 400, 3), np.uint8),
-        np.array([[0, 0, 4, 20]], np.float32),
+        np.array([[0, 0, 100, 20]], np.float32),
         np.zeros(1, np.int32),
     )
     rng = np.random.default_rng(1)

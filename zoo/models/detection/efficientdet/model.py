@@ -88,7 +88,7 @@ class EfficientDet(nn.Module):
         num_extra: Coarser levels than those of the backbone.
         weighted: Whether the sums have learned weights.
         num_convs: Convolutions of a tower.
-        padding: Of what reduces maps in the pyramid: see `zoo.layers.BiFPN`.
+        padding: Of what reduces maps in the pyramid: see `zoo.layers.bifpn.BiFPN`.
         bias: Whether convolutions of pyramid and towers with a norm after them have a bias, too, as
             weights that TensorFlow trained have.
         norm: Of all norms: ``batch``; ``frozen`` to fine-tune with few images a device.
