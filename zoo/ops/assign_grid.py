@@ -103,7 +103,8 @@ def assign_by_cell_iou(
         The object of each anchor, and 1 for positive, 0 for negative, -1 for neither.
     """
     if boxes.shape[1] == 0:
-        return (jnp.zeros(anchors.shape[:2], jnp.int32),) * 2
+        none = jnp.zeros(anchors.shape[:2], jnp.int32)
+        return none, none
     centre, truth = ((x[..., :2] + x[..., 2:]) / 2 for x in (anchors, boxes))
     cell = jnp.floor(centre / strides)[:, None]  # b 1 a 2
     hit = (jnp.floor(truth[:, :, None] / strides) == cell).all(axis=-1) & valid[..., None]

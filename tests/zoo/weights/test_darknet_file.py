@@ -2,8 +2,6 @@
 
 import struct
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ import zoo
 from zoo.registry import family_of
 from zoo.types import InputError
 from zoo.weights import open_checkpoint
-from zoo.weights.tree import abstract_leaves, flatten
+from zoo.weights.tree import abstract_leaves, flatten, unflatten
 
 CLASSES = 3
 # Of yolov3_nano: path, inputs, outputs, size of the kernel.
@@ -23,21 +21,20 @@ LAYERS += [("neck/lateral_0", 48, 32, 1), ("neck/level_0_0", 32 + 64, 32, 1)]
 LAYERS += [("bridges_0", 32, 64, 3), ("levels_0", 64, 24, 1)]
 
 
+def drawn(model):
+    """Random variables."""
+    leaves = abstract_leaves(model, family_of(model).example(model))
+    rng = np.random.default_rng(0)
+    return unflatten(
+        {path: rng.uniform(0.5, 1.5, x.shape).astype(np.float32) for path, x in leaves.items()}
+    )
+
+
 @pytest.fixture(scope="module")
 def nano():
     """A model and drawn variables."""
     model = zoo.create("yolov3_nano", num_classes=CLASSES)
-    leaves = abstract_leaves(model, family_of(model).example(model))
-    rng = np.random.default_rng(0)
-    flat = {path: rng.uniform(0.5, 1.5, x.shape).astype(np.float32) for path, x in leaves.items()}
-    variables = {}
-    for path, x in flat.items():
-        *parents, name = path.split("/")
-        node = variables
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = jnp.asarray(x)
-    return model, variables
+    return model, drawn(model)
 
 
 def read(numbers):
@@ -114,7 +111,7 @@ def test_new_classes_keep_boxes_and_objectness(nano, tmp_path):
 
 def test_a_backbone_is_taken_from_a_classifiers_file(tmp_path):
     model = zoo.create("darknet_nano", num_classes=7)
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = drawn(model)
     zoo.save(model, variables, path := tmp_path / "classifier.weights", "darknet")
     _, body, _ = zoo.load_with_report("darknet_nano", path, num_classes=0)
     assert "head" not in body["params"]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, no_type_check
+from typing import Any, Literal, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ class YoloDecoding:
         boxes = clip_to_sizes(boxes, sizes)
         kept &= (boxes[..., 2:] > boxes[..., :2]).all(axis=-1)
         index, good = select(kept, scores, min(self.most, scores.shape[1]))
-        return Detections(*(take(x, index) for x in (boxes, scores, labels)), good)
+        return Detections(take(boxes, index), take(scores, index), take(labels, index), good)
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
@@ -191,11 +191,7 @@ def yolo_output(
     return YoloOutput(logits, deltas, objectness[..., 0], anchors, grid, shapes, decoding)
 
 
-Norms = dict[str, object]
-"""Fields of `zoo.layers.ConvNorm` that are those of a detector."""
-
-
-def norms_of(model: nn.Module, dtype: DTypeLike) -> Norms:
-    """The fields of a detector that its layers take over."""
+def norms_of(model: nn.Module, dtype: DTypeLike) -> dict[str, Any]:
+    """The fields of `zoo.layers.ConvNorm` that are those of a detector."""
     names = ("norm", "norm_epsilon", "norm_momentum", "negative_slope")
     return {**{name: getattr(model, name) for name in names}, "dtype": dtype}

@@ -156,7 +156,7 @@ class YOLOv3(nn.Module):
             )
         strides = self.body.feature_strides[-count:]
         self.grid = GridAnchors(strides=strides, **self.anchor_fields)
-        norms = FrozenDict(norms_of(self, self.dtype))
+        norms: Any = FrozenDict(norms_of(self, self.dtype))
         self.neck = YoloNeck(self.neck_dims, self.neck_convs, self.pool_sizes, norms)
         dims = zip(self.neck_dims, self.grid.num_per_cell, strict=True)
         self.bridges = [ConvNorm(2 * dim, 3, **norms) for dim in self.neck_dims]
