@@ -17,7 +17,8 @@ from zoo.models.inputs import padded_images
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 # ImageNet's mean and deviation of red were used for blue, and those of blue for red.
-_HOW = Preprocessing((384, 1280), IMAGENET_MEAN[::-1], IMAGENET_STD[::-1], "bilinear")
+_MEAN, _STD = ((blue, green, red) for red, green, blue in (IMAGENET_MEAN, IMAGENET_STD))
+_HOW = Preprocessing((384, 1280), _MEAN, _STD, "bilinear")
 
 FAMILY = Family(
     title="CenterNet for boxes in space",

@@ -75,7 +75,7 @@ class CenterNetLoss:
         centres = self.centres(output, targets)
         stacks = [self.of_stack(one, centres, targets) for one in (*output.earlier, output)]
         losses = {
-            name: Mean(sum(one[name].total for one in stacks) / len(stacks), last.weight)
+            name: Mean(jnp.stack([one[name].total for one in stacks]).mean(), last.weight)
             for name, last in stacks[-1].items()
         }
         return losses, centre_metrics(output, centres, targets)
