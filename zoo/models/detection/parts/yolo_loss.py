@@ -20,7 +20,7 @@ from zoo.models.detection.parts.yolo import YoloOutput
 from zoo.ops import boxes as box_ops
 from zoo.ops.assign_grid import assign_by_cell_iou, assign_by_shape
 from zoo.outputs import Targets
-from zoo.types import InputError, check_choice
+from zoo.types import InputError
 
 Rule = Literal["shape", "cell_iou"]
 _FITTING = 0.3  # least IoU of shapes with which an anchor is said to fit an object
@@ -60,7 +60,6 @@ class YoloLoss:
     iou_target: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("loss.rule", self.rule, Rule)
         names = ("ignore", "box_weight", "size_weight", "object_weight", "background_weight")
         at_least_0(self, *names, "class_weight")
         if self.ignore > 1:
