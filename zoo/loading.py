@@ -66,9 +66,10 @@ def load(
             index of shards, a run, an Orbax folder, ``hf://owner/repo[/file][@revision]`` or
             ``https://...``.
         source: The project whose tensor names the file has: ``timm``, ``torchvision``,
-            ``huggingface``, ``fair``, ``torch``, ``big_vision``, ``smp``, ``detectron2``, ``mmdet``,
-            ``effdet``, ``zoo``, and others of single families; detected if absent. ``timm_tf``, for
-            EfficientNets of timm's with ``tf_`` in their names, cannot be detected.
+            ``huggingface``, ``fair``, ``torch``, ``big_vision``, ``smp``, ``detectron2``,
+            ``mmdet``, ``effdet``, ``zoo``, and others of single families; detected if absent.
+            ``timm_tf``, for EfficientNets of timm's with ``tf_`` in their names, cannot be
+            detected.
         param_dtype: Dtype of floating-point variables; None keeps the dtypes of the file.
         **overrides: Fields of the model. With a ``num_classes`` that differs from the file's, the
             head is initialised anew.
