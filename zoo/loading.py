@@ -62,14 +62,13 @@ def load(
 
     Args:
         name: A model's name; or, without `path`, a file that `save` wrote or a run's directory.
-        path: A checkpoint: safetensors, npz, PyTorch's formats, a pickle of numpy's arrays, an
-            index of shards, a run, an Orbax folder, ``hf://owner/repo[/file][@revision]`` or
-            ``https://...``.
+        path: A checkpoint: safetensors, npz, PyTorch's formats, a pickle of numpy's arrays,
+            darknet's ``.weights``, an index of shards, a run, an Orbax folder,
+            ``hf://owner/repo[/file][@revision]`` or ``https://...``.
         source: The project whose tensor names the file has: ``timm``, ``torchvision``,
             ``huggingface``, ``fair``, ``torch``, ``big_vision``, ``smp``, ``detectron2``,
-            ``mmdet``, ``effdet``, ``zoo``, and others of single families; detected if absent.
-            ``timm_tf``, for EfficientNets of timm's with ``tf_`` in their names, cannot be
-            detected.
+            ``mmdet``, ``darknet``, ``effdet``, ``zoo``, and others of single families; detected if
+            absent. ``timm_tf``, for timm's EfficientNets with ``tf_`` in their names, is not.
         param_dtype: Dtype of floating-point variables; None keeps the dtypes of the file.
         **overrides: Fields of the model. With a ``num_classes`` that differs from the file's, the
             head is initialised anew.
@@ -315,12 +314,15 @@ def save(
 ) -> None:
     """Writes a model's variables as safetensors, so that ``load(path)`` restores both.
 
+    With the source ``darknet`` the file is darknet's own, which does not say which model it is for.
+
     For an example see `load`.
 
     Args:
         model: The model; its name and fields go into the file's metadata.
         variables: All collections of its variables.
-        path: The file; its name ends in ``.safetensors`` or has no suffix of another format.
+        path: The file; its name ends in ``.safetensors``, for darknet in ``.weights``, or has no
+            suffix of another format.
         source: The project whose names and layouts are written: ``zoo``, or another source that
             `load` knows, such as ``timm`` for use in PyTorch. ``big_vision`` has no position for
             the class token: the sum of token and position is written as the token, which gives
@@ -334,7 +336,7 @@ def save(
         InputError: If the model belongs to no registered family, the source has no name for one
             of its leaves, or the path has the suffix of another format or is in no folder.
     """
-    check_output(path)
+    check_output(path, source)
     name, fields = describe(model)
     fields.pop("preprocessing", None)
     own_names: Any = fields.pop("class_names", ())

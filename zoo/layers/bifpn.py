@@ -14,8 +14,8 @@ from jaxtyping import Array, Float
 
 from zoo.layers.conv import Padding, SeparableConv, conv_layer
 from zoo.layers.norm import Norm, norm_layer
-from zoo.layers.pyramid import enlarge
 from zoo.ops.pool import max_pool
+from zoo.ops.resample import enlarge_nearest
 
 _EPSILON = 1e-4  # added to the sum of the weights: section 3.3
 
@@ -130,7 +130,7 @@ class BiFPNNode(nn.Module):
             x = _projected(self, x, f"resample_{{}}_{number}", train=train)
             if x.shape[1] > size[0] and x.shape[2] > size[1]:
                 x = _halved(x, self.padding)
-            parts.append(x if x.shape[1:3] == size else enlarge(x, size))
+            parts.append(x if x.shape[1:3] == size else enlarge_nearest(x, size))
         if self.weighted:
             weights = nn.relu(self.param("weights", nn.initializers.ones, (len(parts),)))
             weights = (weights / (weights.sum() + _EPSILON)).astype(self.dtype)

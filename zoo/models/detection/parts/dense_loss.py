@@ -5,7 +5,7 @@ batch, devices and hosts.
 """
 
 import itertools
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.losses.mean import Mean, Means
-from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.parts.samples import take_object
 from zoo.ops.assign import matched_objects
 from zoo.outputs import Targets
@@ -97,7 +96,22 @@ def normalised(
     return Mean(jnp.where(images, sums, 0).sum(), jnp.where(images, positive, 0).sum() + more)
 
 
-def dense_metrics(output: DenseOutput, matches: Matches, targets: Targets) -> Means:
+@runtime_checkable
+class Levels(Protocol):
+    """The output of a detector that classifies the anchors of several levels."""
+
+    @property
+    def logits(self) -> Float[Array, "b a k"]:
+        """Of the classes."""
+        ...
+
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """Number of anchors of each level."""
+        ...
+
+
+def dense_metrics(output: Levels, matches: Matches, targets: Targets) -> Means:
     """Figures that tell whether anchors and objects fit together.
 
     Returns:

@@ -84,8 +84,12 @@ def variant(
 
 def nano_variant(**fields: Any) -> Variant:
     """A model for images of 64 px: `NANO` and more fields."""
-    how = Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
-    return Variant({**NANO, **fields}, how)
+    return scene_variant(**{**NANO, **fields})
+
+
+def scene_variant(**fields: Any) -> Variant:
+    """A model for images of 64 px, with these fields only."""
+    return Variant(fields, Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear"))
 
 
 def proposing_nano(**fields: Any) -> Variant:
