@@ -15,6 +15,17 @@ from zoo.models.detection.efficientdet.loss import EfficientDetLoss
 # Images whose longer side fits a square, padded below and on the right.
 _SQUARE = {"buckets": ((512, 512),), "short_sides": (512,), "long_side": 512}
 
+# Larger than the nano, with a map of stride 16 for the largest digits.
+_SCENES = {
+    "num_cells": 2,
+    "num_extra": 1,
+    "num_convs": 2,
+    "anchor_fields": {
+        "sizes": ((8.0, 10.0, 12.5), (12.5, 16.0, 20.0), (20.0, 25.0, 30.0)),
+        "shapes": ((1.0, 1.0), (0.82, 1.22), (0.67, 1.48)),
+    },
+}
+
 
 def efficientdet_digit_scenes() -> Config:
     """A small EfficientDet on embedded scenes of one to six real digits, from scratch.
@@ -26,7 +37,7 @@ def efficientdet_digit_scenes() -> Config:
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),
         recipe="efficientdet_digit_scenes",
-        model=ModelConfig("efficientdet_nano", {"num_cells": 2, "num_convs": 2}),
+        model=ModelConfig("efficientdet_nano", _SCENES),
         task=Detection(EfficientDetLoss()),
     )
 

@@ -28,7 +28,6 @@ from peers.faster_rcnn import spread
 
 # Of each stage of a narrow backbone: blocks, features, kernel, stride, expansion.
 ROWS = ((1, 8, 3, 1, 1), (1, 8, 3, 2, 2), (1, 16, 5, 2, 2), (1, 16, 3, 2, 2), (1, 24, 3, 2, 2))
-NANO_BODY = (*NANO[:2], (1, *NANO[2][1:]))
 SIZES = {"pyramid_dim": 8, "num_cells": 2, "num_convs": 2}
 CANDIDATES, MOST = 300, 12
 
@@ -254,8 +253,8 @@ def models() -> dict[str, nn.Module]:
     config = get_efficientdet_config("efficientdet_d0")
     for field, value in {
         **{"fpn_cell_repeats": 1, "box_class_repeats": 1, "image_size": (64, 64)},
-        **{"min_level": 2, "max_level": 4, "num_levels": 3},
+        **{"min_level": 2, "max_level": 3, "num_levels": 2},
     }.items():
         setattr(config, field, value)
-    found["efficientdet_nano"] = build(config, NANO_BODY, 16, (1, 2))
+    found["efficientdet_nano"] = build(config, NANO, 16, (1, 2))
     return found

@@ -15,11 +15,11 @@ _NUM_BLOCKS, _STAGE_DIMS = EfficientNet.num_blocks, EfficientNet.stage_dims
 _HALF = (0.5, 0.5, 0.5)
 _NANO = {
     "stem_dim": 16,
-    "num_blocks": (1, 1, 2, 1),
-    "stage_dims": (16, 24, 40, 64),
-    "kernel_sizes": (3, 3, 3, 3),
-    "strides": (1, 2, 2, 2),
-    "expansions": (1, 4, 4, 4),
+    "num_blocks": (1, 1, 1),
+    "stage_dims": (16, 24, 40),
+    "kernel_sizes": (3, 3, 3),
+    "strides": (1, 2, 2),
+    "expansions": (1, 4, 4),
     "last_dim": 256,
 }
 
