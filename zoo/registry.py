@@ -37,6 +37,7 @@ _PACKAGES = (
     "detection.fcos",
     "detection.ssd",
     "detection.cornernet",
+    "detection.extremenet",
     "pretraining.mae",
     "segmentation.unet",
     "segmentation.backbone_unet",

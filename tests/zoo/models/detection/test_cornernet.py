@@ -8,7 +8,7 @@ from tests.zoo.models.detection.dense import output_of
 from tests.zoo.models.detection.rcnn import assert_near, sizes_of, small_targets, targets_of
 from zoo.models.detection.cornernet.decode import CornerDecoding, CornerOutput, decode
 from zoo.models.detection.cornernet.loss import CornerNetLoss, tag_losses
-from zoo.models.detection.parts.keypoint_maps import place_points, wanted_heat
+from zoo.models.detection.parts.keypoint_loss import place_points, wanted_heat
 from zoo.types import InputError
 
 FIND = jax.jit(decode)
@@ -117,7 +117,7 @@ def maps_of(boxes, labels, tags, num_classes=3, side=16):
 
 def test_perfect_maps_give_the_objects():
     """With equal embeddings, every corner also pairs with that of the other object."""
-    boxes = np.float32([[3, 5, 20, 31.5], [9, 9, 64, 64], [30, 8, 50.25, 40]])
+    boxes = np.array([[3, 5, 20, 31.5], [9, 9, 64, 64], [30, 8, 50.25, 40]], np.float32)
     labels, sizes = np.array([0, 0, 2]), jnp.array([[64, 64]])
     found = FIND(maps_of(boxes, labels, [0.0, 1, 0]), sizes)
     assert found.valid.sum() == 3
@@ -130,7 +130,7 @@ def test_perfect_maps_give_the_objects():
 
 
 def test_boxes_are_clipped_to_the_image_without_padding():
-    boxes = np.float32([[9, 9, 64, 64]])
+    boxes = np.array([[9, 9, 64, 64]], np.float32)
     found = FIND(maps_of(boxes, np.array([1]), [0.0]), jnp.array([[40, 50]]))
     np.testing.assert_allclose(found.boxes[0, 0], [9, 9, 50, 40], atol=1e-4)
 
