@@ -206,7 +206,7 @@ def extreme_code() -> types.ModuleType:
     code = types.ModuleType("gen_coco_extreme_points")
     text = (Path(os.environ["EXTREMENET"]) / "tools/gen_coco_extreme_points.py").read_text()
     start = text.index("def _get_extreme_points")
-    code.np = np
+    vars(code)["np"] = np
     exec(text[start : text.index("if __name__")], vars(code))
     return code
 

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,10 +65,10 @@ def test_heat_maps_and_losses_equal_the_authors(golden):
         np.testing.assert_allclose(wanted, expected, atol=1e-6)
     losses, metrics = jax.jit(LOSS.__call__)(output_of(peer), targets)
     losses = {name: float(mean.value()) for name, mean in losses.items()}
-    near = {"rel": 2e-4, "abs": 2e-4}
-    assert losses["pull"] == pytest.approx(0.1 * float(peer.groups["losses/pull"]), **near)
-    assert losses["push"] == pytest.approx(0.1 * float(peer.groups["losses/push"]), **near)
-    assert sum(losses.values()) == pytest.approx(float(peer.groups["losses/total"][0]), **near)
+    near = functools.partial(pytest.approx, rel=2e-4, abs=2e-4)
+    assert losses["pull"] == near(0.1 * float(peer.groups["losses/pull"]))
+    assert losses["push"] == near(0.1 * float(peer.groups["losses/push"]))
+    assert sum(losses.values()) == near(float(peer.groups["losses/total"][0]))
     assert min(losses.values()) > 1e-3
     assert 0 <= metrics["class_accuracy"].value() <= 1
 
@@ -111,8 +113,9 @@ def maps_of(boxes, labels, tags, num_classes=3, side=16):
             heat[0, 0, kind, y, x, labels[j]] = 5 + j
             embeddings[0, 0, kind, y, x] = tags[j]
             offsets[0, 0, kind, y, x] = placed.offsets[0, j]
-    parts = (jnp.float32(x) for x in (heat, embeddings, offsets))
-    return CornerOutput(*parts, scale, CornerDecoding(corners=10, candidates=50))
+    heat, embeddings, offsets = (jnp.float32(x) for x in (heat, embeddings, offsets))
+    decoding = CornerDecoding(corners=10, candidates=50)
+    return CornerOutput(heat, embeddings, offsets, scale, decoding)
 
 
 def test_perfect_maps_give_the_objects():
