@@ -1,12 +1,15 @@
 """Measures how long detectors take to find the objects in an image.
 
     python -m eval.detection_time RUN RUN ... --images=N --batch_size=B
+    python -m eval.detection_time RUN RUN ... --table=FILE.md
 
 Every run detects on the same images, one batch at a time; the runs take turns, so that other work
 on the machine slows all of them. The time of a run is the median over the batches, divided by the
 images of a batch, without compiling, reading and decoding. It is given in seconds that pass, and in
 seconds of the processors for this process, which other work on them changes less. What proposes
 regions to a detector, selective search, is timed apart, in seconds of one processor.
+
+With ``--table``, the runs are also scored on their whole split, and compared in a Markdown table.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,13 +25,24 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from eval.command import add_run_arguments, make_parser, run_command
-from eval.detectors import image_of, predictor
+from eval.command import add_run_arguments, make_parser, path, run_command
+from eval.detectors import collect, image_of, predictor
 from eval.progress import track
 from eval.runs import open_run
 from zoo.classical.selective_search import propose
 from zoo.data import DetectionData, eval_batches, open_detection
 from zoo.types import InputError
+from zoo.writing import write_whole
+
+# The columns of the Markdown table, and how a row writes them.
+TABLE = {
+    "run": "`{run}`",
+    "parameters": "{parameters:,}",
+    "AP": "{AP:.3f}",
+    "AP50": "{AP50:.3f}",
+    "ms an image": "{milliseconds:.2f}",
+    "ms of CPU": "{cpu_milliseconds:.2f}",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     description = "Measures how long detectors take to find the objects in an image."
     parser = make_parser("detection_time", description)
     add_run_arguments(parser, batch_size=8, several=True)
-    parser.add_argument("--images", type=int, default=64, help="images, at most")
+    parser.add_argument("--images", type=int, default=64, help="images to time, at most")
+    parser.add_argument("--table", type=path, help="Markdown file to compare the runs in")
     return run_command(parser, _measure, argv)
 
 
@@ -46,11 +62,15 @@ class _Detector(NamedTuple):
         detect: A compiled function of a batch.
         batches: The batches on the devices, without padding.
         search: Seconds of a processor for an image's selective search; 0 without proposals.
+        score: Computes COCO's figures of the whole split.
+        parameters: How many numbers its parameters are.
     """
 
     detect: Callable[[dict[str, Any]], Any]
     batches: list[dict[str, Any]]
     search: float
+    score: Callable[[], Mapping[str, Any]]
+    parameters: int
 
 
 def _measure(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -75,6 +95,11 @@ def _measure(arguments: argparse.Namespace) -> Mapping[str, Any]:
             "search_cpu_seconds": one.search,
         }
     _print(figures)
+    if arguments.table:
+        for name, one in detectors.items():
+            figures[name] |= {"parameters": one.parameters, **_scores(one)}
+        write_whole(arguments.table, _markdown(figures))
+        print(f"table: {arguments.table}")
     return {"runs": figures, "device": jax.devices()[0].device_kind}
 
 
@@ -99,7 +124,32 @@ def _open(run_path: Any, arguments: argparse.Namespace) -> _Detector:
         for image in images:
             propose(image, run.data.search)
         search = (time.process_time() - start) / len(images)
-    return _Detector(detect, batches, search)
+    return _Detector(
+        detect,
+        batches,
+        search,
+        lambda: collect(detect, examples, run.batch_size, run.put, masks=False).compute(),
+        sum(leaf.size for leaf in jax.tree.leaves(run.variables["params"])),
+    )
+
+
+def _scores(detector: _Detector) -> dict[str, float]:
+    found = detector.score()
+    return {name: float(found[name]) for name in ("AP", "AP50")}
+
+
+def _markdown(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """The runs by name, the last folder of their path, as a Markdown table."""
+    rows = [" | ".join(TABLE), "|".join("---" for _ in TABLE)]
+    for name, found in figures.items():
+        row = " | ".join(TABLE.values()).format(
+            run=Path(name).name,
+            milliseconds=1000 * found["seconds"],
+            cpu_milliseconds=1000 * found["cpu_seconds"],
+            **found,
+        )
+        rows.append(row)
+    return "".join(f"| {row} |\n" for row in rows)
 
 
 def _print(figures: Mapping[str, Mapping[str, float]]) -> None:

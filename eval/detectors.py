@@ -47,7 +47,8 @@ def predictor(model: nn.Module, data: DetectionData) -> Predict:
     def predict(variables: Mapping[str, Any], batch: dict[str, Any]) -> Any:
         images = normalize(batch["image"], data.mean, data.std)
         sizes = batch["size"], batch["original_size"]
-        return detect(model, variables, images, *sizes, proposals_of(batch))
+        proposals = proposals_of(batch)
+        return detect(model, variables, images, *sizes, proposals, letterbox=data.letterbox)
 
     return predict
 

@@ -138,7 +138,7 @@ def _fit(file: str, name: str, model: Any, report: LoadReport) -> str:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    check_output(options.out)  # before the file is read
+    check_output(options.out, options.to)  # before the file is read
     fields = {} if options.num_classes is None else {"num_classes": options.num_classes}
     model, variables, report = zoo.load_with_report(
         options.model, options.file, options.source, param_dtype=None, **fields

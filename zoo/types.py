@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Literal, get_args
 
 Interpolation = Literal["bilinear", "bicubic"]
-CropMode = Literal["center", "squash"]
+CropMode = Literal["center", "squash", "letterbox"]
 Paste = Literal["centres", "whole_pixels"]  # see `zoo.ops.instance_masks.paste_masks`
 Space = Literal["hsv", "lab", "intensity", "hue", "rgi"]  # see `zoo.classical.selective_search`
 Similarity = Literal["colour", "texture", "size", "fill"]  # see `zoo.classical.regions`
@@ -109,7 +109,8 @@ class Preprocessing:
         interpolation: Filter of the resize before the centre crop.
         crop_fraction: Share of the resized shorter side that the centre crop keeps.
         crop_mode: ``center``: the resize keeps the aspect ratio. ``squash``: the resize gives the
-            image the aspect ratio of `size`. These are timm's names.
+            image the aspect ratio of `size`. These are timm's names. ``letterbox``: the whole image
+            is put into the middle of a grey one of `size`, as in darknet, without a crop.
         proposals: How regions are proposed for a detector that takes proposals; None for other
             models, and for one that was trained on a grid of windows.
 

@@ -246,3 +246,20 @@ def test_runs_are_timed_in_turn(rcnn, tmp_path):
         assert set(found) == {"seconds", "cpu_seconds", "search_cpu_seconds"}
         assert 0 < min(found.values()) and max(found.values()) < 60
     assert eval.detection_time.main([str(rcnn), "--images=1"]) == 2
+
+
+def test_runs_are_compared_in_a_table(rcnn, tmp_path):
+    figures, table = tmp_path / "figures.json", tmp_path / "table.md"
+    arguments = [f"--workdir={rcnn}", f"--json={figures}", "--batch_size=2"]
+    assert eval.detection.main(arguments) == 0
+    scores = json.loads(figures.read_text())
+    arguments = [str(rcnn), "--images=2", "--batch_size=2", f"--table={table}"]
+    assert eval.detection_time.main(arguments) == 0
+    header, _, row = table.read_text().splitlines()
+    cells = ([cell.strip() for cell in line.split("|")] for line in (header, row))
+    found = dict(zip(*cells, strict=True))
+    assert found["run"] == f"`{rcnn.name}`"
+    assert found["AP"] == f"{scores['AP']:.3f}" and found["AP50"] == f"{scores['AP50']:.3f}"
+    _, variables = zoo.load(rcnn)
+    assert found["parameters"] == f"{sum(x.size for x in jax.tree.leaves(variables['params'])):,}"
+    assert float(found["ms an image"]) > 0 and float(found["ms of CPU"]) > 0

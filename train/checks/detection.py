@@ -23,6 +23,7 @@ from zoo.data.formats.json_file import decode_json
 from zoo.data.object_files import coco_paths
 from zoo.data.object_sources import DetectionSource
 from zoo.ops.instance_masks import paste_binary_masks
+from zoo.ops.letterbox import way_back
 from zoo.ops.palette import paint_objects
 from zoo.outputs import Detections
 from zoo.predict import detect
@@ -187,12 +188,20 @@ def unmatched(first: dict[str, float]) -> tuple[list[str], list[str]]:
         if name.startswith("positive_level_") and not count
     ]
     notes = [f"no object of the batch has an anchor or a point of level {i}" for i in levels]
+    unused = [
+        name.removeprefix("positive_anchor_")
+        for name, count in first.items()
+        if name.startswith("positive_anchor_") and not count
+    ]
+    if unused:
+        notes.append(f"no object of the batch has the anchor {', '.join(unused)} of its cell")
     share = first.get("matched_objects", 1.0)
     if share >= _MATCHED:
         return notes, []
     return notes, [
         f"only {100 * share:.0f}% of the batch's objects have a fitting anchor or point: compare"
-        " their sizes with those of model.anchor_fields, or with model.limits"
+        " their sizes with those of model.anchor_fields, with model.limits, or with the model's"
+        " stride"
     ]
 
 
@@ -200,27 +209,30 @@ def score_truth(
     data: DetectionData, dataset: Dataset, batch_size: int, put: Put
 ) -> dict[str, float]:
     """COCO's figures, also of the keypoints, for predictions that are equal to the targets."""
-    return all_figures(collect(jax.jit(_perfect), dataset, batch_size, put), data, dataset)
+    perfect = jax.jit(partial(_perfect, letterbox=data.letterbox))
+    return all_figures(collect(perfect, dataset, batch_size, put), data, dataset)
 
 
-def _perfect(batch: dict[str, Any]) -> Detections:
+def _perfect(batch: dict[str, Any], *, letterbox: bool) -> Detections:
     """The targets of a batch as predictions, in pixels of the original images.
 
     A joint that is not labelled is predicted in the middle of its box, and an object without any
     labelled joint with a lower score: so the 20 best detections of an image, which COCO scores by
     keypoints, are those with joints.
     """
-    scale = (batch["original_size"].astype(jnp.float32) / batch["size"])[:, None, ::-1]
+    way = way_back(batch["size"], batch["original_size"], letterbox=letterbox)
+    offset, scale = (x[:, None] for x in way)
     boxes, scores = batch["boxes"], batch["box_valid"].astype(jnp.float32)
     keypoints = batch.get("keypoints")
     if keypoints is not None:
         labelled = keypoints[..., 2:] > 0
         middle = (boxes[..., None, :2] + boxes[..., None, 2:]) / 2
-        points = jnp.where(labelled, keypoints[..., :2], middle) * scale[:, None]
+        points = jnp.where(labelled, keypoints[..., :2], middle)
+        points = (points - offset[:, None]) * scale[:, None]
         keypoints = jnp.concatenate([points, keypoints[..., 2:]], axis=-1)
         scores = scores * jnp.where(labelled.any(axis=(2, 3)), 1, 0.5)
     return Detections(
-        boxes=boxes * jnp.tile(scale, 2),
+        boxes=(boxes - jnp.tile(offset, 2)) * jnp.tile(scale, 2),
         scores=scores,
         labels=batch["labels"],
         valid=batch["box_valid"],

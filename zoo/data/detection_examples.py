@@ -22,11 +22,14 @@ from zoo.data.augment.picture import (
     fit_size,
     flip,
     hide_unlabelled,
+    letterbox_picture,
     random_crop,
     resize_picture,
     select,
     shrink_to_fit,
 )
+from zoo.data.augment.scale_jitter import jitter_scale
+from zoo.data.augment.zoom import random_zoom
 from zoo.data.decode import example_image
 from zoo.data.detection_config import DetectionData
 from zoo.data.errors import DataError
@@ -57,17 +60,27 @@ class TrainTransform:
             unbounded = side * max(picture.size)
             picture = resize_picture(picture, fit_size(picture.size, side, unbounded), fast=True)
             picture = random_crop(picture, _CROP_SIDES, rng)
+        if c.zoom is not None:
+            picture = random_zoom(picture, c.zoom_side, c.zoom, rng)
         size = picture.size
         if c.short_sides:
             size = fit_size(size, int(rng.choice(c.short_sides)), c.long_side)
         bucket = choose_bucket(example["annotations"].size, c)
-        picture = resize_picture(picture, shrink_to_fit(size, bucket), fast=True)
+        if c.letterbox:
+            picture = letterbox_picture(picture, bucket)
+        elif c.scale_jitter is not None:
+            picture = jitter_scale(picture, bucket, c.scale_jitter, rng)
+        else:
+            picture = resize_picture(picture, shrink_to_fit(size, bucket), fast=True)
         return _example(picture, bucket, example, c, self.joints)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalTransform:
-    """Decodes, resizes to the largest of the short sides, and pads to the image's bucket."""
+    """Decodes, resizes to the largest of the short sides, and pads to the image's bucket.
+
+    With `letterbox` the image is put into the middle of the bucket instead.
+    """
 
     config: DetectionData
     joints: Joints | None = None
@@ -76,9 +89,12 @@ class EvalTransform:
     def __call__(self, example: Mapping[str, Any], rng: np.random.Generator) -> Example:
         """{"image", "name", "index", "annotations"} -> see `open_detection`."""
         picture = _picture(example, self.config, self.proposals)
-        size = evaluated_size(picture.size, self.config)
         bucket = choose_bucket(picture.size, self.config)
-        picture = resize_picture(picture, shrink_to_fit(size, bucket))
+        if self.config.letterbox:
+            picture = letterbox_picture(picture, bucket)
+        else:
+            size = evaluated_size(picture.size, self.config)
+            picture = resize_picture(picture, shrink_to_fit(size, bucket))
         return _example(picture, bucket, example, self.config, self.joints)
 
 

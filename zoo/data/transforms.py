@@ -14,8 +14,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 from PIL import Image
 
+from zoo.ops.letterbox import letterbox_frames
 from zoo.types import CropMode, InputError, Interpolation
 
+Size = tuple[int, int]  # height, width
+GREY = 128  # around a letterboxed image
 HostImage = UInt8[np.ndarray, "h w 3"]
 
 PIL_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -60,6 +63,37 @@ def fast_resize(image: HostImage, size: tuple[int, int], interpolation: Interpol
     return cv2.resize(image, (size[1], size[0]), interpolation=how)
 
 
+def letterbox(image: HostImage, canvas: Size) -> HostImage:
+    """The image, as large as fits, in the middle of a grey one of (height, width), as in darknet.
+
+    Values are rounded to whole numbers, the grey is 128; in darknet they are fractions, and the
+    grey is 127.5. See `zoo.ops.letterbox` for the place.
+    """
+    (inner,), (offset,) = letterbox_frames(np.array([image.shape[:2]]), canvas)
+    (height, width), (top, left) = inner.tolist(), offset.tolist()
+    framed = np.full((*canvas, 3), GREY, np.uint8)
+    framed[top : top + height, left : left + width] = corner_resize(image, (height, width))
+    return framed
+
+
+def corner_resize(image: HostImage, size: Size) -> HostImage:
+    """Resizes to (height, width) as darknet: bilinear, the centres of the corner pixels kept."""
+    if image.shape[:2] == size:
+        return image
+    found = image.astype(np.float32)
+    for axis, wanted in ((1, size[1]), (0, size[0])):
+        have = found.shape[axis]
+        # With a side of 1 darknet takes the last pixel.
+        places = np.arange(wanted, dtype=np.float32) * np.float32((have - 1) / max(wanted - 1, 1))
+        places = places if wanted > 1 else np.full(1, have - 1, np.float32)
+        first = np.minimum(places.astype(np.int64), have - 1)
+        second = np.minimum(first + 1, have - 1)
+        share = np.expand_dims(places - first, (1, 2) if axis == 0 else (0, 2)).astype(np.float32)
+        low, high = found.take(first, axis), found.take(second, axis)
+        found = low + (high - low) * share
+    return np.rint(found).astype(np.uint8)
+
+
 def center_crop(image: HostImage, size: tuple[int, int]) -> HostImage:
     """The central part of (height, width), padded with black where the image is smaller.
 
@@ -87,10 +121,12 @@ def resize_and_crop(
         crop_fraction: Share of the resized image's shorter side that the crop keeps, in 0..1.
         interpolation: Filter of the resize.
         crop_mode: ``center`` keeps the aspect in the resize; ``squash`` resizes to `size`
-            divided by `crop_fraction` and does not keep the aspect.
+            divided by `crop_fraction` and does not keep the aspect; ``letterbox``: see there.
     """
     height, width = image.shape[:2]
     target = (math.floor(size[0] / crop_fraction), math.floor(size[1] / crop_fraction))
+    if crop_mode == "letterbox":
+        return letterbox(image, size)
     if crop_mode == "squash":
         resized = target
     elif target[0] == target[1]:

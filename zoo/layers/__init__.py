@@ -1,7 +1,8 @@
 """Linen modules that two or more model families use."""
 
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.conv import conv_layer
+from zoo.layers.conv import Padding, SeparableConv, conv_layer
+from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.drop_path import DropPath
 from zoo.layers.encoder_block import EncoderBlock
 from zoo.layers.mlp import Mlp
@@ -14,13 +15,16 @@ from zoo.layers.stack import drop_path_rates, run_layers
 __all__ = [
     "FPN",
     "PAFPN",
+    "ConvNorm",
     "DropPath",
     "EncoderBlock",
     "FrozenBatchNorm",
     "Mlp",
     "MultiHeadAttention",
     "Norm",
+    "Padding",
     "PatchEmbed",
+    "SeparableConv",
     "conv_layer",
     "drop_path_rates",
     "fixed",

@@ -36,7 +36,13 @@ class FrozenBatchNorm(nn.Module):
 
 
 def norm_layer(
-    kind: Norm, dtype: DTypeLike, *, train: bool, num_groups: int = 32, epsilon: float = 1e-5
+    kind: Norm,
+    dtype: DTypeLike,
+    *,
+    train: bool,
+    num_groups: int = 32,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
 ) -> partial:
     """A function that makes layers of a kind of norm, with torch's numbers: call it with ``name=``.
 
@@ -47,13 +53,14 @@ def norm_layer(
         train: Whether to normalise with the statistics of the batch.
         num_groups: Number of groups of ``group``.
         epsilon: Added to the variance.
+        momentum: Share of the old statistics that ``batch`` keeps in a step of training.
     """
     match kind:
         case "batch":
             return partial(
                 nn.BatchNorm,
                 use_running_average=not train,
-                momentum=0.9,
+                momentum=momentum,
                 epsilon=epsilon,
                 dtype=dtype,
             )

@@ -105,9 +105,44 @@ def draw_gaussians(
     return jax.lax.fori_loop(0, count, draw, start).transpose(0, 2, 3, 1)
 
 
+def draw_each_gaussians(
+    places: Int[Array, "b m j 2"],
+    radii: Int[Array, "b m"],
+    valid: Bool[Array, "b m j"],
+    shape: tuple[int, int],
+) -> Float[Array, "b h w j"]:
+    """Maps with a Gaussian for each object in every map, such as for the joints of people.
+
+    See `draw_gaussians`; the j places of an object are drawn at once, one in each map.
+
+    Args:
+        places: Column and row of the cells of each object.
+        radii: Of all Gaussians of an object.
+        valid: False for places that are not drawn.
+        shape: Height and width of the maps.
+    """
+    b, m, j = valid.shape
+    start = jnp.zeros((b, *shape, j), jnp.float32)
+    radii = radii[..., None]
+    across = jnp.where(valid[..., None], _profile(places[..., 0], radii, shape[1]), 0)
+    down = _profile(places[..., 1], radii, shape[0])
+
+    def draw(i: Int[Array, ""], maps: Float[Array, "b h w j"]) -> Float[Array, "b h w j"]:
+        rows, columns = (
+            jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False) for x in (down, across)
+        )
+        rows, columns = rows.swapaxes(1, 2)[:, :, None], columns.swapaxes(1, 2)[:, None]
+        return jnp.maximum(maps, rows * columns)
+
+    if m == 0:
+        return start
+    count = jnp.where(valid.any(axis=2), jnp.arange(1, m + 1), 0).max()
+    return jax.lax.fori_loop(0, count, draw, start)
+
+
 def _profile(
-    places: Int[Array, "b m"], radii: Int[Array, "b m"], size: int
-) -> Float[Array, "b m size"]:
+    places: Int[Array, "*m"], radii: Int[Array, "*#m"], size: int
+) -> Float[Array, "*m size"]:
     """The factor of each Gaussian along one axis."""
     away, radius = jnp.arange(size) - places[..., None], radii[..., None]
     sigma = (2 * radius + 1) / 6

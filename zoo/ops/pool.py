@@ -37,3 +37,18 @@ def max_pool(
             shifted.append(x[tuple(index)])
         x = functools.reduce(jnp.maximum, shifted)
     return x
+
+
+def max_pool_same(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b h w c"]:
+    """The largest value of the window around each pixel; beyond the map there are no values.
+
+    As darknet's pooling with stride 1: of an even `size`, the window reaches one pixel further
+    below and to the right than above and to the left.
+
+    Args:
+        x: Feature maps.
+        size: Height and width of a window.
+    """
+    before, after = (size - 1) // 2, size // 2
+    around = ((0, 0), (before, after), (before, after), (0, 0))
+    return max_pool(jnp.pad(x, around, constant_values=-jnp.inf), size, 1)

@@ -16,7 +16,7 @@ from zoo.classical.selective_search import propose
 from zoo.data.annotations import COCO_JOINTS
 from zoo.data.augment.picture import Size, fit_size
 from zoo.data.decode import decode_image, to_rgb
-from zoo.data.transforms import normalize, resize, resize_and_crop
+from zoo.data.transforms import letterbox, normalize, resize, resize_and_crop
 from zoo.loading import preprocessing_of
 from zoo.ops.palette import draw_objects, draw_segments, overlay
 from zoo.ops.panoptic import merge_masks
@@ -117,13 +117,16 @@ def _detect(
     skeleton: Skeleton | None,
 ) -> Detections | Panoptic:
     height, width, _ = image.shape
-    if how.crop_mode == "squash":
+    if how.crop_mode in ("squash", "letterbox"):
         size = rows, columns = how.size
     else:
         size = fit_size((height, width), min(how.size), max(how.size))
         rows, columns = [-(-side // 32) * 32 for side in size]  # fewer sizes to compile
     padded = np.zeros((1, rows, columns, 3), np.uint8)
-    padded[0, : size[0], : size[1]] = resize(image, size, how.interpolation)
+    if how.crop_mode == "letterbox":
+        padded[0] = letterbox(image, size)
+    else:
+        padded[0, : size[0], : size[1]] = resize(image, size, how.interpolation)
     both = np.array([size, (height, width)], np.int32)[:, None]
     proposals = _propose(image, how.proposals, size) if how.proposals else None
     batch = jax.device_get(_find(model, variables, padded, *both, proposals, how))
@@ -223,7 +226,8 @@ def _find(
     how: Preprocessing,
 ) -> Detections:
     images = normalize(images, how.mean, how.std)
-    return detect(model, variables, images, sizes, original_sizes, proposals)
+    letterboxed = how.crop_mode == "letterbox"
+    return detect(model, variables, images, sizes, original_sizes, proposals, letterbox=letterboxed)
 
 
 def _segment(

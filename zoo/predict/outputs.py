@@ -10,6 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo.data.transforms import valid_pixels
 from zoo.family import Family
 from zoo.losses.reconstruction import patch_statistics
+from zoo.models.detection.parts.inputs import clip_to_sizes
+from zoo.ops.letterbox import way_back
 from zoo.ops.patches import patchify, unpatchify
 from zoo.outputs import Classes, Detections, Proposals, Segments
 from zoo.registry import family_of
@@ -37,6 +39,8 @@ def detect(
     sizes: Int[Array, "b 2"],
     original_sizes: Int[Array, "b 2"],
     proposals: Proposals | None = None,
+    *,
+    letterbox: bool = False,
 ) -> Detections:
     """The objects that a detector finds in a batch, in pixels of the original images.
 
@@ -47,9 +51,11 @@ def detect(
         sizes: Height and width of the images in the batch.
         original_sizes: Height and width of the images before they were resized.
         proposals: The regions to classify, for a model that takes proposals.
+        letterbox: Whether the images are letterboxed; `sizes` are then those of the frame.
 
     Raises:
-        InputError: If the model is not a detector, or is given proposals and takes none.
+        InputError: If the model is not a detector, or is given proposals and takes none, or finds
+            masks in letterboxed images.
     """
     family = family_of(model)
     if family.decode is None:
@@ -60,13 +66,18 @@ def detect(
         check_proposals(family)
         inputs = *inputs, proposals
     found: Detections = family.decode(model.apply(variables, *inputs), sizes)
-    scale = original_sizes.astype(jnp.float32) / sizes  # height, width
-    scale = scale[:, None, ::-1]  # b 1 2: x, y
+    if letterbox and (found.masks is not None or found.mask_crops is not None):
+        raise InputError(f"{family.title} finds masks, but a letterbox is for boxes only")
+    offset, scale = way_back(sizes, original_sizes, letterbox=letterbox)
+    offset, scale = offset[:, None], scale[:, None]  # b 1 2: x, y
     keypoints = found.keypoints
     if keypoints is not None:
-        points = keypoints[..., :2] * scale[:, :, None]
+        points = (keypoints[..., :2] - offset[:, None]) * scale[:, None]
         keypoints = jnp.concatenate([points, keypoints[..., 2:]], axis=-1)
-    return found.replace(boxes=found.boxes * jnp.tile(scale, 2), keypoints=keypoints)
+    boxes = (found.boxes - jnp.tile(offset, 2)) * jnp.tile(scale, 2)
+    if letterbox:
+        boxes = clip_to_sizes(boxes, original_sizes)
+    return found.replace(boxes=boxes, keypoints=keypoints)
 
 
 def check_proposals(family: Family) -> None:

@@ -60,10 +60,14 @@ class LoadReport:
 
     def error(self) -> str:
         """One line with the first unexplained names of both sides."""
+        differing = [f"{ours} ({why})" for ours, why in self.mismatched.items()]
+        if len(reasons := set(self.mismatched.values())) == 1 and len(differing) > 1:
+            differing = [*self.mismatched][:1]  # one tensor, such as a whole file of darknet
+            differing[0] += f" and {len(self.mismatched) - 1} more ({reasons.pop()})"
         sides = {
             "the model lacks": self.unexpected,
             "the file lacks": [f"{ours} ({theirs})" for ours, theirs in self.missing.items()],
-            "shapes differ in": [f"{ours} ({why})" for ours, why in self.mismatched.items()],
+            "shapes differ in": differing,
         }
         parts = [f"{what} {_first(names)}" for what, names in sides.items() if names]
         return f"{self.file} as {self.source}: {'; '.join(parts)}"

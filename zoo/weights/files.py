@@ -15,6 +15,7 @@ import numpy as np
 from zoo.text_files import read_text
 from zoo.types import InputError, Preprocessing
 from zoo.weights.array_files import Readers, is_npz, read_npz, read_safetensors
+from zoo.weights.darknet_file import SOURCE, is_darknet, read_darknet
 from zoo.weights.preprocessing import from_json
 from zoo.weights.run import fields_from_json, fields_to_json, is_orbax, is_run, read_orbax, read_run
 from zoo.weights.torch_file import read_torch
@@ -72,7 +73,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
 
     Attributes:
         path: The file or folder.
-        format: ``safetensors``, ``npz``, ``torch``, ``orbax`` or ``run``.
+        format: ``safetensors``, ``npz``, ``torch``, ``darknet``, ``orbax`` or ``run``.
         readers: For each tensor a function that reads it.
         metadata: Metadata of a safetensors file; for a run, the description of its model.
     """
@@ -122,7 +123,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Opens a safetensors, npz or PyTorch file, a pickle of arrays, an index, or a folder with one.
+    """Opens a file of safetensors, npz, PyTorch or darknet, a pickle, an index, a folder with one.
 
     Raises:
         InputError: If the path does not exist, is not a checkpoint, or is cut short; the message is
@@ -151,6 +152,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"{path}: cut short: a zip archive (npz or PyTorch) without its end")
     if start.startswith((b"PK", b"\x80")):
         return Checkpoint(path, "torch", unwrap_torch(read_torch(path)))
+    if is_darknet(start):
+        return Checkpoint(path, "darknet", read_darknet(path))
     raise InputError(f"{path}: not a checkpoint: {_what_it_is(start)}")
 
 
@@ -167,9 +170,10 @@ def _what_it_is(start: bytes) -> str:
         return "msgpack, as in older files of Flax: convert it to safetensors"
     if start[257:262] == b"ustar":
         return "a tar archive: unpack it first"
-    return "neither safetensors, npz nor a PyTorch file"
+    return "neither safetensors, npz, a PyTorch file nor darknet's weights"
 
 
+_FORMAT = "safetensors"
 # Suffixes of files in formats that the zoo does not write.
 _OTHER_FORMATS = (
     *(".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar", ".zip", ".gz", ".npz", ".npy"),
@@ -177,16 +181,18 @@ _OTHER_FORMATS = (
 )
 
 
-def check_output(path: str | Path) -> None:
-    """Checks that a safetensors file can be written to a path.
+def check_output(path: str | Path, source: str = "zoo") -> None:
+    """Checks that a file of a source can be written to a path: darknet's, or else safetensors.
 
     Raises:
         InputError: If the path has the suffix of another format, is a folder, or is in no folder.
     """
     path = Path(path)
-    if (suffix := path.suffix.lower()) in _OTHER_FORMATS:
+    ours = ("darknet's weights", ".weights") if source == SOURCE else (_FORMAT, f".{_FORMAT}")
+    other = {".weights", f".{_FORMAT}", *_OTHER_FORMATS} - {ours[1]}
+    if (suffix := path.suffix.lower()) in other:
         raise InputError(
-            f"{path}: the file is written as safetensors: give a name that ends in .safetensors"
+            f"{path}: the file is written as {ours[0]}: give a name that ends in {ours[1]}"
             f" (or without a suffix), not {suffix}"
         )
     if not os.path.isdir(path.absolute().parent):  # unlike Path.is_dir, no error for long names

@@ -22,6 +22,7 @@ from zoo.layers.stack import is_scanned, stacked_names, with_fields
 from zoo.types import InputError
 from zoo.weights.choose import Fit, best_map, name_maps
 from zoo.weights.convert import LoadReport, convert
+from zoo.weights.darknet_file import SOURCE, TENSOR, write_darknet
 from zoo.weights.files import Checkpoint
 from zoo.weights.maps import plan
 from zoo.weights.tree import abstract_leaves, flatten, unflatten
@@ -210,8 +211,9 @@ def save_variables(
     source: str,
     metadata: Mapping[str, str],
 ) -> None:
-    """Writes a safetensors file in a source's names and layouts; no incomplete file appears.
+    """Writes a file in a source's names and layouts; no incomplete file appears.
 
+    It is a safetensors file; for the source ``darknet`` a file of darknet, without `metadata`.
     Leaves with the values that the kind of file implies are not in it: see `NameMap.implied`.
 
     Raises:
@@ -238,6 +240,9 @@ def save_variables(
         for step in steps
     }
     path = Path(path)
+    if source == SOURCE:
+        write_darknet(path, tensors[TENSOR])
+        return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.touch()

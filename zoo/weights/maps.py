@@ -175,6 +175,11 @@ def batch_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
     )
 
 
+def conv_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Rules for a block with ``conv`` and ``bn``; ours is a `zoo.layers.ConvNorm`."""
+    return (*conv(f"{theirs}.conv", f"{ours}/conv"), *batch_norm(f"{theirs}.bn", f"{ours}/norm"))
+
+
 def fused_attention(weight: str, bias: str, ours: str) -> tuple[Rule, ...]:
     """Rules for torch's one matrix for query, key and value."""
     kernels = [f"{ours}/{part}/kernel" for part in ("query", "key", "value")]

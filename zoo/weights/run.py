@@ -129,7 +129,8 @@ def run_preprocessing(path: str | Path) -> Preprocessing:
         size = _detected_size(data) if "buckets" in data else tuple(data["image_size"])
         # Segmentation data keep the size of an image, so they lack these fields.
         interpolation = data.get("interpolation", "bilinear")
-        crop = data.get("crop_fraction", 1.0), data.get("crop_mode", "center")
+        mode = "letterbox" if data.get("letterbox") else data.get("crop_mode", "center")
+        crop = data.get("crop_fraction", 1.0), mode
         search = None
         if data.get("proposals") is not None:
             search = msgspec.convert(data["search"], ProposalSearch)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from zoo.layers.hourglass import Hourglass, StackedHourglass
-from zoo.ops.resample import enlarge_nearest
-from zoo.ops.resize import resize_nearest
+from zoo.ops.resample import enlarge_nearest, resize_nearest
 
 SIZES = {"dims": (4, 6, 8), "num_blocks": (1, 1, 1), "out_dim": 5}
 

@@ -7,6 +7,7 @@ import pytest
 
 from zoo.ops.heat_maps import (
     at_cells,
+    draw_each_gaussians,
     draw_gaussians,
     gaussian_radius,
     peaks,
@@ -90,6 +91,15 @@ def test_gaussians_equal_their_definition():
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     np.testing.assert_array_equal(found == 1, wanted == 1)
     assert (wanted == 1).sum() > 10
+
+
+def test_gaussians_in_every_map_are_those_drawn_one_by_one():
+    places, radii, _, valid = map(jnp.asarray, drawn_objects(m=8))
+    there, shape = valid.reshape(3, 2, 4), (11, 14)
+    found = draw_each_gaussians(places.reshape(3, 2, 4, 2), radii[:, :2], there, shape)
+    labels = jnp.broadcast_to(jnp.tile(jnp.arange(4), 2), (3, 8))
+    expected = draw_gaussians(places, jnp.repeat(radii[:, :2], 4, 1), labels, valid, shape, 4)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_labels_of_padding_may_be_any_number():

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Shaped, UInt8
 
-from zoo.data.transforms import HostImage, fast_resize, resize
-
-Size = tuple[int, int]  # height, width
+from zoo.data.transforms import GREY, HostImage, Size, corner_resize, fast_resize, resize
+from zoo.ops.letterbox import letterbox_frames
+from zoo.types import IGNORE_LABEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,13 +150,16 @@ def _mirrored(boxes: Float32[np.ndarray, "n 4"], width: int) -> Float32[np.ndarr
     return np.stack([width - right, top, width - left, bottom], axis=1)
 
 
-def resize_picture(picture: Picture, size: Size, *, fast: bool = False) -> Picture:
+def resize_picture(
+    picture: Picture, size: Size, *, fast: bool = False, image: HostImage | None = None
+) -> Picture:
     """Resizes: the image with bilinear interpolation, masks and label map to nearest pixels.
 
     Args:
         picture: What to resize.
         size: Height and width of the result.
         fast: Whether to use OpenCV, as training does, instead of Pillow's antialiased filter.
+        image: The resized image, if there is one already.
     """
     if picture.size == size:
         return picture
@@ -164,9 +167,11 @@ def resize_picture(picture: Picture, size: Size, *, fast: bool = False) -> Pictu
     after, before = (
         np.array([width, height] * 2, np.float32) for height, width in (size, picture.size)
     )
+    if image is None:
+        image = (fast_resize if fast else resize)(picture.image, size, "bilinear")
     return dataclasses.replace(
         picture,
-        image=(fast_resize if fast else resize)(picture.image, size, "bilinear"),
+        image=image,
         boxes=picture.boxes * after / before,
         masks=None if picture.masks is None else _nearest_masks(picture.masks, size),
         label_map=None if picture.label_map is None else _nearest(picture.label_map, size),
@@ -249,6 +254,15 @@ def pad(
     return dataclasses.replace(
         shift_objects(picture, left, top), image=image, masks=masks, label_map=label_map
     )
+
+
+def letterbox_picture(picture: Picture, canvas: Size) -> Picture:
+    """The picture, as large as fits, in the middle of a grey one of (height, width)."""
+    (inner,), (offset,) = letterbox_frames(np.array([picture.size]), canvas)
+    (height, width), (top, left) = inner.tolist(), offset.tolist()
+    image = corner_resize(picture.image, (height, width))
+    resized = resize_picture(picture, (height, width), image=image)
+    return pad(resized, top, left, canvas, (GREY, GREY, GREY), IGNORE_LABEL)
 
 
 def random_crop(picture: Picture, sides: tuple[int, int], rng: np.random.Generator) -> Picture:

@@ -5,7 +5,7 @@ batch, devices and hosts.
 """
 
 import itertools
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.losses.mean import Mean, Means
-from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.parts.samples import take_object
 from zoo.ops.assign import matched_objects
 from zoo.outputs import Targets
@@ -72,7 +71,12 @@ def focal_sums(
 
 
 def normalised(
-    sums: Float[Array, " b"], matches: Matches, targets: Targets, normaliser: Normaliser
+    sums: Float[Array, " b"],
+    matches: Matches,
+    targets: Targets,
+    normaliser: Normaliser,
+    *,
+    more: float = 0.0,
 ) -> Mean:
     """A loss divided by the number of positive anchors, or by 1 if there are none.
 
@@ -82,15 +86,32 @@ def normalised(
         targets: The objects.
         normaliser: ``image``: the loss of each image is divided by its own number; the mean over
             images is taken. ``batch``: the sum is divided by the number of the whole batch.
+        more: Added to the number of the batch; if parts of a batch are computed by themselves, to
+            that of each part.
     """
     images = targets.image_valid
     positive = matches.positive.sum(axis=1, dtype=jnp.float32)
     if normaliser == "image":
         return Mean.of(sums / jnp.maximum(positive, 1), images)
-    return Mean(jnp.where(images, sums, 0).sum(), jnp.where(images, positive, 0).sum())
+    return Mean(jnp.where(images, sums, 0).sum(), jnp.where(images, positive, 0).sum() + more)
 
 
-def dense_metrics(output: DenseOutput, matches: Matches, targets: Targets) -> Means:
+@runtime_checkable
+class Levels(Protocol):
+    """The output of a detector that classifies the anchors of several levels."""
+
+    @property
+    def logits(self) -> Float[Array, "b a k"]:
+        """Of the classes."""
+        ...
+
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """Number of anchors of each level."""
+        ...
+
+
+def dense_metrics(output: Levels, matches: Matches, targets: Targets) -> Means:
     """Figures that tell whether anchors and objects fit together.
 
     Returns:

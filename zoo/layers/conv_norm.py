@@ -1,0 +1,43 @@
+"""A convolution, its norm and a leaky ReLU: the layer that Darknet and the YOLOs are made of."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from zoo.layers.conv import conv_layer
+from zoo.layers.norm import Norm, norm_layer
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, a norm and a leaky ReLU; submodules are ``conv`` and ``norm``.
+
+    Attributes:
+        dim: Features of the output.
+        size: Height and width of the kernel, odd.
+        stride: Pixels of the input from one pixel of the output to the next.
+        norm: Kind of norm; see `zoo.layers.norm.norm_layer`.
+        norm_epsilon: Added to the variance.
+        norm_momentum: Share of the old statistics that a step of training keeps.
+        negative_slope: Factor of negative values.
+        dtype: Dtype of the computation; parameters are float32.
+    """
+
+    dim: int
+    size: int
+    stride: int = 1
+    norm: Norm = "batch"
+    norm_epsilon: float = 1e-5
+    norm_momentum: float = 0.99
+    negative_slope: float = 0.1
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b rows columns d"]:
+        """The next map; in training batch norm updates its statistics."""
+        x = conv_layer(self.dim, self.size, self.stride, dtype=self.dtype, name="conv")(x)
+        epsilon, momentum = self.norm_epsilon, self.norm_momentum
+        norm = norm_layer(self.norm, self.dtype, train=train, epsilon=epsilon, momentum=momentum)
+        return nn.leaky_relu(norm(name="norm")(x), self.negative_slope)
