@@ -40,6 +40,7 @@ _PACKAGES = (
     "detection.fcos",
     "detection.ssd",
     "detection.cornernet",
+    "detection.extremenet",
     "detection.yolov1",
     "detection.yolov3",
     "detection.yolov2",

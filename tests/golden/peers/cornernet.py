@@ -7,7 +7,7 @@ second needs.
 import copy
 import os
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
@@ -51,7 +51,7 @@ def save(
     images = torch.nn.functional.pad(x, (0, columns, 0, rows))
     if source == "cornernet":
         images = images.flip(1)  # blue, green, red
-    spread(randomise(model), images)
+    spread(randomise(model), images, maps, CLASSES)
     counters = "num_batches_tracked" if source == "cornernet" else "none"  # one file has them
     weights = {k: v.clone() for k, v in model.state_dict().items() if counters not in k}
     prefix = "module." if source == "cornernet" else ""
@@ -76,26 +76,44 @@ def save(
 
 
 @torch.no_grad()
-def spread(model: torch.nn.Module, images: torch.Tensor) -> None:
-    """Scales the maps so that boxes and scores differ, and some embeddings are near to others."""
-    lively(model, images)
+def spread(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    maps: Callable[[torch.nn.Module, torch.Tensor], object],
+    most: int,
+    start: float = -1.0,
+) -> None:
+    """Scales the maps so that boxes and scores differ, and some embeddings are near to others.
+
+    Args:
+        model: With drawn weights.
+        images: Which the scales are for.
+        maps: Runs the network.
+        most: Largest number of features of a last layer.
+        start: Mean logit of the heat maps.
+    """
+    lively(model, images, maps)
     found, convs = {}, {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Conv2d) and module.out_channels <= CLASSES:
+        if isinstance(module, torch.nn.Conv2d) and module.out_channels <= most:
             convs[name] = module
             module.register_forward_hook(lambda _, __, y, name=name: found.update({name: y}))
     maps(model, images)
     for name, conv in convs.items():
         conv._forward_hooks.clear()
-        heat = float("heat" in name)
+        heat = "heat" in name
         scale = (1.5 if heat else 0.4) / found[name].std()
         middle = found[name].mean(dim=(0, 2, 3))
-        conv.bias.copy_((conv.bias - middle) * scale - heat)
+        conv.bias.copy_((conv.bias - middle) * scale + start * float(heat))
         conv.weight.mul_(scale)
 
 
 @torch.no_grad()
-def lively(model: torch.nn.Module, images: torch.Tensor) -> None:
+def lively(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    maps: Callable[[torch.nn.Module, torch.Tensor], object],
+) -> None:
     """Statistics and scales with which the last maps still depend on the images."""
     norms = [x for x in model.modules() if isinstance(x, torch.nn.BatchNorm2d)]
     for norm in norms:

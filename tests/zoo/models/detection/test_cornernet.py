@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from tests.zoo.models.detection.dense import output_of
 from tests.zoo.models.detection.rcnn import assert_near, sizes_of, small_targets, targets_of
 from zoo.models.detection.cornernet.decode import CornerDecoding, CornerOutput, decode
 from zoo.models.detection.cornernet.loss import CornerNetLoss, tag_losses
-from zoo.models.detection.parts.keypoint_maps import place_points, wanted_heat
+from zoo.models.detection.parts.keypoint_loss import place_points, wanted_heat
 from zoo.types import InputError
 
 FIND = jax.jit(decode)
@@ -63,10 +65,10 @@ def test_heat_maps_and_losses_equal_the_authors(golden):
         np.testing.assert_allclose(wanted, expected, atol=1e-6)
     losses, metrics = jax.jit(LOSS.__call__)(output_of(peer), targets)
     losses = {name: float(mean.value()) for name, mean in losses.items()}
-    near = {"rel": 2e-4, "abs": 2e-4}
-    assert losses["pull"] == pytest.approx(0.1 * float(peer.groups["losses/pull"]), **near)
-    assert losses["push"] == pytest.approx(0.1 * float(peer.groups["losses/push"]), **near)
-    assert sum(losses.values()) == pytest.approx(float(peer.groups["losses/total"][0]), **near)
+    near = functools.partial(pytest.approx, rel=2e-4, abs=2e-4)
+    assert losses["pull"] == near(0.1 * float(peer.groups["losses/pull"]))
+    assert losses["push"] == near(0.1 * float(peer.groups["losses/push"]))
+    assert sum(losses.values()) == near(float(peer.groups["losses/total"][0]))
     assert min(losses.values()) > 1e-3
     assert 0 <= metrics["class_accuracy"].value() <= 1
 
@@ -111,13 +113,14 @@ def maps_of(boxes, labels, tags, num_classes=3, side=16):
             heat[0, 0, kind, y, x, labels[j]] = 5 + j
             embeddings[0, 0, kind, y, x] = tags[j]
             offsets[0, 0, kind, y, x] = placed.offsets[0, j]
-    parts = (jnp.float32(x) for x in (heat, embeddings, offsets))
-    return CornerOutput(*parts, scale, CornerDecoding(corners=10, candidates=50))
+    heat, embeddings, offsets = (jnp.float32(x) for x in (heat, embeddings, offsets))
+    decoding = CornerDecoding(corners=10, candidates=50)
+    return CornerOutput(heat, embeddings, offsets, scale, decoding)
 
 
 def test_perfect_maps_give_the_objects():
     """With equal embeddings, every corner also pairs with that of the other object."""
-    boxes = np.float32([[3, 5, 20, 31.5], [9, 9, 64, 64], [30, 8, 50.25, 40]])
+    boxes = np.array([[3, 5, 20, 31.5], [9, 9, 64, 64], [30, 8, 50.25, 40]], np.float32)
     labels, sizes = np.array([0, 0, 2]), jnp.array([[64, 64]])
     found = FIND(maps_of(boxes, labels, [0.0, 1, 0]), sizes)
     assert found.valid.sum() == 3
@@ -130,7 +133,7 @@ def test_perfect_maps_give_the_objects():
 
 
 def test_boxes_are_clipped_to_the_image_without_padding():
-    boxes = np.float32([[9, 9, 64, 64]])
+    boxes = np.array([[9, 9, 64, 64]], np.float32)
     found = FIND(maps_of(boxes, np.array([1]), [0.0]), jnp.array([[40, 50]]))
     np.testing.assert_allclose(found.boxes[0, 0], [9, 9, 50, 40], atol=1e-4)
 

@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from flax.core import FrozenDict
-
 from zoo.family import Family, Variant
 from zoo.models.detection.cornernet.decode import decode
 from zoo.models.detection.cornernet.loss import CornerNetLoss
 from zoo.models.detection.cornernet.model import CornerNet
 from zoo.models.detection.cornernet.names import NAMES
 from zoo.models.detection.parts.hourglass_names import authors_preprocessing, hourglass_layers
-from zoo.models.detection.parts.variants import scene_variant
+from zoo.models.detection.parts.variants import NANO_HOURGLASS, scene_variant
 from zoo.models.inputs import padded_images
 
 
@@ -39,9 +37,7 @@ FAMILY = Family(
     variants={
         # Not from a paper: for tests, demos and small images.
         "cornernet_nano": scene_variant(
-            hourglass_fields=FrozenDict(
-                {"dims": (64, 96, 128), "num_blocks": (1, 1, 1), "num_stacks": 1, "out_dim": 64}
-            ),
+            hourglass_fields=NANO_HOURGLASS,
             pool_dim=32,
             head_dim=48,
             odd_sides=False,

@@ -1,39 +1,19 @@
-"""What CornerNet computes, and how corners become boxes (arXiv 1808.01244, section 4.4).
-
-Deviations from the authors' code: the overlap of boxes has no additional pixel, as in mmdet; a box
-whose lowered score is too small is left out, where theirs puts a copy of another box in its place.
-"""
+"""What CornerNet computes, and how corners become boxes (arXiv 1808.01244, section 4.4)."""
 
 import dataclasses
-from typing import NamedTuple, no_type_check
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from zoo.models.detection.parts.inputs import clip_to_sizes
+from zoo.models.detection.parts.keypoint_decode import Candidates, suppress_softly
 from zoo.models.detection.parts.keypoint_maps import Scale
 from zoo.models.detection.parts.samples import take
 from zoo.ops.heat_maps import Cells, at_cells, peaks, top_cells
-from zoo.ops.nms import soft_nms
 from zoo.outputs import Detections
-
-
-class Pairs(NamedTuple):
-    """Candidates, best first.
-
-    Attributes:
-        boxes: ``xyxy`` in pixels of the padded batch.
-        scores: Mean of the scores of both corners.
-        labels: Their class.
-        good: False for filling: pairs that do not belong together.
-    """
-
-    boxes: Float[Array, "b n 4"]
-    scores: Float[Array, "b n"]
-    labels: Int[Array, "b n"]
-    good: Bool[Array, "b n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +46,10 @@ class CornerDecoding:
             sizes: Height and width of each image without padding.
         """
         found = self.pairs(output)
-        boxes = clip_to_sizes(found.boxes, sizes)
-        return suppress_softly(
-            found._replace(boxes=boxes), self.sigma, self.score_threshold, self.most
-        )
+        found = found._replace(boxes=clip_to_sizes(found.boxes, sizes))
+        return suppress_softly(found, self.sigma, self.score_threshold, self.most)[0]
 
-    def pairs(self, output: "CornerOutput") -> Pairs:
+    def pairs(self, output: "CornerOutput") -> Candidates:
         """The best pairs of a top-left and a bottom-right corner."""
         kinds = [self._corners(output, kind) for kind in range(2)]
         (first, first_tags, first_points), (second, second_tags, second_points) = kinds
@@ -86,7 +64,7 @@ class CornerDecoding:
         one, other = index // m, index % m
         points = [take(first_points, one), take(second_points, other)]
         boxes = jnp.concatenate(points, axis=-1) / jnp.tile(jnp.array(output.scale), 2)
-        return Pairs(boxes, scores, take(first.labels, one), scores >= 0)
+        return Candidates(boxes, scores, take(first.labels, one), scores >= 0)
 
     def _corners(
         self, output: "CornerOutput", kind: int
@@ -119,21 +97,6 @@ class CornerOutput(struct.PyTreeNode):
     offsets: Float[Array, "b s 2 h w 2"]
     scale: Scale = struct.field(pytree_node=False, default=(0.25, 0.25))
     decoding: CornerDecoding = struct.field(pytree_node=False, default_factory=CornerDecoding)
-
-
-def suppress_softly(found: Pairs, sigma: float, score_threshold: float, most: int) -> Detections:
-    """Lowers the scores of boxes that overlap better ones of their class, and takes the best.
-
-    Args:
-        found: The candidates.
-        sigma: See `soft_nms`.
-        score_threshold: Only lowered scores above this.
-        most: Largest number of detections.
-    """
-    scores = soft_nms(found.boxes, found.scores, sigma, None, found.labels, found.good)
-    scores, index = jax.lax.top_k(scores, min(most, scores.shape[1]))
-    boxes, labels, good = (take(x, index) for x in (found.boxes, found.labels, found.good))
-    return Detections(boxes, scores, labels, good & (scores > score_threshold))
 
 
 def decode(output: CornerOutput, sizes: Int[Array, "b 2"]) -> Detections:

@@ -14,15 +14,15 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from zoo.losses.boxes import smooth_l1
 from zoo.losses.mean import Mean, Means
 from zoo.models.detection.cornernet.decode import CornerOutput
 from zoo.models.detection.parts.dense_loss import at_least_0
-from zoo.models.detection.parts.keypoint_maps import (
+from zoo.models.detection.parts.keypoint_loss import (
     Placed,
     at_points,
     class_hits,
     heat_loss,
+    offset_loss,
     place_points,
     wanted_heat,
 )
@@ -75,10 +75,11 @@ class CornerNetLoss:
         )[:, :, :, 0]
         pull, push = tag_losses(tags, objects)
         images = targets.image_valid
+        offset = offset_loss(output.offsets, corners, objects)
         losses |= {
             "pull": Mean.of(self.pull_weight * pull, images),
             "push": Mean.of(self.push_weight * push, images),
-            "offset": self._offsets(output, corners, objects),
+            "offset": Mean(self.offset_weight * offset.total, offset.weight),
         }
         hits = [
             class_hits(output.heat[:, -1, i], x.index, targets.labels)
@@ -103,17 +104,6 @@ class CornerNetLoss:
         )
         rates = {"alpha": self.alpha, "beta": self.beta}
         return heat_loss(heat, wanted, targets.image_valid, **rates)
-
-    def _offsets(
-        self, output: CornerOutput, corners: list[Placed], objects: Bool[Array, "b m"]
-    ) -> Mean:
-        """Smooth L1 of the offsets of both corners."""
-        total = jnp.zeros(())
-        for kind, corner in enumerate(corners):
-            found = at_points(output.offsets[:, :, kind], corner.index)
-            errors = smooth_l1(found - corner.offsets[:, None]).sum(axis=-1).mean(axis=1)
-            total += jnp.where(objects, errors, 0).sum()
-        return Mean(self.offset_weight * total, objects.sum(dtype=jnp.float32))
 
 
 def tag_losses(
