@@ -158,19 +158,27 @@ def initial_variables(config: Config, model: Any, console: Console) -> dict[str,
     fields = {**model.backbone_fields, "num_classes": 0}
     _, variables, report = zoo.load_with_report(model.backbone, config.init_backbone, **fields)
     console.print(str(report), soft_wrap=True)
-    return _placed(model, variables)
+    return _placed(model, variables, console)
 
 
-def _placed(model: Any, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """A backbone's variables where the model has them: see `FasterRCNN.backbone_paths`."""
+def _placed(model: Any, variables: Mapping[str, Any], console: Console) -> dict[str, Any]:
+    """A backbone's variables where the model has them: see `FasterRCNN.backbone_paths`.
+
+    Those of layers after the last map, which the model does not have, are named and left out.
+    """
     places = getattr(model, "backbone_paths", ("body",))
-    if len(places) == 1:
-        return {collection: {places[0]: tree} for collection, tree in variables.items()}
-    wanted, found = abstract_leaves(model, family_of(model).example(model)), {}
+    wanted = abstract_leaves(model, family_of(model).example(model))
+    found, unused = {}, set()
     for path, leaf in flatten(variables).items():
         collection, _, rest = path.partition("/")
         paths = [f"{collection}/{place}/{rest}" for place in places]
-        found[next((path for path in paths if path in wanted), paths[0])] = leaf
+        there = next((path for path in paths if path in wanted), None)
+        if there is None:
+            unused.add(rest.partition("/")[0])
+        else:
+            found[there] = leaf
+    if unused:
+        console.print(f"init_backbone: not in the model: {', '.join(sorted(unused))}")
     return unflatten(found)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from zoo.imagenet import imagenet_names
 from zoo.registry import MODELS, create, family_named, family_of, variant_named
 from zoo.types import InputError, Preprocessing
 from zoo.weights import load as weights
@@ -44,7 +45,8 @@ def load(
     known to be unneeded; see `zoo.weights.load_report`. Positions are interpolated for another
     image size. The model gets the epsilon of the norms that the other program uses. Its field
     ``preprocessing`` says how images are prepared for the weights; None if as for the model's name.
-    Its field ``class_names`` has the names of the classes from the file or a config.json beside it.
+    Its field ``class_names`` has the names of the classes from the file or a config.json beside it;
+    without these, another program's classifier of 1,000 classes gets ImageNet's.
 
     >>> import tempfile, jax
     >>> from zoo import create, save
@@ -65,7 +67,8 @@ def load(
             ``hf://owner/repo[/file][@revision]`` or ``https://...``.
         source: The project whose tensor names the file has: ``timm``, ``torchvision``,
             ``huggingface``, ``fair``, ``torch``, ``big_vision``, ``smp``, ``detectron2``,
-            ``mmdet``, ``darknet`` or ``zoo``; detected if absent.
+            ``mmdet``, ``darknet``, ``effdet``, ``zoo``, and others of single families; detected if
+            absent. ``timm_tf``, for timm's EfficientNets with ``tf_`` in their names, is not.
         param_dtype: Dtype of floating-point variables; None keeps the dtypes of the file.
         **overrides: Fields of the model. With a ``num_classes`` that differs from the file's, the
             head is initialised anew.
@@ -121,6 +124,8 @@ def load_with_report(
         model = _with_preprocessing(model, how)
     if "class_names" not in overrides and hasattr(model, "class_names"):
         names = () if report.reinitialised else _stated_names(checkpoint)
+        if not names and _is_of_imagenet(model, checkpoint, report):
+            names = imagenet_names()
         # Names of another number of classes are not those of the head.
         model = model.clone(class_names=names if len(names) == model.num_classes else ())
     return model, variables, report
@@ -136,6 +141,13 @@ def _stated_names(checkpoint: Checkpoint) -> tuple[str, ...]:
     if stored := checkpoint.description:
         return stored.class_names
     return names_beside(checkpoint.path)
+
+
+def _is_of_imagenet(model: Any, checkpoint: Checkpoint, report: LoadReport) -> bool:
+    """Whether these are another program's weights of a classifier of ImageNet's 1,000 classes."""
+    foreign = not (checkpoint.description or checkpoint.format == "run" or report.source == "zoo")
+    whole = not report.reinitialised and model.num_classes == len(imagenet_names())
+    return foreign and whole and family_of(model).task == "classification"
 
 
 def _stated(checkpoint: Checkpoint) -> Preprocessing | None:

@@ -28,6 +28,31 @@ class Classes(struct.PyTreeNode):
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
+class Solids(struct.PyTreeNode):
+    """Objects with a box in space; `zoo.ops.cameras` has the conventions.
+
+    Attributes:
+        boxes: ``xyxy`` in pixels of the padded batch.
+        scores: Score of the class, 0..1.
+        labels: Classes, from 0.
+        valid: False for entries that only fill the arrays up to a fixed number of objects.
+        alphas: Angles at which the camera observes the objects, -pi..pi.
+        dimensions: Height, width and length in metres.
+        locations: x, y and z of the middle of the bottom, in metres.
+        rotations: About y, -pi..pi.
+    """
+
+    boxes: Float[Array, "b n 4"]
+    scores: Float[Array, "b n"]
+    labels: Int[Array, "b n"]
+    valid: Bool[Array, "b n"]
+    alphas: Float[Array, "b n"]
+    dimensions: Float[Array, "b n 3"]
+    locations: Float[Array, "b n 3"]
+    rotations: Float[Array, "b n"]
+
+
+@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
 class Targets(struct.PyTreeNode):
     """The objects that a detector should find, in pixels of the padded batch.
 
@@ -45,6 +70,7 @@ class Targets(struct.PyTreeNode):
             object; None: they show the padded batch.
         ignored: True where there is an object, none of the `valid` ones, that is not to be found
             and is no background either; None if there are none.
+        solids: The boxes of the objects in space; None if the data have none.
     """
 
     boxes: Float[Array, "b m 4"]
@@ -56,6 +82,7 @@ class Targets(struct.PyTreeNode):
     keypoints: Float[Array, "b m j 3"] | None = None
     mask_frames: Float[Array, "b m 4"] | None = None
     ignored: Bool[Array, "b m"] | None = None
+    solids: Solids | None = None
 
 
 @no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks

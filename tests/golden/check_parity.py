@@ -6,7 +6,8 @@ Too large for the tests. Run it by hand on a machine with both environments, in 
     PYTHONPATH=. PYTHON tests/golden/check_parity.py read DIR
 
 where DETR is a checkout of facebookresearch/detr; only the case of that project needs it. Those of
-detectron2 need what `peers/faster_rcnn_detectron2.py` needs.
+detectron2 need what `peers/faster_rcnn_detectron2.py` needs, those of effdet what
+`peers/efficientdet.py` needs.
 `write DIR CASE ...` makes only the named cases; each takes up to 1.3 GB of disk. `write` draws
 weights from a fresh seed, and saves the outputs of each model and the model itself, in the way its
 users save it (safetensors, torch.save, save_pretrained). `read` loads each file with `zoo.load` and
@@ -42,6 +43,10 @@ CASES = {
     "resnext50": ("timm", "resnext50_32x4d", {}, 224),
     "mobilenetv3_large": ("timm", "mobilenetv3_large_100", {}, 224),
     "mobilenetv3_small": ("timm", "mobilenetv3_small_100", {}, 224),
+    "efficientnet_b0": ("timm", "efficientnet_b0", {}, 224),
+    "efficientnet_lite0": ("timm", "efficientnet_lite0", {}, 224),
+    "efficientdet_d0": ("effdet", "efficientdet_d0", {}, 512),
+    "tf_efficientdet_d0": ("effdet", "tf_efficientdet_d0", {}, 512),
     "torchvision_mobilenetv3": ("torchvision", "mobilenetv3_large_100", {}, 224),
     "huggingface_vit": ("huggingface", "vit_base_patch16_224", {}, 224),
     "huggingface_resnet": ("huggingface", "resnet50", {}, 224),
@@ -77,6 +82,8 @@ def peer(source: str, name: str, side: int):
 
     if source == "detectron2":
         return importlib.import_module("peers.detectron2_detectors").full_size(name)
+    if source == "effdet":
+        return importlib.import_module("peers.efficientdet").full_size(name, side)
     if "rcnn" in name:
         return importlib.import_module("peers.torchvision_detectors").full_size(name)
     if source == "timm":
@@ -236,6 +243,8 @@ def write(folder: Path, cases: list[str]) -> None:
         elif source == "detectron2":
             module = importlib.import_module("peers.detectron2_detectors")
             arrays = module.run(name, model, side)
+        elif source == "effdet":
+            arrays = importlib.import_module("peers.efficientdet").run_full_size(model, side)
         elif "rcnn" in name:
             arrays = importlib.import_module("peers.torchvision_detectors").run(model, side)
         elif name in TEXT:

@@ -1,6 +1,7 @@
 import io
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from train.checks.detection import unmatched
 from train.checks.files import read_files
 from train.config import override
 from train.recipes import RECIPES
+from zoo.models.detection.efficientdet.loss import EfficientDetLoss
 from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.retinanet.loss import RetinaNetLoss
 from zoo.ops.anchors import Anchors
@@ -217,7 +219,8 @@ def test_masks_of_0_and_255_are_a_problem(tmp_path, capsys):
     assert f"PROBLEM: train: {problem} 'ground': if 255 is a class" in capsys.readouterr().out
 
 
-def test_anchors_that_fit_no_object_are_a_problem():
+@pytest.mark.parametrize("loss", [RetinaNetLoss(), EfficientDetLoss()], ids=["ties", "best"])
+def test_anchors_that_fit_no_object_are_a_problem(loss):
     """The anchors of COCO, from 32 px on, for objects of 8 to 28 px; and an unused level."""
     boxes = [[8.0, 8, 22, 28], [30, 30, 40, 48], [50, 5, 58, 14]]
     targets = Targets(
@@ -233,7 +236,7 @@ def test_anchors_that_fit_no_object_are_a_problem():
         anchors = jnp.concatenate(levels)[None]
         zeros, counts = jnp.zeros_like(anchors), tuple(map(len, levels))
         output = DenseOutput(zeros[..., :3], zeros, anchors, level_sizes=counts)
-        _, metrics = RetinaNetLoss()(output, targets)
+        _, metrics = jax.jit(loss.__call__)(output, targets)
         found[name] = unmatched({key: float(mean.value()) for key, mean in metrics.items()})
     assert found["nano"] == ([], [])
     notes, problems = found["large"]

@@ -200,7 +200,8 @@ def unmatched(first: dict[str, float]) -> tuple[list[str], list[str]]:
         return notes, []
     return notes, [
         f"only {100 * share:.0f}% of the batch's objects have a fitting anchor or point: compare"
-        " their sizes with those of model.anchor_fields, or with model.limits"
+        " their sizes with those of model.anchor_fields, with model.limits, or with the model's"
+        " stride"
     ]
 
 

@@ -47,6 +47,7 @@ def open_detection(
     - ``index`` int32 [], the image's position in the source, -1 for padding;
       ``original_size`` int32 [2], its height and width there.
 
+    With `zoom`, an image of training is a square part of `zoom_side`, in a bucket of this size.
     With `chips`, an image of training is a chip, in a bucket of `chip_side`, and its position is in
     `zoo.data.chip_source.ChipSource`.
 
@@ -106,10 +107,10 @@ def _cut(source: DetectionSource, config: DetectionData, track: Track) -> Detect
 
 
 def _of_split(config: DetectionData, split: Literal["train", "eval"]) -> DetectionData:
-    """The config without what is not for this split; chips have one shape, and keep their size."""
-    if split == "eval" or not config.chips:
-        return dataclasses.replace(config, chips=(), chip_proposals=None)
-    side = config.chip_side
+    """The config without what is not for this split; parts of images have one shape and size."""
+    if split == "eval" or not (config.chips or config.zoom):
+        return dataclasses.replace(config, chips=(), chip_proposals=None, zoom=None)
+    side = config.chip_side if config.chips else config.zoom_side
     return dataclasses.replace(config, buckets=((side, side),), short_sides=())
 
 

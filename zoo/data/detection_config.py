@@ -45,6 +45,13 @@ class DetectionData:
         letterbox: Put each image, as large as fits, into the middle of its bucket, which is grey,
             as darknet does; then there are no `short_sides`.
         random_crop: Crop training images as DETR does, with probability 1/2.
+        scale_jitter: Smallest and largest factor by which training images are resized, of the size
+            that just fits into their bucket; of a larger one a random part is taken (0.1 and 2 in
+            EfficientDet). It replaces `short_sides` in training. None does neither.
+        zoom: Training takes square parts of the images, whose side is the longer side of the image
+            times a number between these two; what is outside the image is black. ``(0.6, 1.3)`` for
+            CornerNet and CenterNet: see `zoo.data.augment.zoom.random_zoom`. None takes images.
+        zoom_side: With `zoom`: height and width of these parts, in training instead of `buckets`.
         flip: Mirror training images left and right with probability 1/2.
         masks: Whether examples have instance masks; COCO's annotations must have them then.
         mask_size: With `masks`: each mask has this many rows and columns of cells in the object's
@@ -95,6 +102,9 @@ class DetectionData:
     long_side: int = 1333
     letterbox: bool = False
     random_crop: bool = False
+    scale_jitter: tuple[float, float] | None = None
+    zoom: tuple[float, float] | None = None
+    zoom_side: int = 512
     flip: bool = False
     masks: bool = False
     mask_size: int | None = None
@@ -132,9 +142,26 @@ def check_config(config: DetectionData) -> None:
             "false without short_sides, or with chips",
         ),
         "letterbox": (
-            not (c.letterbox and (c.short_sides or c.masks or c.chips or c.proposals)),
-            "false with short_sides, masks, chips or proposals",
+            not c.letterbox
+            or not (c.short_sides or c.masks or c.chips or c.proposals or c.scale_jitter or c.zoom),
+            "false with short_sides, scale_jitter, zoom, masks, chips or proposals",
         ),
+        "scale_jitter": (
+            c.scale_jitter is None
+            or (
+                0 < c.scale_jitter[0] <= c.scale_jitter[1]
+                and not (c.random_crop or c.zoom or c.chips or c.mask_size)
+            ),
+            "two positive factors, the larger one last, or none; and none with random_crop, zoom,"
+            " chips or mask_size",
+        ),
+        "zoom": (
+            c.zoom is None
+            or (0 < c.zoom[0] <= c.zoom[1] and not (c.random_crop or c.chips or c.mask_size)),
+            "two positive numbers, the smaller first, or none; and none with data.random_crop,"
+            " data.chips or data.mask_size",
+        ),
+        "zoom_side": (c.zoom_side >= 1, "a positive number of pixels"),
         "chips": (
             all(scale.usable for scale in c.chips) and not (c.chips and c.proposals),
             "scales with a factor or a long_side, and smallest below largest; and none with"

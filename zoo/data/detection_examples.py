@@ -28,6 +28,8 @@ from zoo.data.augment.picture import (
     select,
     shrink_to_fit,
 )
+from zoo.data.augment.scale_jitter import jitter_scale
+from zoo.data.augment.zoom import random_zoom
 from zoo.data.decode import example_image
 from zoo.data.detection_config import DetectionData
 from zoo.data.errors import DataError
@@ -58,12 +60,16 @@ class TrainTransform:
             unbounded = side * max(picture.size)
             picture = resize_picture(picture, fit_size(picture.size, side, unbounded), fast=True)
             picture = random_crop(picture, _CROP_SIDES, rng)
+        if c.zoom is not None:
+            picture = random_zoom(picture, c.zoom_side, c.zoom, rng)
         size = picture.size
         if c.short_sides:
             size = fit_size(size, int(rng.choice(c.short_sides)), c.long_side)
         bucket = choose_bucket(example["annotations"].size, c)
         if c.letterbox:
             picture = letterbox_picture(picture, bucket)
+        elif c.scale_jitter is not None:
+            picture = jitter_scale(picture, bucket, c.scale_jitter, rng)
         else:
             picture = resize_picture(picture, shrink_to_fit(size, bucket), fast=True)
         return _example(picture, bucket, example, c, self.joints)

@@ -1,7 +1,7 @@
 """Linen modules that two or more model families use."""
 
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.conv import conv_layer
+from zoo.layers.conv import Padding, SeparableConv, conv_layer
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.drop_path import DropPath
 from zoo.layers.encoder_block import EncoderBlock
@@ -22,7 +22,9 @@ __all__ = [
     "Mlp",
     "MultiHeadAttention",
     "Norm",
+    "Padding",
     "PatchEmbed",
+    "SeparableConv",
     "conv_layer",
     "drop_path_rates",
     "fixed",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,10 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+Padding = Literal["symmetric", "same"]
 _INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_DEPTHWISE_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+_POINTWISE_INIT = nn.initializers.xavier_uniform()
 
 
 def conv_layer(
@@ -21,12 +24,15 @@ def conv_layer(
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
     bias: bool = False,
+    padding: Padding = "symmetric",
     kernel_init: nn.initializers.Initializer = _INIT,
     bias_init: nn.initializers.Initializer = nn.initializers.zeros,
     dtype: DTypeLike,
     name: str,
 ) -> nn.Conv:
     """A convolution that is padded by half its extent on both sides, as in torch.
+
+    With ``padding="same"`` it is padded as in TensorFlow.
 
     A 1 x 1 convolution is computed as a matrix product. On CPUs, a depthwise convolution, one with
     as many groups as features, is computed as a sum of shifted maps: with XLA's depthwise
@@ -42,6 +48,9 @@ def conv_layer(
         groups: Groups of features that are convolved by themselves; if there are `dim` of them, the
             input has `dim` features, too.
         bias: Whether there is one.
+        padding: ``symmetric``: half the extent of the kernel on both sides. ``same``: as much as is
+            needed for a map of size / stride, rounded up; an odd number has one more after the map
+            than before it. The two differ with a stride of 2 and an even size. Not for branches.
         kernel_init: By default Kaiming's, for the features of the output, as in torch's networks.
         bias_init: By default the bias starts at zero.
         dtype: Dtype of the computation; parameters are float32.
@@ -58,7 +67,7 @@ def conv_layer(
         dim,
         (size, size),
         stride,
-        padding=spread * (size // 2),
+        padding="SAME" if padding == "same" else spread * (size // 2),
         kernel_dilation=spread,
         feature_group_count=groups,
         use_bias=bias,
@@ -68,6 +77,50 @@ def conv_layer(
         conv_general_dilated=compute,
         name=name,
     )
+
+
+class SeparableConv(nn.Module):
+    """A depthwise convolution, and a 1 x 1 one, without anything in between.
+
+    Attributes:
+        dim: Features of the output.
+        size: Height and width of the depthwise kernel, odd.
+        bias: Whether the second one has a bias; the first one has none.
+        depthwise_init: Initial values of the first kernel.
+        pointwise_init: Of the second one.
+        bias_init: Of the bias.
+        dtype: Dtype of the computation; parameters are float32.
+    """
+
+    dim: int
+    size: int = 3
+    bias: bool = True
+    depthwise_init: nn.initializers.Initializer = _DEPTHWISE_INIT
+    pointwise_init: nn.initializers.Initializer = _POINTWISE_INIT
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
+        """A map of the same size."""
+        channels = x.shape[-1]
+        x = conv_layer(
+            channels,
+            self.size,
+            groups=channels,
+            kernel_init=self.depthwise_init,
+            dtype=self.dtype,
+            name="depthwise",
+        )(x)
+        return conv_layer(
+            self.dim,
+            1,
+            bias=self.bias,
+            kernel_init=self.pointwise_init,
+            bias_init=self.bias_init,
+            dtype=self.dtype,
+            name="pointwise",
+        )(x)
 
 
 def _branches(
@@ -113,10 +166,12 @@ def _depthwise(
     x: Float[Array, "b h w c"],
     kernel: Float[Array, "size size 1 c"],
     strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
+    padding: Sequence[tuple[int, int]] | str,
     **_: object,
 ) -> Float[Array, "b rows columns c"]:
     """A depthwise convolution as a sum over the kernel's weights."""
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0))).astype(jnp.float32)
     (row_step, column_step), size = strides, len(kernel)
     total = jnp.zeros((), jnp.float32)

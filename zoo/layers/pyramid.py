@@ -20,8 +20,7 @@ from jaxtyping import Array, Float
 
 from zoo.layers.conv import conv_layer
 from zoo.layers.norm import Norm, norm_layer
-from zoo.ops.resample import upsample_nearest
-from zoo.ops.resize import resize_nearest
+from zoo.ops.resample import enlarge_nearest
 
 Extra = Literal["pool", "input", "output"]
 Form = Literal["panet", "mmdet"]
@@ -116,7 +115,7 @@ def _top_down(
     sums = [conv(x.astype(pyramid.dtype), 1, f"lateral_{{}}_{i}") for i, x in enumerate(maps)]
     for i in reversed(range(len(sums) - 1)):
         height, width = sums[i].shape[1:3]
-        sums[i] += _enlarge(sums[i + 1], (height, width))
+        sums[i] += enlarge_nearest(sums[i + 1], (height, width))
     return tuple(conv(x, 3, f"output_{{}}_{i}") for i, x in enumerate(sums))
 
 
@@ -141,12 +140,6 @@ def _conv_norm(
 def _conv(pyramid: FPN | PAFPN, size: int, stride: int, **options: Any) -> nn.Conv:
     options |= {"kernel_init": _INIT, "dtype": pyramid.dtype}
     return conv_layer(pyramid.dim, size, stride, **options)
-
-
-def _enlarge(x: Float[Array, "b h w d"], size: tuple[int, int]) -> Float[Array, "b rows columns d"]:
-    """Nearest neighbours; doubling both sides, the usual case, has a faster gradient."""
-    height, width = x.shape[1:3]
-    return upsample_nearest(x) if size == (2 * height, 2 * width) else resize_nearest(x, size)
 
 
 def _extra_levels(

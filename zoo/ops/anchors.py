@@ -8,6 +8,7 @@ a compiled program. The conventions of the implementations are fields of `Anchor
 | torchvision | ``order="ratio", rounded=True, strides=None`` |
 | detectron2 | ``order="size"`` and nominal strides |
 | mmdet | ``order="ratio"`` and nominal strides |
+| effdet, automl | ``order="size", offset=0.5``, shapes and nominal strides |
 | py-faster-rcnn, py-R-FCN | ``order="ratio", legacy=True`` and nominal strides |
 | Detectron, in our boxes | ``order="ratio", legacy=True, far_edge=True`` and nominal strides |
 
@@ -52,6 +53,8 @@ class Anchors:
             and height are rounded for each ratio.
         far_edge: Whether legacy anchors end at the far edge of their last pixel, one pixel further,
             as boxes do everywhere else.
+        shapes: Widths and heights of the shapes for a size of 1, which replace `ratios`:
+            EfficientDet's have not exactly the same area.
 
     Raises:
         ValueError: If the fields do not fit together.
@@ -65,6 +68,7 @@ class Anchors:
     rounded: bool = False
     legacy: bool = False
     far_edge: bool = False
+    shapes: tuple[tuple[_Number, _Number], ...] | None = None
 
     def __post_init__(self) -> None:
         check_choice("order", self.order, Order)
@@ -74,13 +78,15 @@ class Anchors:
             raise ValueError(f"{len(self.sizes)} levels of sizes, but strides {self.strides}")
         if self.legacy and self.strides is None:
             raise ValueError("legacy anchors need strides")
+        if self.legacy and self.shapes is not None:
+            raise ValueError("legacy anchors have ratios, not shapes")
         if self.far_edge and not self.legacy:
             raise ValueError("far_edge is for legacy anchors")
 
     @property
     def num_per_cell(self) -> int:
         """Anchors at each cell of a map."""
-        return len(self.sizes[0]) * len(self.ratios)
+        return len(self.sizes[0]) * len(self.ratios if self.shapes is None else self.shapes)
 
     def per_level(
         self, map_shapes: Sequence[_Shape], image_shape: _Shape | None = None
@@ -135,6 +141,7 @@ class Anchors:
         else:
             middle = 0.0
             shapes = np.stack([1 / np.sqrt(ratios), np.sqrt(ratios)], axis=-1)
+            shapes = shapes if self.shapes is None else np.array(self.shapes)
             half = shapes[:, None] * sizes[:, None] / 2  # ratios, sizes, (x, y)
         if self.order == "size":
             half = half.swapaxes(0, 1)

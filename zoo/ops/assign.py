@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo.ops import boxes as box_ops
 from zoo.types import check_choice
 
-LowQuality = Literal["none", "ties", "reassigned_ties", "best"]
+LowQuality = Literal["none", "ties", "reassigned_ties", "best", "best_first"]
 _State = tuple[Float[Array, "*b n"], Int[Array, "*b n"], Int[Array, "*b n"]]
 
 
@@ -37,7 +37,8 @@ class IouRule:
             - ``reassigned_ties``: they become positive for that object; of several objects, for the
               last one (mmdet);
             - ``best``: the first of them becomes positive for that object; of several objects, for
-              the last one (SSD).
+              the last one (SSD);
+            - ``best_first``: the same, but of several objects for the first one (EfficientDet).
         low_quality_floor: Objects with a lower largest IoU get no such candidate: 0.3 in mmdet's
             region proposals.
 
@@ -105,6 +106,8 @@ def assign_by_iou(
         match = jnp.where(ious > best, j, match)
         if rule.low_quality != "none":
             chosen = _chosen(jnp.where(allowed, ious, -1), rule)
+            if rule.low_quality == "best_first":
+                chosen &= forced < 0
             forced = jnp.where(chosen, j, forced)
         return jnp.maximum(ious, best), match, forced
 
@@ -116,7 +119,7 @@ def assign_by_iou(
     if rule.background_floor > 0:
         label = jnp.where(best < rule.background_floor, -1, label)
     label = jnp.where(forced >= 0, 1, label)
-    if rule.low_quality in ("reassigned_ties", "best"):
+    if rule.low_quality not in ("none", "ties"):
         match = jnp.where(forced >= 0, forced, match)
     return match, jnp.where(allowed, label, -1)
 
@@ -125,7 +128,7 @@ def _chosen(ious: Float[Array, "*b n"], rule: IouRule) -> Bool[Array, "*b n"]:
     """The candidates that one object makes positive, whatever its overlaps."""
     largest = ious.max(axis=-1, keepdims=True, initial=-1)
     enough = (largest > 0) & (largest >= rule.low_quality_floor)
-    if rule.low_quality == "best" and ious.shape[-1]:
+    if rule.low_quality in ("best", "best_first") and ious.shape[-1]:
         first = jnp.argmax(ious, axis=-1, keepdims=True)
         return enough & (jnp.arange(ious.shape[-1]) == first)
     return enough & (ious == largest)

@@ -1,10 +1,11 @@
-"""Doubles the size of feature maps, and crops their centres.
+"""Resizes feature maps as PyTorch does it, doubles their size, and crops their centres.
 
-Written with reshapes and shifts, which are nearly twice as fast on a CPU as strided convolutions
-and `jax.image.resize`, and give the same results.
+Doubling is written with reshapes and shifts, which are nearly twice as fast on a CPU as strided
+convolutions and `jax.image.resize`, and give the same results.
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 
@@ -20,6 +21,38 @@ def upsample_nearest(x: Shaped[Array, "b h w d"]) -> Shaped[Array, "b h2 w2 d"]:
     b, h, w, d = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, d))
     return x.reshape(b, 2 * h, 2 * w, d)
+
+
+def resize_nearest(
+    x: Shaped[Array, "b h w *c"], size: tuple[int, int]
+) -> Shaped[Array, "b rows columns *c"]:
+    """Nearest neighbours as torch's ``nearest``: cell i takes cell ``floor(i * old / new)``.
+
+    `jax.image.resize` takes the cell with the nearest centre instead.
+
+    Args:
+        x: Maps of any dtype; boolean masks as well.
+        size: The new height and width.
+    """
+    for axis, new in zip((1, 2), size, strict=True):
+        if x.shape[axis] != new:
+            # In float32, so that every index equals torch's.
+            step = np.float32(x.shape[axis]) / np.float32(new)
+            index = np.floor(np.arange(new, dtype=np.float32) * step).astype(np.int32)
+            x = x.take(np.minimum(index, x.shape[axis] - 1), axis=axis)
+    return x
+
+
+def enlarge_nearest(
+    x: Shaped[Array, "b h w d"], size: tuple[int, int]
+) -> Shaped[Array, "b rows columns d"]:
+    """Resizes by repeating values, as torch's ``nearest``, to a height and width.
+
+    It equals `resize_nearest`; doubling both sides, the usual case, has a faster
+    gradient.
+    """
+    height, width = x.shape[1:3]
+    return upsample_nearest(x) if size == (2 * height, 2 * width) else resize_nearest(x, size)
 
 
 def upsample_bilinear(x: Float[Array, "b h w d"]) -> Float[Array, "b h2 w2 d"]:

@@ -1,9 +1,11 @@
-"""Reads and writes darknet's ``.weights`` files: a short header, and the numbers of all layers.
+"""Darknet's ``.weights`` files: a short header, and then the numbers of all layers, without names.
 
 The header is three int32, the version (major, minor, revision), and the number of images seen in
-training: int64 from version 0.2 on, else int32. Then come float32, without names or shapes.
-`zoo.weights.darknet_maps` has their order. Reference: `load_weights_upto` in pjreddie/darknet's
+training: int64 from version 0.2 on, else int32. Then come float32, which
+`zoo.weights.darknet_rules` describes. Reference: `load_weights_upto` in pjreddie/darknet's
 ``src/parser.c``.
+
+The file is one tensor to the rest of the zoo, `TENSOR`.
 """
 
 import struct
@@ -20,6 +22,7 @@ SOURCE = "darknet"
 TENSOR = "darknet"
 _LARGEST_VERSION = 9  # of the files there are, the major is 0 and the minor 1 or 2
 _START = struct.calcsize("<3i")
+_TRANSPOSED = 1000  # a larger major or minor version marks transposed kernels of dense layers
 
 
 def is_darknet(start: bytes) -> bool:
@@ -27,6 +30,8 @@ def is_darknet(start: bytes) -> bool:
     if len(start) < _START:
         return False
     version = struct.unpack("<3i", start[:_START])
+    if version[0] > _TRANSPOSED or version[1] > _TRANSPOSED:
+        return False
     return all(0 <= x <= _LARGEST_VERSION for x in version) and 10 * version[0] + version[1] > 0
 
 

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import types
+from functools import partial
 from unittest import mock
 
 import torch
@@ -104,8 +105,71 @@ def mmdet_whole() -> types.ModuleType:
     """The installed mmdet; what `mmdet_necks` put in its place is removed."""
     if not hasattr(sys.modules.get("mmdet"), "__version__"):
         for name in list(sys.modules):
-            if name.partition(".")[0] in ("mmdet", "mmcv", "mmengine"):
+            if name.partition(".")[0] in ("mmdet", "mmcv", "mmengine", "mmdet_peer"):
                 del sys.modules[name]
         importlib.import_module("mmdet_peer")  # stands in for mmcv's compiled operators
     importlib.import_module("mmdet.models")
     return importlib.import_module("mmdet")
+
+
+def keypoint_networks(checkout: str) -> types.ModuleType:
+    """The package `models.py_utils` of a checkout of CornerNet or ExtremeNet.
+
+    Its compiled corner pools are replaced by running maxima, and its drawing by nothing. The same
+    names are in both checkouts: what was imported from the other one is forgotten.
+    """
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("models", "utils", "config"):
+            del sys.modules[name]
+    for name, axis, reverse in (
+        ("top", 2, True),
+        ("left", 3, True),
+        ("bottom", 2, False),
+        ("right", 3, False),
+    ):
+        sys.modules[f"{name}_pool"] = stand = types.ModuleType(name)
+        stand.forward = partial(_running_maximum, axis=axis, reverse=reverse)
+    sys.modules["utils"] = sys.modules["utils.debugger"] = mock.MagicMock()
+    _package("models", checkout)
+    return importlib.import_module("models.py_utils")
+
+
+def _running_maximum(x: torch.Tensor, *, axis: int, reverse: bool) -> list[torch.Tensor]:
+    """What `<direction>_pool.forward` gives."""
+    if not reverse:
+        return [x.cummax(axis).values]
+    return [x.flip(axis).cummax(axis).values.flip(axis)]
+
+
+class _DeformableFunction:
+    """What the authors' compiled function of this name computes, forward only."""
+
+    def __init__(self, stride: int, padding: int, dilation: int, groups: int):
+        self.fields = (stride,) * 2, (padding,) * 2, (dilation,) * 2, 1, groups
+
+    def __call__(self, x, offset, mask, weight, bias) -> torch.Tensor:
+        deform = importlib.import_module("mmdet_peer")._deform
+        return deform(x, weight, offset, mask, *self.fields) + bias.view(1, -1, 1, 1)
+
+
+def centernet() -> types.SimpleNamespace:
+    """The modules of a checkout of the authors' CenterNet, $CENTERNET, that need no compiler."""
+    root = os.path.join(os.environ["CENTERNET"], "src", "lib")
+    for name in ("models", "models.networks", "models.networks.DCNv2", "utils", "datasets"):
+        _package(name, root)
+    stand = types.ModuleType("models.networks.DCNv2.dcn_v2_func")
+    stand.DCNv2Function, stand.DCNv2PoolingFunction = _DeformableFunction, None
+    sys.modules[stand.__name__] = stand
+    names = {
+        "dla": "models.networks.pose_dla_dcn",
+        "resnet": "models.networks.resnet_dcn",
+        "decode": "models.decode",
+        "losses": "models.losses",
+        "utils": "models.utils",
+        "image": "utils.image",
+        "post_process": "utils.post_process",
+        "boxes": "datasets.sample.ctdet",
+        "pose": "datasets.sample.multi_pose",
+        "solid": "datasets.sample.ddd",
+    }
+    return types.SimpleNamespace(**{k: importlib.import_module(v) for k, v in names.items()})

@@ -78,6 +78,7 @@ def preprocessing() -> None:
             config.std,
             config.interpolation,
             config.crop_pct,
+            *([config.crop_mode] if config.crop_mode != "center" else []),
         ]
         for name, config in configs.items()
         if config is not None

@@ -15,12 +15,14 @@ CASES = [
     {"dim": 6, "size": 3, "groups": 6},
     {"dim": 6, "size": 5, "stride": 2, "groups": 6, "bias": True},
     {"dim": 6, "size": 3, "groups": 6, "dilation": 2},
+    {"dim": 5, "size": 3, "stride": 2, "padding": "same"},
+    {"dim": 6, "size": 5, "stride": 2, "groups": 6, "padding": "same"},
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_equals_xlas_convolution_and_its_gradient(case):
-    x = jax.random.normal(jax.random.key(0), (2, 9, 7, 6))
+    x = jax.random.normal(jax.random.key(0), (2, 9, 8 if "padding" in case else 7, 6))
     module = conv_layer(**case, dtype=jnp.float32, name="conv")
     params = module.init(jax.random.key(1), x)["params"]
     if case.get("bias"):
@@ -32,7 +34,7 @@ def test_equals_xlas_convolution_and_its_gradient(case):
             x,
             params["kernel"],
             (stride, stride),
-            [(pad, pad)] * 2,
+            "SAME" if case.get("padding") == "same" else [(pad, pad)] * 2,
             rhs_dilation=(case.get("dilation", 1),) * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=case.get("groups", 1),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.layers.deconv import Deconv
+from zoo.layers.deconv import Deconv, Upsample
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,29 @@ def test_equals_a_convolution_of_the_dilated_input_and_its_gradient(size, stride
 def test_a_size_that_cannot_be_padded_equally_is_refused():
     with pytest.raises(ValueError, match="more by an even number"):
         Deconv(3, 3, 2).init(jax.random.key(0), jnp.zeros((1, 2, 2, 3)))
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_an_upsample_is_a_deconv_of_each_feature(stride):
+    x = jax.random.normal(jax.random.key(0), (2, 5, 4, 3))
+    module = Upsample(stride)
+    kernel = jax.random.normal(jax.random.key(1), (2 * stride, 2 * stride, 1, 3))
+    found = module.apply({"params": {"kernel": kernel}}, x)
+    one = Deconv(1, 2 * stride, stride, bias=False)
+    for i in range(3):
+        params = {"kernel": kernel[..., i : i + 1]}
+        expected = one.apply({"params": params}, x[..., i : i + 1])
+        np.testing.assert_allclose(found[..., i : i + 1], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_an_upsample_starts_as_linear_interpolation(stride):
+    """The same as an image that is resized linearly, but for the border."""
+    x = jax.random.normal(jax.random.key(0), (1, 6, 5, 2))
+    module = Upsample(stride)
+    found = module.apply(module.init(jax.random.key(1), x), x)
+    expected = jax.image.resize(x, (1, 6 * stride, 5 * stride, 2), "linear")
+    inside = slice(stride, -stride)
+    np.testing.assert_allclose(
+        found[:, inside, inside], expected[:, inside, inside], rtol=0, atol=1e-6
+    )

@@ -26,6 +26,17 @@ def speed_of(family: Family) -> tuple[pytest.MarkDecorator, ...]:
     return (pytest.mark.slow,) if alike or issubclass(family.module, tuple(others)) else ()
 
 
+def speed_of_shapes(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    """The mark ``slow`` for the shapes of a model after the first six of a family.
+
+    Not if all layers are alike, since such a model is traced in little time.
+    """
+    family = MODELS[name]
+    late = list(family.variants).index(name) >= 6
+    alike = not family.field_names().isdisjoint(LAYERS)
+    return (pytest.mark.slow,) if late and not alike else ()
+
+
 def shallow(name: str) -> dict[str, int]:
     """Fields that give a model one layer of each kind, so that it compiles in less time."""
     return {field: 1 for field in LAYERS if field in MODELS[name].field_names()}

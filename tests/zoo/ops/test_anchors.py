@@ -48,6 +48,20 @@ def test_detectron2s_and_mmdets(order, offset):
     assert all(x.dtype == np.float32 for x in found)
 
 
+def test_shapes_replace_ratios():
+    """EfficientDet's: widths and heights of 1.4 and 0.7, whose area is not exactly 1."""
+    shapes = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
+    anchors = Anchors(((32.0, 40.0),), shapes=shapes, strides=(8.0,), offset=0.5, order="size")
+    assert anchors.num_per_cell == 6
+    (found,) = anchors.per_level([(1, 2)])
+    centre = (found[:, :2] + found[:, 2:]) / 2
+    np.testing.assert_allclose(centre, [[4, 4]] * 6 + [[12, 4]] * 6, atol=1e-5)
+    sides = [[32, 32], [44.8, 22.4], [22.4, 44.8], [40, 40], [56, 28], [28, 56]]
+    np.testing.assert_allclose(found[:6, 2:] - found[:6, :2], sides, rtol=1e-6)
+    with pytest.raises(ValueError, match="legacy anchors have ratios, not shapes"):
+        Anchors(((32.0,),), shapes=shapes, strides=(8.0,), legacy=True)
+
+
 def test_legacy_ones_are_those_of_faster_rcnns_authors():
     """Their own table, of the anchors of the first cell."""
     table = [

@@ -12,6 +12,7 @@ RULES = {
     "none": IouRule(0.5, 0.3),
     "ties": IouRule(0.7, 0.3, low_quality="ties"),
     "best": IouRule(0.5, 0.5, low_quality="best"),
+    "best_first": IouRule(0.5, 0.5, low_quality="best_first"),
     "reassigned_ties": IouRule(0.7, 0.3, low_quality="reassigned_ties", low_quality_floor=0.3),
     "floor": IouRule(0.5, 0.5, background_floor=0.1),
 }
@@ -52,12 +53,12 @@ def slow_assign(candidates, truth, truth_valid, candidate_valid, rule):
         elif best >= rule.low or best < rule.background_floor:
             label[i] = -1
     if rule.low_quality != "none":
-        for j in real:
+        for j in reversed(real) if rule.low_quality == "best_first" else real:
             top = max((ious[i, j] for i in range(n) if candidate_valid[i]), default=0)
             if top <= 0 or top < rule.low_quality_floor:
                 continue
             tied = [i for i in range(n) if candidate_valid[i] and ious[i, j] == top]
-            for i in tied[:1] if rule.low_quality == "best" else tied:
+            for i in tied[:1] if rule.low_quality.startswith("best") else tied:
                 label[i] = 1
                 if rule.low_quality != "ties":
                     match[i] = j
@@ -95,12 +96,22 @@ def test_definition(name):
         np.testing.assert_array_equal(match[b][used], expected[0][used])
 
 
-@pytest.mark.parametrize("low_quality", ["ties", "reassigned_ties", "best"])
+@pytest.mark.parametrize("low_quality", ["ties", "reassigned_ties", "best", "best_first"])
 def test_an_object_that_overlaps_nothing_gets_no_candidate(low_quality):
     candidates = jnp.array([[0.0, 0, 10, 10], [10, 0, 20, 10]])
     truth = jnp.array([[50.0, 50, 60, 60], [0, 0, 10, 9]])
     match, label = assign_by_iou(candidates, truth, IouRule(0.7, 0.3, low_quality=low_quality))
     assert label.tolist() == [1, 0] and match[0] == 1
+
+
+@pytest.mark.parametrize(("low_quality", "expected"), [("best", 1), ("best_first", 0)])
+def test_the_best_candidate_of_two_objects_goes_to_one(low_quality, expected):
+    """To the last one in SSD, to the first one in EfficientDet."""
+    candidates = jnp.array([[0.0, 0, 10, 10], [50, 0, 60, 10]])
+    truth = jnp.array([[0.0, 0, 4, 10], [6, 0, 10, 10]])
+    rule = IouRule(0.5, 0.5, low_quality=low_quality)
+    match, label = assign_by_iou(candidates, truth, rule)
+    assert label.tolist() == [1, 0] and match[0] == expected
 
 
 def test_without_objects_or_candidates():

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.models.classification.mobilenetv3.model import InvertedResidual, SqueezeExcite, squeezed
+from zoo.models.classification.parts.inverted_residual import (
+    InvertedResidual,
+    SqueezeExcite,
+    round_dim,
+)
 
 
 def test_maps_are_the_last_of_each_stride():
@@ -59,14 +63,12 @@ def test_squeezed_features():
     """Those of the paper's blocks, as timm's and torchvision's functions give them."""
     expected = {16: 8, 72: 24, 96: 24, 120: 32, 144: 40, 240: 64, 288: 72, 480: 120, 576: 144}
     expected |= {672: 168, 960: 240, 8: 8, 40: 16}
-    assert {dim: squeezed(dim) for dim in expected} == expected
+    assert {dim: round_dim(dim // 4) for dim in expected} == expected
 
 
 def test_drop_path_drops_the_branch_of_an_example():
     x = jax.random.normal(jax.random.key(0), (64, 2, 2, 8))
-    block = InvertedResidual(
-        16, 8, 3, 1, squeeze=False, hard_swish=True, norm="group", drop_path=0.5
-    )
+    block = InvertedResidual(16, 8, 3, 1, activation="hard_swish", norm="group", drop_path=0.5)
     variables = block.init(jax.random.key(1), x)
     kept = block.apply(variables, x).output
     y = block.apply(variables, x, train=True, rngs={"dropout": jax.random.key(2)}).output

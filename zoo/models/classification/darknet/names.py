@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from zoo.family import NameMap, Rule
 from zoo.types import Preprocessing
 from zoo.weights.darknet_file import SOURCE
-from zoo.weights.darknet_maps import Piece, conv_norm_pieces, flat_rule, head_pieces
+from zoo.weights.darknet_rules import Piece, conv_norm_pieces, flat_rule, head_pieces
 from zoo.weights.maps import BATCH_COUNTERS, conv_norm, dense
 from zoo.weights.tree import abstract_leaves
 

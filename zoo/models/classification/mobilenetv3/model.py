@@ -8,109 +8,20 @@ by a hundredth. The running variance is the biased one. The head is initialised 
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from zoo.layers import DropPath, Norm, conv_layer, norm_layer
+from zoo.layers import Norm, conv_layer
+from zoo.models.classification.parts.inverted_residual import (
+    BlockMaps,
+    InvertedResidual,
+    block_norm,
+    round_dim,
+)
 from zoo.types import Preprocessing, check_choice
-
-
-class SqueezeExcite(nn.Module):
-    """Scales each feature by a number in 0..1 that is computed from the means of all (section 5.3).
-
-    Attributes:
-        dim: Hidden features.
-        dtype: Dtype of the computation; parameters are float32.
-    """
-
-    dim: int
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """The scaled map."""
-        y = x.mean(axis=(1, 2), keepdims=True)
-        y = nn.relu(nn.Dense(self.dim, dtype=self.dtype, name="reduce")(y))
-        return x * nn.hard_sigmoid(nn.Dense(x.shape[-1], dtype=self.dtype, name="expand")(y))
-
-
-class BlockMaps(NamedTuple):
-    """The map of a block after its first convolution, and that of its output."""
-
-    expanded: Float[Array, "b h w c"]
-    output: Float[Array, "b h2 w2 d"]
-
-
-class InvertedResidual(nn.Module):
-    """A 1 x 1 convolution to more features, a depthwise one, a 1 x 1 one to few (figure 4).
-
-    Attributes:
-        expanded_dim: Features of the middle; no first convolution if the input has as many.
-        dim: Features of the output.
-        kernel_size: Of the middle convolution, odd.
-        stride: Of the middle convolution.
-        squeeze: Whether squeeze-and-excitation follows the middle convolution.
-        hard_swish: Whether the activation is hard-swish; else ReLU.
-        norm: Kind of norm after each convolution.
-        norm_epsilon: Added to the variance in norms.
-        drop_path: Rate of dropping the branch for an example.
-        dtype: Dtype of the computation; parameters are float32.
-    """
-
-    expanded_dim: int
-    dim: int
-    kernel_size: int
-    stride: int
-    squeeze: bool
-    hard_swish: bool
-    norm: Norm = "batch"
-    norm_epsilon: float = 1e-5
-    drop_path: float = 0.0
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> BlockMaps:
-        """The maps of the block; training with drop path needs the ``dropout`` stream."""
-        conv = partial(conv_layer, dtype=self.dtype)
-        norm = _norm(self, train=train)
-        activation = nn.hard_swish if self.hard_swish else nn.relu
-
-        y = x
-        if self.expanded_dim != x.shape[-1]:
-            y = conv(self.expanded_dim, 1, name="expand_conv")(y)
-            y = activation(norm(name="expand_norm")(y))
-        expanded = y
-        y = conv(
-            self.expanded_dim,
-            self.kernel_size,
-            self.stride,
-            groups=self.expanded_dim,
-            # The default counts the outputs of all groups; an output depends on one input feature.
-            kernel_init=nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
-            name="depthwise_conv",
-        )(y)
-        y = activation(norm(name="depthwise_norm")(y))
-        if self.squeeze:
-            y = SqueezeExcite(squeezed(self.expanded_dim), self.dtype, name="squeeze")(y)
-        y = norm(name="project_norm")(conv(self.dim, 1, name="project_conv")(y))
-        y = x + DropPath(self.drop_path)(y, train=train) if x.shape == y.shape else y
-        return BlockMaps(expanded, y)
-
-
-def _norm(module: "InvertedResidual | MobileNetV3", *, train: bool) -> partial:
-    """Makes a module's norms; all numbers of features are multiples of the 8 groups."""
-    options = {"train": train, "epsilon": module.norm_epsilon, "num_groups": 8}
-    return norm_layer(module.norm, module.dtype, **options)
-
-
-def squeezed(dim: int) -> int:
-    """A quarter of a number of features, as a multiple of 8 that is at least 9/10 of it."""
-    rounded = max(8, (dim // 4 + 4) // 8 * 8)
-    return rounded if 10 * rounded >= 9 * (dim // 4) else rounded + 8
 
 
 class MobileNetV3(nn.Module):
@@ -188,7 +99,7 @@ class MobileNetV3(nn.Module):
     ) -> list[BlockMaps]:
         """The maps of the blocks and of the last convolution, up to the index `last`."""
         conv = partial(conv_layer, dtype=self.dtype)
-        norm = _norm(self, train=train)
+        norm = block_norm(self, train=train)
         x = conv(self.stem_dim, 3, 2, name="stem_conv")(images.astype(self.dtype))
         x = nn.hard_swish(norm(name="stem_norm")(x))
 
@@ -199,8 +110,10 @@ class MobileNetV3(nn.Module):
                 self.block_dims[i],
                 self.kernel_sizes[i],
                 self.strides[i],
-                squeeze=i in self.squeeze_blocks,
-                hard_swish=i >= self.num_relu_blocks,
+                squeeze_dim=round_dim(self.expanded_dims[i] // 4) * (i in self.squeeze_blocks),
+                activation="relu" if i < self.num_relu_blocks else "hard_swish",
+                squeeze_activation="relu",
+                gate="hard_sigmoid",
                 norm=self.norm,
                 norm_epsilon=self.norm_epsilon,
                 drop_path=self.drop_path * i / max(count - 1, 1),

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from zoo.layers.initializers import TORCH_LINEAR_INIT
-from zoo.ops.resize import resize_nearest
+from zoo.ops.resample import resize_nearest
 
 
 class MaskAttention(nn.Module):

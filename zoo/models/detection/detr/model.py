@@ -27,7 +27,7 @@ from zoo.layers import Mlp, MultiHeadAttention, run_layers, sine_2d
 from zoo.layers.initializers import TORCH_ATTENTION_INIT, TORCH_LINEAR_INIT
 from zoo.models.backbones import freeze_fields, make_frozen_backbone
 from zoo.models.detection.detr.masks import MaskAttention, MaskHead
-from zoo.ops.resize import resize_nearest
+from zoo.ops.resample import resize_nearest
 from zoo.outputs import Targets
 from zoo.types import InputError, Preprocessing
 

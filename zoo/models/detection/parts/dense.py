@@ -50,6 +50,8 @@ class DenseDecoding:
         score_threshold: Only scores above this.
         iou_threshold: A box that overlaps a better one of its class more than this is dropped.
         candidates: Best pairs of each level that are considered.
+        per_level: Whether `candidates` is the number of each level; else it is that of all levels
+            together, as in EfficientDet.
         most: Largest number of detections of an image.
         centerness: How the probability that a point is near the centre of its object is used.
             ``root``: the score is the square root of the product with the class's probability
@@ -65,6 +67,7 @@ class DenseDecoding:
     score_threshold: float = 0.05
     iou_threshold: float = 0.5
     candidates: int = 1000
+    per_level: bool = True
     most: int = 300
     centerness: CentreUse = "root"
     clip_first: bool = True
@@ -78,7 +81,8 @@ class DenseDecoding:
             output: Of the model.
             sizes: Height and width of each image without padding.
         """
-        levels = itertools.pairwise(np.cumsum((0, *output.level_sizes)).tolist())
+        sizes_of_levels = output.level_sizes if self.per_level else (sum(output.level_sizes),)
+        levels = itertools.pairwise(np.cumsum((0, *sizes_of_levels)).tolist())
         found = [self._of_level(output, slice(*level)) for level in levels]
         scores, good, boxes, labels = (jnp.concatenate(x, axis=1) for x in zip(*found, strict=True))
         if self.clip_first:

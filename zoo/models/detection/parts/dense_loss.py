@@ -5,7 +5,7 @@ batch, devices and hosts.
 """
 
 import itertools
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,6 @@ from zoo.losses.mean import Mean, Means
 from zoo.models.detection.parts.samples import take_object
 from zoo.ops.assign import matched_objects
 from zoo.outputs import Targets
-from zoo.types import InputError
 
 Normaliser = Literal["image", "batch"]
 
@@ -37,13 +36,6 @@ class Matches(NamedTuple):
     positive: Bool[Array, "b a"]
     counted: Bool[Array, "b a"]
     fitting: Bool[Array, "b a"]
-
-
-def at_least_0(loss: Any, *names: str) -> None:
-    """Raises InputError if one of these settings of a loss is negative."""
-    for name in names:
-        if getattr(loss, name) < 0:
-            raise InputError(f"loss.{name} is {getattr(loss, name)}, but must be at least 0")
 
 
 def focal_sums(
@@ -71,7 +63,12 @@ def focal_sums(
 
 
 def normalised(
-    sums: Float[Array, " b"], matches: Matches, targets: Targets, normaliser: Normaliser
+    sums: Float[Array, " b"],
+    matches: Matches,
+    targets: Targets,
+    normaliser: Normaliser,
+    *,
+    more: float = 0.0,
 ) -> Mean:
     """A loss divided by the number of positive anchors, or by 1 if there are none.
 
@@ -81,12 +78,14 @@ def normalised(
         targets: The objects.
         normaliser: ``image``: the loss of each image is divided by its own number; the mean over
             images is taken. ``batch``: the sum is divided by the number of the whole batch.
+        more: Added to the number of the batch; if parts of a batch are computed by themselves, to
+            that of each part.
     """
     images = targets.image_valid
     positive = matches.positive.sum(axis=1, dtype=jnp.float32)
     if normaliser == "image":
         return Mean.of(sums / jnp.maximum(positive, 1), images)
-    return Mean(jnp.where(images, sums, 0).sum(), jnp.where(images, positive, 0).sum())
+    return Mean(jnp.where(images, sums, 0).sum(), jnp.where(images, positive, 0).sum() + more)
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ class Padded(NamedTuple):
     """A batch whose padding is zeros.
 
     Attributes:
-        images: Height and width are multiples of the detector's divisor.
+        images: Height and width are multiples of the detector's divisor, less what it says.
         sizes: Height and width of each image without padding.
     """
 
@@ -21,7 +21,10 @@ class Padded(NamedTuple):
 
 
 def pad_images(
-    images: Float[Array, "b h w c"], valid: Bool[Array, "b h w"] | None, divisor: int
+    images: Float[Array, "b h w c"],
+    valid: Bool[Array, "b h w"] | None,
+    divisor: int,
+    less: int = 0,
 ) -> Padded:
     """Sets the padding to zero, and extends it below and on the right to a multiple of `divisor`.
 
@@ -29,11 +32,13 @@ def pad_images(
         images: A batch, padded below and on the right.
         valid: False for the padding; all pixels are valid if absent.
         divisor: 32 for a pyramid, so that every map has half as many rows as the finer one.
+        less: The sides are this many pixels less than such a multiple: 1 for CornerNet, whose
+            images have 511 pixels.
     """
     if valid is None:
         valid = jnp.ones(images.shape[:3], bool)
     images = jnp.where(valid[..., None], images, 0)
-    rows, columns = (-side % divisor for side in images.shape[1:3])
+    rows, columns = (-(side + less) % divisor for side in images.shape[1:3])
     images = jnp.pad(images, ((0, 0), (0, rows), (0, columns), (0, 0)))
     sizes = [valid.any(axis=axis).sum(axis=1) for axis in (2, 1)]
     return Padded(images, jnp.stack(sizes, axis=1))

@@ -64,6 +64,11 @@ NANO_C4 = {
     "pooling_fields": FrozenDict({"size": 8, "aligned": True}),
 }
 
+# One small hourglass, whose maps have cells of 4 px.
+NANO_HOURGLASS = FrozenDict(
+    {"dims": (64, 96, 128), "num_blocks": (1, 1, 1), "num_stacks": 1, "out_dim": 64}
+)
+
 # For detectors that are given regions; a scene has about as many proposals.
 NANO_WINDOWS = FrozenDict(
     {"sizes": ((14, 24),), "ratios": (1.5,), "strides": (9,), "offset": 0.5, "order": "size"}
@@ -84,8 +89,12 @@ def variant(
 
 def nano_variant(**fields: Any) -> Variant:
     """A model for images of 64 px: `NANO` and more fields."""
-    how = Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
-    return Variant({**NANO, **fields}, how)
+    return scene_variant(**{**NANO, **fields})
+
+
+def scene_variant(**fields: Any) -> Variant:
+    """A model for images of 64 px, with these fields only."""
+    return Variant(fields, Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear"))
 
 
 def proposing_nano(**fields: Any) -> Variant:

@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from zoo.family import Layout, NameMap, Rule
 from zoo.models.inputs import padded_images
 from zoo.weights.darknet_file import SOURCE
-from zoo.weights.darknet_maps import Piece, conv_norm_pieces, flat_rule
+from zoo.weights.darknet_rules import Piece, conv_norm_pieces, flat_rule
 from zoo.weights.maps import CONV, SAME
 from zoo.weights.tree import abstract_leaves
 

@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 
 from zoo.family import Layout
 from zoo.models.detection.parts.yolo_names import darknet_map
-from zoo.weights.darknet_maps import Piece, conv_norm_pieces
+from zoo.weights.darknet_rules import Piece, conv_norm_pieces
 from zoo.weights.maps import SAME, TRANSPOSE
 
 _Array = Shaped[np.ndarray, "..."]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from zoo.models.detection.parts.yolo_names import darknet_map, predictor_pieces
-from zoo.weights.darknet_maps import Piece, conv_norm_pieces
+from zoo.weights.darknet_rules import Piece, conv_norm_pieces
 
 
 def darknet_pieces(model: Any) -> tuple[Piece, ...]:

@@ -10,7 +10,7 @@ from zoo.family import NameMap, Rule
 from zoo.models.backbones import backbone_rules
 from zoo.models.detection.parts.yolo_names import darknet_map, predictor_pieces, predictor_rules
 from zoo.types import Preprocessing
-from zoo.weights.darknet_maps import Piece, conv_norm_pieces
+from zoo.weights.darknet_rules import Piece, conv_norm_pieces
 from zoo.weights.maps import BATCH_COUNTERS, conv_norm
 
 _PREPROCESSING = Preprocessing((608, 608), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")

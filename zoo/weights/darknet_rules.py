@@ -1,11 +1,8 @@
-"""The order of the numbers in darknet's ``.weights`` files.
+"""The rule by which the numbers of a darknet file become the leaves of a model.
 
-Layer by layer: of a convolution the biases; with batch norm, its scales, means and variances; then
-the kernel, ``[out in h w]``. Of a dense layer the biases and the kernel, ``[out in]``. Reference:
-`load_weights_upto` in pjreddie/darknet's ``src/parser.c``.
-
-The file is one tensor to the rest of the zoo, and a name map has one rule, `flat_rule`, which cuts
-it into the leaves of a model.
+The numbers come layer by layer: of a convolution the biases; with batch norm, its scales, means and
+variances; then the kernel, ``[out in h w]``. Of a dense layer the biases and the kernel, ``[out
+in]``. A name map has one rule, `flat_rule`, which cuts them.
 """
 
 import math
