@@ -118,7 +118,7 @@ def drawn_output(grid, decoding=None):
     ids=["v3", "mmdet", "v1"],
 )
 def test_without_objects_there_is_only_background(output, loss):
-    targets = small_targets()
+    targets, loss = small_targets(), jax.jit(loss.__call__)
     losses, metrics = loss(output, targets)
     assert all(mean.value() > 0 for mean in losses.values())
     assert metrics["matched_objects"].value() == 1
@@ -148,7 +148,7 @@ def test_boxes_near_objects_are_not_background():
     assert not matches.counted[0, anchor + 1]  # 15 x 23 and 17 x 27: IoU 0.75
     assert YoloLoss(ignore=0.8).match(output, targets).counted[0, anchor + 1]
     assert matches.positive.sum() == 2
-    _, metrics = YoloLoss()(output, targets)
+    _, metrics = jax.jit(YoloLoss().__call__)(output, targets)
     assert metrics["positive_anchor_4"].value() >= 0.5
     assert metrics["positive_level_0"].value() + metrics["positive_level_1"].value() == 1
 
@@ -157,7 +157,7 @@ def test_anchors_of_coco_fit_no_digit():
     """The doctor names the anchors without objects, and that the others do not fit."""
     output = drawn_output(GridAnchors((((40, 50), (62, 45)), ((116, 90), (373, 326))), (4, 8)))
     boxes = jnp.array([[[8.0, 8, 20, 24], [30, 30, 40, 48]], [[0.0] * 4] * 2])
-    _, metrics = YoloLoss()(output, small_targets().replace(boxes=boxes))
+    _, metrics = jax.jit(YoloLoss().__call__)(output, small_targets().replace(boxes=boxes))
     notes, problems = unmatched({name: float(x.value()) for name, x in metrics.items()})
     assert "no object of the batch has the anchor 1, 2, 3 of its cell" in notes
     assert problems[0].startswith("only 0% of the batch's objects have a fitting anchor")
