@@ -117,7 +117,7 @@ def lively(
     """Statistics and scales with which the last maps still depend on the images."""
     norms = [x for x in model.modules() if isinstance(x, torch.nn.BatchNorm2d)]
     for norm in norms:
-        norm.weight.add_(1)
+        norm.weight.add_(norm.weight.mean() < 0.5)  # drawn ones, whose mean is 0
         norm.momentum = 1.0
     model.train()
     maps(model, images)
@@ -398,3 +398,36 @@ def models() -> dict[str, torch.nn.Module]:
     nano = mmdet_network((64, 96, 128), (1, 1, 1), 64, 32, 48, 80, stacks=1)
     del nano.backbone.inters  # a block that nothing uses
     return {"cornernet_hourglass104": authors_code().model(None), "cornernet_nano": nano}
+
+
+def full_size(name: str, side: int):
+    """A peer's whole network with drawn weights, and a function that saves it as its authors do.
+
+    Args:
+        name: Of our model.
+        side: Of the images that `run_full_size` draws.
+    """
+    network, run = authors_code().model(None), maps
+    if name.startswith("extremenet"):
+        from peers import extremenet
+
+        network, run = extremenet.full_network(), extremenet.maps
+    images = torch.randn(2, 3, side, side)
+    lively(network, images, run)
+    state = {f"module.{k}": x for k, x in network.state_dict().items()}
+    return network, lambda path: torch.save(state, path / "model.pth")
+
+
+def run_full_size(model: torch.nn.Module, side: int) -> dict[str, np.ndarray]:
+    """Images of a side that needs no padding, and the maps in float64, under our names."""
+    x = torch.randn(1, 3, side, side)
+    model, images = model.double(), x.flip(1).double()
+    with torch.no_grad():
+        if hasattr(model, "tl_cnvs"):
+            found = arranged(maps(model, images))
+        else:
+            from peers import extremenet
+
+            found = extremenet.arranged(extremenet.maps(model, images))
+    found = {name: y.float().numpy() for name, y in found.items()}
+    return {"images": x.permute(0, 2, 3, 1).numpy(), **found}
