@@ -15,19 +15,39 @@ from zoo.models.detection.efficientdet.loss import EfficientDetLoss
 # Images whose longer side fits a square, padded below and on the right.
 _SQUARE = {"buckets": ((512, 512),), "short_sides": (512,), "long_side": 512}
 
+# Larger than the nano, with a map of stride 16 for the largest digits.
+_SCENES = {
+    "backbone_fields": {
+        "stem_dim": 32,
+        "num_blocks": (1, 2, 2),
+        "stage_dims": (32, 64, 96),
+        "expansions": (1, 3, 3),
+    },
+    "num_cells": 2,
+    "num_extra": 1,
+    "num_convs": 2,
+    "anchor_fields": {
+        "sizes": ((8.0, 10.0, 12.5), (12.5, 16.0, 20.0), (20.0, 25.0, 30.0)),
+        "shapes": ((1.0, 1.0), (0.82, 1.22), (0.67, 1.48)),
+    },
+}
+
 
 def efficientdet_digit_scenes() -> Config:
     """A small EfficientDet on embedded scenes of one to six real digits, from scratch.
 
         python -m train efficientdet_digit_scenes --workdir=DIR
 
-    FIGURES
+    With ``--steps=300``, the nano's own backbone and ``--task.loss.box_weight=50``: AP 0.066, AP50
+    0.142 and AR100 0.420 of the last checkpoint on the 500 held-out scenes, since boxes are learnt
+    before classes (0.20 of the positive anchors have the right one). So the recipe has a larger
+    backbone and a smaller weight of the boxes, which have not been measured.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),
         recipe="efficientdet_digit_scenes",
-        model=ModelConfig("efficientdet_nano", {"num_cells": 2, "num_convs": 2}),
-        task=Detection(EfficientDetLoss()),
+        model=ModelConfig("efficientdet_nano", _SCENES),
+        task=Detection(EfficientDetLoss(box_weight=10.0)),
     )
 
 

@@ -16,9 +16,8 @@ def fcos_digit_scenes() -> Config:
 
         python -m train fcos_digit_scenes --workdir=DIR
 
-    With ``--steps=300``, AP 0.516 and AP50 0.783 of the last checkpoint on the 500 held-out scenes.
-    A step takes 0.24 s of CPU; one of `fasterrcnn_digit_scenes`, measured beside it, 0.26 s. The
-    whole recipe has not been run.
+    AP 0.697, AP50 0.920 and AP75 0.827 on the 500 held-out scenes, in 10 min 48 s, with other
+    work on the two cores. With ``--steps=300``, AP 0.516 and AP50 0.783.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),

@@ -248,7 +248,7 @@ NOT_CHECKPOINTS = {
     "gzip": (b"\x1f\x8b\x08" + bytes(50), "compressed with gzip"),
     "flax": (b"\x81\xa6params\x82" + bytes(50), "msgpack"),
     "array": (b"\x93NUMPY\x01\x00" + bytes(50), "a single array of numpy"),
-    "json": (b'{"abc": {"a": 1}}', "neither safetensors, npz nor a PyTorch file"),
+    "json": (b'{"abc": {"a": 1}}', "neither safetensors, npz, a PyTorch file nor darknet's"),
 }
 
 

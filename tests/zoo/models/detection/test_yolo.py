@@ -15,8 +15,11 @@ from tests.zoo.models.detection.rcnn import assert_near, sizes_of, small_targets
 from train.checks.detection import unmatched
 from zoo.data import DetectionData, normalize, open_detection, train_batches
 from zoo.data.transforms import letterbox
+from zoo.models.detection.parts.yolo import YoloDecoding, YoloOutput
 from zoo.models.detection.parts.yolo_loss import DARKNET_V2, MMDET, YoloLoss
 from zoo.models.detection.yolov1.loss import YoloV1Loss
+from zoo.ops.grid_anchors import GridAnchors
+from zoo.ops.grid_coder import RootCoder
 from zoo.outputs import Targets
 from zoo.predict import detect
 from zoo.registry import family_of
@@ -91,15 +94,31 @@ def test_detections_and_losses_are_mmdets(golden):
     assert metrics["matched_objects"].value() == 1
 
 
-NANO = [("yolov1_nano", YoloV1Loss()), ("yolov3_nano", YoloLoss())]
+GRID = GridAnchors(**zoo.create("yolov3_nano").anchor_fields, strides=(4, 8))
+CELLS = GridAnchors((((8, 8), (8, 8)),), (8,))
 
 
-@pytest.mark.parametrize(("name", "loss"), NANO)
-def test_without_objects_there_is_only_background(name, loss):
-    model = zoo.create(name, num_classes=3)
-    images = jax.random.normal(jax.random.key(0), (2, 64, 64, 3))
-    output, _ = jax.jit(model.init_with_output)(jax.random.key(1), images)
-    targets = small_targets()
+def drawn_output(grid, decoding=None):
+    """Random outputs for two images of 64 px."""
+    shapes = tuple((64 // stride, 64 // stride) for stride in grid.strides)
+    anchors = np.broadcast_to(levels := np.concatenate(grid.per_level(shapes)), (2, *levels.shape))
+    draw = np.random.default_rng(0).normal
+    parts = (draw(size=(*anchors.shape[:2], *more)) for more in ((3,), (4,), ()))
+    arrays = (jnp.asarray(x, jnp.float32) for x in (*parts, anchors))
+    return YoloOutput(*arrays, grid, shapes, decoding or YoloDecoding())
+
+
+@pytest.mark.parametrize(
+    ("output", "loss"),
+    [
+        (drawn_output(GRID), YoloLoss()),
+        (drawn_output(GRID), MMDET),
+        (drawn_output(CELLS, YoloDecoding("none", coder=RootCoder(64))), YoloV1Loss()),
+    ],
+    ids=["v3", "mmdet", "v1"],
+)
+def test_without_objects_there_is_only_background(output, loss):
+    targets, loss = small_targets(), jax.jit(loss.__call__)
     losses, metrics = loss(output, targets)
     assert all(mean.value() > 0 for mean in losses.values())
     assert metrics["matched_objects"].value() == 1
@@ -117,9 +136,7 @@ def test_without_objects_there_is_only_background(name, loss):
 
 def test_boxes_near_objects_are_not_background():
     """An anchor of no object, whose box has an IoU above `ignore` with one, has no loss."""
-    model = zoo.create("yolov3_nano", num_classes=3)
-    images = jnp.zeros((2, 64, 64, 3))
-    output, _ = jax.jit(model.init_with_output)(jax.random.key(1), images)
+    output = drawn_output(GRID)
     output = output.replace(deltas=jnp.zeros_like(output.deltas))  # boxes are the anchors
     targets = small_targets()
     anchor = 16 * 16 * 3 + (3 * 8 + 4) * 3 + 1
@@ -131,18 +148,16 @@ def test_boxes_near_objects_are_not_background():
     assert not matches.counted[0, anchor + 1]  # 15 x 23 and 17 x 27: IoU 0.75
     assert YoloLoss(ignore=0.8).match(output, targets).counted[0, anchor + 1]
     assert matches.positive.sum() == 2
-    _, metrics = YoloLoss()(output, targets)
+    _, metrics = jax.jit(YoloLoss().__call__)(output, targets)
     assert metrics["positive_anchor_4"].value() >= 0.5
     assert metrics["positive_level_0"].value() + metrics["positive_level_1"].value() == 1
 
 
 def test_anchors_of_coco_fit_no_digit():
     """The doctor names the anchors without objects, and that the others do not fit."""
-    fields = {"anchor_fields": {"sizes": (((40, 50), (62, 45)), ((116, 90), (373, 326)))}}
-    model = zoo.create("yolov3_nano", num_classes=3, **fields)
-    output, _ = jax.jit(model.init_with_output)(jax.random.key(1), jnp.zeros((2, 64, 64, 3)))
+    output = drawn_output(GridAnchors((((40, 50), (62, 45)), ((116, 90), (373, 326))), (4, 8)))
     boxes = jnp.array([[[8.0, 8, 20, 24], [30, 30, 40, 48]], [[0.0] * 4] * 2])
-    _, metrics = YoloLoss()(output, small_targets().replace(boxes=boxes))
+    _, metrics = jax.jit(YoloLoss().__call__)(output, small_targets().replace(boxes=boxes))
     notes, problems = unmatched({name: float(x.value()) for name, x in metrics.items()})
     assert "no object of the batch has the anchor 1, 2, 3 of its cell" in notes
     assert problems[0].startswith("only 0% of the batch's objects have a fitting anchor")
@@ -159,8 +174,6 @@ def test_wrong_settings():
         YoloLoss(ignore=1.5)
     with pytest.raises(InputError, match=r"loss\.box_weight is -1.0"):
         YoloLoss(box_weight=-1.0)
-    with pytest.raises(ValueError, match=r"loss\.rule 'best' is not one of shape, cell_iou"):
-        YoloLoss(rule="best")
     with pytest.raises(InputError, match=r"loss\.class_weight is -1.0"):
         YoloV1Loss(class_weight=-1.0)
     model = zoo.create("yolov3_nano", neck_dims=(32,))

@@ -16,7 +16,6 @@ from jaxtyping import Array, Bool, Float
 
 from zoo.losses.mean import Mean, Means
 from zoo.models.detection.cornernet.decode import CornerOutput
-from zoo.models.detection.parts.dense_loss import at_least_0
 from zoo.models.detection.parts.keypoint_loss import (
     Placed,
     at_points,
@@ -27,6 +26,7 @@ from zoo.models.detection.parts.keypoint_loss import (
     wanted_heat,
 )
 from zoo.outputs import Targets
+from zoo.types import check_not_negative
 
 CORNERS = ("top_left", "bottom_right")
 _APART = 0.5  # the distance of embeddings that decoding allows
@@ -55,7 +55,7 @@ class CornerNetLoss:
     iou: float = 0.3
 
     def __post_init__(self) -> None:
-        at_least_0(self, *(field.name for field in dataclasses.fields(self)))
+        check_not_negative(self, (field.name for field in dataclasses.fields(self)), "loss.")
 
     def __call__(self, output: CornerOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses and metrics of the output of a model."""

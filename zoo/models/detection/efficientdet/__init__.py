@@ -26,25 +26,16 @@ _SIZES = (
     (1280, 384, 8, 5),
     (1536, 384, 8, 5),
 )
-# Maps of stride 4, 8 and 16, for objects of 8 to 28 px that are taller than wide.
+# Maps of stride 4 and 8, for objects of 8 to 28 px that are taller than wide.
 _NANO = {
     "backbone": "efficientnet_nano",
-    "backbone_fields": FrozenDict(
-        {
-            "num_blocks": (1, 1, 1),
-            "stage_dims": (16, 24, 40),
-            "kernel_sizes": (3, 3, 3),
-            "strides": (1, 2, 2),
-            "expansions": (1, 4, 4),
-        }
-    ),
     "finest_stride": 4,
     "num_cells": 1,
-    "num_extra": 1,
+    "num_extra": 0,
     "num_convs": 1,
     "anchor_fields": FrozenDict(
         {
-            "sizes": ((8.0, 10.0, 12.5), (12.5, 16.0, 20.0), (20.0, 25.0, 30.0)),
+            "sizes": ((8.0, 10.0, 12.5), (15.0, 20.0, 26.0)),
             "shapes": ((1.0, 1.0), (0.82, 1.22), (0.67, 1.48)),
         }
     ),
@@ -97,7 +88,9 @@ FAMILY = Family(
         "efficientdet_nano": Variant(
             _NANO, Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
         ),
-        **{f"efficientdet_d{i}": _variant(i) for i in range(8)},
-        **{f"tf_efficientdet_d{i}": _variant(i, tensorflow=True) for i in range(8)},
+        "efficientdet_d0": _variant(0, parity="3e-6"),
+        **{f"efficientdet_d{i}": _variant(i) for i in range(1, 8)},
+        "tf_efficientdet_d0": _variant(0, tensorflow=True, parity="3e-6"),
+        **{f"tf_efficientdet_d{i}": _variant(i, tensorflow=True) for i in range(1, 8)},
     },
 )

@@ -9,7 +9,6 @@ from zoo.losses.mean import Means
 from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.parts.dense_loss import (
     Matches,
-    at_least_0,
     dense_metrics,
     focal_sums,
     normalised,
@@ -18,7 +17,7 @@ from zoo.models.detection.parts.samples import take_object
 from zoo.ops import boxes as box_ops
 from zoo.ops.assign import IouRule, assign_by_iou
 from zoo.outputs import Targets
-from zoo.types import InputError
+from zoo.types import InputError, check_not_negative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +47,8 @@ class EfficientDetLoss:
     delta: float = 0.1
 
     def __post_init__(self) -> None:
-        at_least_0(self, "class_weight", "box_weight", "alpha", "gamma", "high", "delta")
+        names = "class_weight", "box_weight", "alpha", "gamma", "high", "delta"
+        check_not_negative(self, names, "loss.")
         if self.high > 1:
             raise InputError(f"loss.high is {self.high}, but must be at most 1")
 

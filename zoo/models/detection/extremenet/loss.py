@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 
 from zoo.losses.mean import Mean, Means
 from zoo.models.detection.extremenet.decode import POINTS, ExtremeOutput
-from zoo.models.detection.parts.dense_loss import at_least_0
 from zoo.models.detection.parts.keypoint_loss import (
     class_hits,
     heat_loss,
@@ -21,7 +20,7 @@ from zoo.models.detection.parts.keypoint_loss import (
 )
 from zoo.ops.extreme_points import extreme_points
 from zoo.outputs import Targets
-from zoo.types import InputError
+from zoo.types import InputError, check_not_negative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +44,7 @@ class ExtremeNetLoss:
     share: float = 0.02
 
     def __post_init__(self) -> None:
-        at_least_0(self, *(field.name for field in dataclasses.fields(self)))
+        check_not_negative(self, (field.name for field in dataclasses.fields(self)), "loss.")
 
     def __call__(self, output: ExtremeOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses and metrics of the output of a model; raises InputError without masks."""

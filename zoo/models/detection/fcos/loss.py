@@ -11,7 +11,6 @@ from zoo.losses.mean import Mean, Means
 from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.parts.dense_loss import (
     Matches,
-    at_least_0,
     dense_metrics,
     focal_sums,
     normalised,
@@ -21,6 +20,7 @@ from zoo.ops import boxes as box_ops
 from zoo.ops.assign_points import PointRule, assign_points, level_ranges
 from zoo.ops.distance_coder import DistanceCoder
 from zoo.outputs import Targets
+from zoo.types import check_not_negative
 
 BoxLoss = Literal["giou", "iou"]
 _LEAST_IOU = 1e-6  # whose logarithm is finite; mmdet's number
@@ -57,9 +57,8 @@ class FCOSLoss:
     weighted_boxes: bool = False
 
     def __post_init__(self) -> None:
-        at_least_0(self, "class_weight", "box_weight", "centerness_weight", "alpha", "gamma")
-        if self.radius is not None:
-            at_least_0(self, "radius")
+        names = "class_weight", "box_weight", "centerness_weight", "alpha", "gamma", "radius"
+        check_not_negative(self, names, "loss.")
 
     def __call__(self, output: DenseOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses and metrics of the output of a model."""

@@ -5,7 +5,7 @@ batch, devices and hosts.
 """
 
 import itertools
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,6 @@ from zoo.losses.mean import Mean, Means
 from zoo.models.detection.parts.samples import take_object
 from zoo.ops.assign import matched_objects
 from zoo.outputs import Targets
-from zoo.types import InputError
 
 Normaliser = Literal["image", "batch"]
 
@@ -37,13 +36,6 @@ class Matches(NamedTuple):
     positive: Bool[Array, "b a"]
     counted: Bool[Array, "b a"]
     fitting: Bool[Array, "b a"]
-
-
-def at_least_0(loss: Any, *names: str) -> None:
-    """Raises InputError if one of these settings of a loss is negative."""
-    for name in names:
-        if getattr(loss, name) < 0:
-            raise InputError(f"loss.{name} is {getattr(loss, name)}, but must be at least 0")
 
 
 def focal_sums(

@@ -14,13 +14,13 @@ import optax
 from jaxtyping import Array, Float
 
 from zoo.losses.mean import Mean, Means
-from zoo.models.detection.parts.dense_loss import Matches, at_least_0, dense_metrics
+from zoo.models.detection.parts.dense_loss import Matches, dense_metrics
 from zoo.models.detection.parts.samples import take_object
 from zoo.models.detection.parts.yolo import YoloOutput
 from zoo.ops import boxes as box_ops
 from zoo.ops.assign_grid import assign_by_cell_iou, assign_by_shape
 from zoo.outputs import Targets
-from zoo.types import InputError, check_choice
+from zoo.types import InputError, check_not_negative
 
 Rule = Literal["shape", "cell_iou"]
 _FITTING = 0.3  # least IoU of shapes with which an anchor is said to fit an object
@@ -60,9 +60,8 @@ class YoloLoss:
     iou_target: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("loss.rule", self.rule, Rule)
         names = ("ignore", "box_weight", "size_weight", "object_weight", "background_weight")
-        at_least_0(self, *names, "class_weight")
+        check_not_negative(self, (*names, "class_weight"), "loss.")
         if self.ignore > 1:
             raise InputError(f"loss.ignore is {self.ignore}, but must be at most 1")
 

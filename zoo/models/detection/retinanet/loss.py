@@ -12,7 +12,6 @@ from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.parts.dense_loss import (
     Matches,
     Normaliser,
-    at_least_0,
     dense_metrics,
     focal_sums,
     normalised,
@@ -21,7 +20,7 @@ from zoo.models.detection.parts.samples import take_object
 from zoo.ops import boxes as box_ops
 from zoo.ops.assign import IouRule, LowQuality, assign_by_iou
 from zoo.outputs import Targets
-from zoo.types import InputError
+from zoo.types import InputError, check_not_negative
 
 BoxLoss = Literal["smooth_l1", "giou"]
 
@@ -59,7 +58,8 @@ class RetinaNetLoss:
     normaliser: Normaliser = "image"
 
     def __post_init__(self) -> None:
-        at_least_0(self, "class_weight", "box_weight", "alpha", "gamma", "low", "beta")
+        names = "class_weight", "box_weight", "alpha", "gamma", "low", "beta"
+        check_not_negative(self, names, "loss.")
         if not self.low <= self.high <= 1:
             raise InputError(f"loss.high is {self.high}, but must be in loss.low={self.low}..1")
 

@@ -10,7 +10,6 @@ from zoo.losses.mean import Means
 from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.parts.dense_loss import (
     Matches,
-    at_least_0,
     dense_metrics,
     normalised,
 )
@@ -19,7 +18,7 @@ from zoo.ops import boxes as box_ops
 from zoo.ops.assign import IouRule, assign_by_iou
 from zoo.ops.sampling import hardest_negatives
 from zoo.outputs import Targets
-from zoo.types import InputError
+from zoo.types import InputError, check_not_negative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +40,7 @@ class SSDLoss:
     negatives: float = 3.0
 
     def __post_init__(self) -> None:
-        at_least_0(self, "class_weight", "box_weight", "high", "negatives")
+        check_not_negative(self, ("class_weight", "box_weight", "high", "negatives"), "loss.")
         if self.high > 1:
             raise InputError(f"loss.high is {self.high}, but must be at most 1")
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.losses.mean import Mean, Means
-from zoo.models.detection.parts.dense_loss import Matches, at_least_0, dense_metrics
+from zoo.models.detection.parts.dense_loss import Matches, dense_metrics
 from zoo.models.detection.parts.samples import take_object
 from zoo.models.detection.parts.yolo import YoloOutput
 from zoo.ops import boxes as box_ops
 from zoo.outputs import Targets
+from zoo.types import check_not_negative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,8 @@ class YoloV1Loss:
     class_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        at_least_0(self, "box_weight", "object_weight", "background_weight", "class_weight")
+        names = "box_weight", "object_weight", "background_weight", "class_weight"
+        check_not_negative(self, names, "loss.")
 
     def __call__(self, output: YoloOutput, targets: Targets) -> tuple[Means, Means]:
         """Losses and metrics of the output of a model."""
