@@ -8,6 +8,7 @@ Too large for the tests. Run it by hand on a machine with both environments, in 
 where DETR is a checkout of facebookresearch/detr; only the case of that project needs it. Those of
 detectron2 need what `peers/faster_rcnn_detectron2.py` needs, those of effdet what
 `peers/efficientdet.py` needs.
+Those of cornernet and extremenet need the checkouts that their files in `peers` name.
 `write DIR CASE ...` makes only the named cases; each takes up to 1.3 GB of disk. `write` draws
 weights from a fresh seed, and saves the outputs of each model and the model itself, in the way its
 users save it (safetensors, torch.save, save_pretrained). `read` loads each file with `zoo.load` and
@@ -64,6 +65,8 @@ CASES = {
     "detectron2_c4": ("detectron2", "fasterrcnn_resnet50_c4", FEW, 256),
     "detectron2_mask_c4": ("detectron2", "maskrcnn_resnet50_c4", FEW, 256),
     "detectron2_tridentnet": ("detectron2", "tridentnet_resnet50_c4", FEW, 256),
+    "cornernet": ("cornernet", "cornernet_hourglass104", {}, 255),
+    "extremenet": ("extremenet", "extremenet_hourglass104", {}, 255),
     "huggingface_marian": ("huggingface", "marian", {}, 0),
     "torch_transformer": ("torch", "transformer_base", {"final_norm": True}, 0),
     "smp_unet": ("smp", "unet_resnet34", {"num_classes": 21}, 512),
@@ -84,6 +87,8 @@ def peer(source: str, name: str, side: int):
         return importlib.import_module("peers.detectron2_detectors").full_size(name)
     if source == "effdet":
         return importlib.import_module("peers.efficientdet").full_size(name, side)
+    if source in ("cornernet", "extremenet"):
+        return importlib.import_module("peers.hourglass_detectors").full_size(name, side)
     if "rcnn" in name:
         return importlib.import_module("peers.torchvision_detectors").full_size(name)
     if source == "timm":
@@ -245,6 +250,8 @@ def write(folder: Path, cases: list[str]) -> None:
             arrays = module.run(name, model, side)
         elif source == "effdet":
             arrays = importlib.import_module("peers.efficientdet").run_full_size(model, side)
+        elif source in ("cornernet", "extremenet"):
+            arrays = importlib.import_module("peers.hourglass_detectors").run_full_size(model, side)
         elif "rcnn" in name:
             arrays = importlib.import_module("peers.torchvision_detectors").run(model, side)
         elif name in TEXT:

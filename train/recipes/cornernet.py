@@ -5,7 +5,7 @@ import dataclasses
 from train.config import Config, ModelConfig
 from train.optim import OptimConfig
 from train.recipes.faster_rcnn import fasterrcnn_digit_scenes
-from train.recipes.parts.coco import COCO, OWN_COCO, hourglass_data
+from train.recipes.parts.coco import COCO, OWN_COCO, square_parts
 from train.tasks.detection import Detection
 from zoo.models.detection.cornernet.loss import CornerNetLoss
 
@@ -15,7 +15,9 @@ def cornernet_digit_scenes() -> Config:
 
         python -m train cornernet_digit_scenes --workdir=DIR
 
-    The embeddings that tell which corners belong together are learnt late.
+    With ``--steps=300``, AP 0.445 and AP50 0.684 of the last checkpoint on the 500 held-out scenes.
+    The embeddings of 15% of the objects in the last training batches, and of 14% of the pairs of
+    different objects, were still wrong then. The whole recipe has not been run.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),
@@ -35,13 +37,15 @@ def cornernet_hourglass104_coco() -> Config:
     with Adam at 2.5e-4, and at a tenth of it for the last tenth. Published: 40.5 AP on the test
     set, with mirrored images as well. Not run by us.
 
-    Deviations: images are resized to at most 479 x 639 px, half of them after a crop as DETR's;
-    theirs are crops of 511 x 511 px at scales of 0.6 to 1.3. The colours are not changed.
+    Training takes squares of 511 px. Evaluation is at the size of the images.
+
+    Deviations: the squares are 0.6 to 1.3 times as large as the longer side of the image, as
+    CenterNet's; theirs are 0.6 to 1.3 times 511 px. The colours are not changed.
     """
     return Config(
         recipe="cornernet_hourglass104_coco",
         model=ModelConfig("cornernet_hourglass104"),
-        data=hourglass_data(COCO),
+        data=dataclasses.replace(square_parts(COCO), zoom_side=511),
         task=Detection(CornerNetLoss()),
         optim=OptimConfig(learning_rate=2.5e-4, schedule="step", drop_at=0.9),
         steps=500_000,
@@ -67,7 +71,7 @@ def cornernet_finetune() -> Config:
     return dataclasses.replace(
         cornernet_hourglass104_coco(),
         recipe="cornernet_finetune",
-        data=hourglass_data(OWN_COCO),
+        data=dataclasses.replace(square_parts(OWN_COCO), zoom_side=511),
         optim=OptimConfig(
             learning_rate=5e-5, schedule="step", drop_at=0.8, warmup_steps=500, clip_norm=35.0
         ),

@@ -17,6 +17,12 @@ _SQUARE = {"buckets": ((512, 512),), "short_sides": (512,), "long_side": 512}
 
 # Larger than the nano, with a map of stride 16 for the largest digits.
 _SCENES = {
+    "backbone_fields": {
+        "stem_dim": 32,
+        "num_blocks": (1, 2, 2),
+        "stage_dims": (32, 64, 96),
+        "expansions": (1, 3, 3),
+    },
     "num_cells": 2,
     "num_extra": 1,
     "num_convs": 2,
@@ -32,13 +38,16 @@ def efficientdet_digit_scenes() -> Config:
 
         python -m train efficientdet_digit_scenes --workdir=DIR
 
-    FIGURES
+    With ``--steps=300``, the nano's own backbone and ``--task.loss.box_weight=50``: AP 0.066, AP50
+    0.142 and AR100 0.420 of the last checkpoint on the 500 held-out scenes, since boxes are learnt
+    before classes (0.20 of the positive anchors have the right one). So the recipe has a larger
+    backbone and a smaller weight of the boxes, which have not been measured.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),
         recipe="efficientdet_digit_scenes",
         model=ModelConfig("efficientdet_nano", _SCENES),
-        task=Detection(EfficientDetLoss()),
+        task=Detection(EfficientDetLoss(box_weight=10.0)),
     )
 
 

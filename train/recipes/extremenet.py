@@ -8,7 +8,7 @@ import dataclasses
 from train.config import Config, ModelConfig
 from train.optim import OptimConfig
 from train.recipes.cornernet import cornernet_digit_scenes, cornernet_finetune
-from train.recipes.parts.coco import COCO, OWN_COCO, hourglass_data
+from train.recipes.parts.coco import COCO, OWN_COCO, square_parts
 from train.tasks.detection import Detection
 from zoo.data import DetectionData
 from zoo.models.detection.extremenet.loss import ExtremeNetLoss
@@ -41,8 +41,8 @@ def extremenet_hourglass104_coco() -> Config:
     with Adam at 2.5e-4, and at a tenth of it for the last fifth. Published: 43.9 AP on several
     scales, with mirrored images as well. Not run by us.
 
-    Deviations: those of `cornernet_hourglass104_coco`; images are not cropped. The paper's 40.3 AP
-    are of 250,000 steps from the weights of a CornerNet.
+    Deviations: images are resized to at most 479 x 639 px and not cropped, the colours are not
+    changed. The paper's 40.3 AP are of 250,000 steps from the weights of a CornerNet.
     """
     return Config(
         recipe="extremenet_hourglass104_coco",
@@ -79,5 +79,13 @@ def extremenet_finetune() -> Config:
 
 
 def _with_masks(data: DetectionData) -> DetectionData:
-    """Masks in the objects' own boxes, which takes less memory; such boxes cannot be cropped."""
-    return dataclasses.replace(hourglass_data(data), random_crop=False, masks=True, mask_size=112)
+    """Masks in the objects' own boxes, which take less memory; such images cannot be cropped."""
+    return dataclasses.replace(
+        square_parts(data),
+        zoom=None,
+        buckets=((511, 639), (639, 511)),  # one pixel less than multiples of 128
+        short_sides=tuple(range(287, 480, 32)),
+        long_side=639,
+        masks=True,
+        mask_size=112,
+    )

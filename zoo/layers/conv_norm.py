@@ -1,4 +1,4 @@
-"""A convolution, its norm and a leaky ReLU: the layer that Darknet and the YOLOs are made of."""
+"""A convolution, its norm and a ReLU: what most layers of convolutional networks are."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -10,7 +10,7 @@ from zoo.layers.norm import Norm, norm_layer
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, a norm and a leaky ReLU; submodules are ``conv`` and ``norm``.
+    """A convolution without bias, a norm and a ReLU; submodules are ``conv`` and ``norm``.
 
     Attributes:
         dim: Features of the output.
@@ -19,17 +19,17 @@ class ConvNorm(nn.Module):
         norm: Kind of norm; see `zoo.layers.norm.norm_layer`.
         norm_epsilon: Added to the variance.
         norm_momentum: Share of the old statistics that a step of training keeps.
-        negative_slope: Factor of negative values.
+        negative_slope: Factor of negative values, 0.1 in Darknet; None: there is no ReLU.
         dtype: Dtype of the computation; parameters are float32.
     """
 
     dim: int
-    size: int
+    size: int = 3
     stride: int = 1
     norm: Norm = "batch"
     norm_epsilon: float = 1e-5
-    norm_momentum: float = 0.99
-    negative_slope: float = 0.1
+    norm_momentum: float = 0.9
+    negative_slope: float | None = 0.0
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -40,4 +40,7 @@ class ConvNorm(nn.Module):
         x = conv_layer(self.dim, self.size, self.stride, dtype=self.dtype, name="conv")(x)
         epsilon, momentum = self.norm_epsilon, self.norm_momentum
         norm = norm_layer(self.norm, self.dtype, train=train, epsilon=epsilon, momentum=momentum)
-        return nn.leaky_relu(norm(name="norm")(x), self.negative_slope)
+        x = norm(name="norm")(x)
+        if self.negative_slope is None:
+            return x
+        return nn.leaky_relu(x, self.negative_slope) if self.negative_slope else nn.relu(x)

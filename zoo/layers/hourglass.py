@@ -17,38 +17,10 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from zoo.layers.conv import conv_layer
-from zoo.layers.norm import Norm, norm_layer
+from zoo.layers.conv_norm import ConvNorm
+from zoo.layers.norm import Norm
 from zoo.ops.resample import enlarge_nearest
-
-
-class ConvNorm(nn.Module):
-    """A convolution without bias and a norm, by default followed by a ReLU.
-
-    Attributes:
-        dim: Features of the output.
-        size: Height and width of the kernel.
-        stride: Of the convolution.
-        relu: Whether there is a ReLU.
-        norm: Kind of norm.
-        dtype: Dtype of the computation; parameters are float32.
-    """
-
-    dim: int
-    size: int = 3
-    stride: int = 1
-    relu: bool = True
-    norm: Norm = "batch"
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], *, train: bool = False
-    ) -> Float[Array, "b h2 w2 dim"]:
-        """The next map."""
-        x = conv_layer(self.dim, self.size, self.stride, dtype=self.dtype, name="conv")(x)
-        x = norm_layer(self.norm, self.dtype, train=train)(name="norm")(x)
-        return nn.relu(x) if self.relu else x
+from zoo.types import InputError
 
 
 class ResidualBlock(nn.Module):
@@ -73,9 +45,9 @@ class ResidualBlock(nn.Module):
         """The next map; the residual is projected if its shape differs."""
         layer = partial(ConvNorm, self.dim, norm=self.norm, dtype=self.dtype)
         y = layer(stride=self.stride, name="first")(x, train=train)
-        y = layer(relu=False, name="second")(y, train=train)
+        y = layer(negative_slope=None, name="second")(y, train=train)
         if x.shape != y.shape:
-            x = layer(1, self.stride, relu=False, name="shortcut")(x, train=train)
+            x = layer(1, self.stride, negative_slope=None, name="shortcut")(x, train=train)
         return nn.relu(x + y)
 
 
@@ -155,13 +127,13 @@ class StackedHourglass(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        """Checks the fields."""
+        """Checks the fields; raises InputError if one is out of its range."""
         if len(self.dims) != len(self.num_blocks) or min(self.num_blocks, default=0) < 1:
-            raise ValueError(
+            raise InputError(
                 f"dims {self.dims} need as many num_blocks of at least 1, not {self.num_blocks}"
             )
         if self.stride not in (2, 4) or self.num_stacks < 1:
-            raise ValueError(
+            raise InputError(
                 f"stride {self.stride} must be 2 or 4, num_stacks {self.num_stacks} 1 or more"
             )
         super().__post_init__()
@@ -192,7 +164,9 @@ class StackedHourglass(nn.Module):
             maps.append(y)
             if i < self.num_stacks - 1:
                 joined = [
-                    ConvNorm(dim, 1, relu=False, name=f"{name}_{i}", **more)(z, train=train)
+                    ConvNorm(dim, 1, negative_slope=None, name=f"{name}_{i}", **more)(
+                        z, train=train
+                    )
                     for name, z in (("before", x), ("after", y))
                 ]
                 x = nn.relu(joined[0] + joined[1])

@@ -72,10 +72,16 @@ def build(config: object, rows: tuple, stem_dim: int, indices: tuple = (2, 3, 4)
 
 
 @torch.no_grad()
-def draw_weights(model: nn.Module, x: torch.Tensor) -> None:
+def draw_weights(model: nn.Module, x: torch.Tensor, bias: float = 0.0) -> None:
     """Random weights, which compress well, and outputs near 1; one weight of a sum is negative.
 
     Statistics are near those of the images: else features of a deep network depend on biases alone.
+
+    Args:
+        model: The peer.
+        x: Images.
+        bias: Mean of the biases of norms. In a deep network with a mean of 0, rounding errors grow
+            from layer to layer: the peer's own float32 then differs from float64 by 3e-3.
     """
     randomise(model)
     for name, tensor in model.state_dict().items():
@@ -86,6 +92,7 @@ def draw_weights(model: nn.Module, x: torch.Tensor) -> None:
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     for layer in norms:
         layer.momentum = 1.0
+        layer.bias.add_(bias)
     model.train()(x)
     for layer in norms:
         layer.running_mean.add_(0.1 * torch.randn_like(layer.running_mean))
@@ -217,7 +224,7 @@ def losses(outputs: tuple, anchors: Anchors, config: object) -> dict[str, torch.
 def full_size(name: str, side: int) -> tuple[nn.Module, Callable[[Path], None]]:
     """effdet's model with drawn weights, and a function that saves it to a folder."""
     model = effdet.create_model(name, pretrained=False, pretrained_backbone=False)
-    draw_weights(model, torch.randn(2, 3, side, side))
+    draw_weights(model, torch.randn(2, 3, side, side), bias=2.0)
     return model, lambda path: torch.save(model.state_dict(), path / "model.pth")
 
 

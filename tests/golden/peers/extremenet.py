@@ -89,15 +89,21 @@ def maps(model: torch.nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     ]
 
 
+def arranged(outputs: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The maps under our names, by example, hourglass, point, row and column."""
+    arrays = {}
+    for name, kinds in (("heat", range(5)), ("offsets", range(5, 9))):
+        levels = [torch.stack([outputs[9 * s + i] for i in kinds], dim=1) for s in range(2)]
+        arrays[name] = torch.stack(levels, dim=1).permute(0, 1, 2, 4, 5, 3)
+    return arrays
+
+
 def run(
     model: torch.nn.Module, images: torch.Tensor, valid: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """Everything that the authors' code computes."""
     outputs = maps(model, images)
-    arrays = {}
-    for name, kinds in (("heat", range(5)), ("offsets", range(5, 9))):
-        levels = [torch.stack([outputs[9 * s + i] for i in kinds], dim=1) for s in range(2)]
-        arrays[name] = torch.stack(levels, dim=1).permute(0, 1, 2, 4, 5, 3)
+    arrays = arranged(outputs)
     rows, columns = outputs[0].shape[-2:]
     height, width = images.shape[-2:]
     ratios = torch.tensor([columns / width, rows / height])

@@ -30,23 +30,6 @@ OWN_COCO = dataclasses.replace(
     COCO, source="coco:data", train_split="train", eval_split="val", mean=None, std=None
 )
 
-_ODD = ((511, 639), (639, 511))  # one pixel less than multiples of 128
-
-
-def hourglass_data(data: DetectionData) -> DetectionData:
-    """COCO, or data in its form, as a detector with an hourglass is trained on it."""
-    return dataclasses.replace(
-        data,
-        buckets=_ODD,
-        mean=None,
-        std=None,
-        max_objects=128,
-        too_many="drop_smallest",
-        short_sides=tuple(range(287, 480, 32)),
-        long_side=639,
-        random_crop=True,
-    )
-
 
 def square_parts(data: DetectionData) -> DetectionData:
     """COCO, or data in its form, of which training takes squares, as CenterNet's authors do.

@@ -78,7 +78,7 @@ FAMILY = Family(
     variants={
         # Not from the paper: for tests, demos and small images.
         "efficientnet_nano": Variant(_NANO, Preprocessing((64, 64))),
-        "efficientnet_b0": _variant(1.0, 1.0, 224),
+        "efficientnet_b0": _variant(1.0, 1.0, 224, parity="6e-7"),
         "efficientnet_b1": dataclasses.replace(
             _variant(1.0, 1.1, 240),
             preprocessing=Preprocessing((240, 240), _HALF, _HALF, "bicubic", 0.9),
@@ -89,7 +89,7 @@ FAMILY = Family(
         "efficientnet_b5": _variant(1.6, 2.2, 448, 1.0, crop_mode="squash"),
         "efficientnet_b6": _variant(1.8, 2.6, 528, 0.942),
         "efficientnet_b7": _variant(2.0, 3.1, 600, 0.949),
-        "efficientnet_lite0": _lite(1.0, 1.0, 224),
+        "efficientnet_lite0": _lite(1.0, 1.0, 224, parity="3e-6"),
         "efficientnet_lite1": _lite(1.0, 1.1, 240, 0.882),
         "efficientnet_lite2": _lite(1.1, 1.2, 260, 0.890),
         "efficientnet_lite3": _lite(1.2, 1.4, 300, 0.904),

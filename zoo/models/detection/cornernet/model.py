@@ -19,7 +19,8 @@ from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from zoo.layers.hourglass import ConvNorm, StackedHourglass
+from zoo.layers import ConvNorm
+from zoo.layers.hourglass import StackedHourglass
 from zoo.models.backbones import freeze_mappings
 from zoo.models.detection.cornernet.decode import CornerDecoding, CornerOutput
 from zoo.models.detection.parts.inputs import pad_images
@@ -52,8 +53,8 @@ class CornerPooling(nn.Module):
             corner_pool(conv(self.pool_dim, name=f"pool_{i}")(x, train=train), direction)
             for i, direction in enumerate(self.directions)
         ]
-        y = conv(dim, relu=False, name="pooled")(pooled[0] + pooled[1], train=train)
-        x = conv(dim, 1, relu=False, name="shortcut")(x, train=train)
+        y = conv(dim, negative_slope=None, name="pooled")(pooled[0] + pooled[1], train=train)
+        x = conv(dim, 1, negative_slope=None, name="shortcut")(x, train=train)
         return conv(dim, name="out")(nn.relu(x + y), train=train)
 
 
@@ -130,7 +131,7 @@ class CornerNet(nn.Module):
 
     @nn.nowrap
     def make_trunk(self) -> StackedHourglass:
-        """What makes the maps for the heads; raises ValueError if a field is out of its range."""
+        """What makes the maps for the heads; raises InputError if a field is out of its range."""
         return StackedHourglass(**self.hourglass_fields, dtype=self.dtype)
 
     def features(

@@ -88,7 +88,9 @@ FAMILY = Family(
         "efficientdet_nano": Variant(
             _NANO, Preprocessing((64, 64), _HALF, _HALF, interpolation="bilinear")
         ),
-        **{f"efficientdet_d{i}": _variant(i) for i in range(8)},
-        **{f"tf_efficientdet_d{i}": _variant(i, tensorflow=True) for i in range(8)},
+        "efficientdet_d0": _variant(0, parity="3e-6"),
+        **{f"efficientdet_d{i}": _variant(i) for i in range(1, 8)},
+        "tf_efficientdet_d0": _variant(0, tensorflow=True, parity="3e-6"),
+        **{f"tf_efficientdet_d{i}": _variant(i, tensorflow=True) for i in range(1, 8)},
     },
 )
