@@ -19,7 +19,8 @@ def extremenet_digit_scenes() -> Config:
 
         python -m train extremenet_digit_scenes --workdir=DIR
 
-    The whole recipe has not been run.
+    200 steps on one batch of 32 scenes, without averages, give AP 0.966 and AP50 0.992 on it: some
+    objects share a cell. The whole recipe has not been run.
     """
     corners = cornernet_digit_scenes()
     return dataclasses.replace(

@@ -136,15 +136,15 @@ def test_the_maps_that_the_loss_wants_give_the_objects():
     assert found.valid.sum() == 2
 
 
-def test_refined_centres_find_small_objects():
+def test_a_larger_centre_kernel_finds_small_objects():
     """The sides are in the last pixels of columns 2 and 5: their middle is in column 3, or 4."""
     masks = np.zeros((1, 1, 64, 64), bool)
     masks[0, 0, 11:19, 11:23] = True
     boxes, labels = jnp.array([[[11.0, 11, 23, 19]]]), jnp.array([[1]])
-    for refined in (False, True):
-        output, _ = perfect(masks, boxes, labels, refined_centres=refined)
+    for kernel, count in ((1, 0), (3, 1)):
+        output, _ = perfect(masks, boxes, labels, centre_kernel=kernel)
         found = jax.jit(decode)(output, jnp.array([[64, 64]]))
-        assert found.valid.sum() == refined
+        assert found.valid.sum() == count
     np.testing.assert_allclose(found.boxes[0, 0], boxes[0, 0], atol=1e-3)
 
 
