@@ -17,7 +17,7 @@ from peers.draws import images, randomise, save
 
 # Of each stage: blocks, features, kernel, stride, expansion.
 TINY = ((1, 8, 3, 1, 1), (2, 16, 3, 2, 3), (2, 16, 5, 2, 2))
-NANO = ((1, 16, 3, 1, 1), (1, 24, 3, 2, 4), (1, 40, 3, 2, 4))
+NANO = ((1, 16, 3, 1, 1), (2, 24, 3, 2, 4), (1, 40, 3, 2, 4))
 FIELDS = ("num_blocks", "stage_dims", "kernel_sizes", "strides", "expansions")
 
 

@@ -15,7 +15,7 @@ _NUM_BLOCKS, _STAGE_DIMS = EfficientNet.num_blocks, EfficientNet.stage_dims
 _HALF = (0.5, 0.5, 0.5)
 _NANO = {
     "stem_dim": 16,
-    "num_blocks": (1, 1, 1),
+    "num_blocks": (1, 2, 1),
     "stage_dims": (16, 24, 40),
     "kernel_sizes": (3, 3, 3),
     "strides": (1, 2, 2),
