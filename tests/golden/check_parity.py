@@ -88,7 +88,7 @@ def peer(source: str, name: str, side: int):
     if source == "effdet":
         return importlib.import_module("peers.efficientdet").full_size(name, side)
     if source in ("cornernet", "extremenet"):
-        return importlib.import_module("peers.cornernet").full_size(name, side)
+        return importlib.import_module("peers.hourglass_detectors").full_size(name, side)
     if "rcnn" in name:
         return importlib.import_module("peers.torchvision_detectors").full_size(name)
     if source == "timm":
@@ -251,7 +251,7 @@ def write(folder: Path, cases: list[str]) -> None:
         elif source == "effdet":
             arrays = importlib.import_module("peers.efficientdet").run_full_size(model, side)
         elif source in ("cornernet", "extremenet"):
-            arrays = importlib.import_module("peers.cornernet").run_full_size(model, side)
+            arrays = importlib.import_module("peers.hourglass_detectors").run_full_size(model, side)
         elif "rcnn" in name:
             arrays = importlib.import_module("peers.torchvision_detectors").run(model, side)
         elif name in TEXT:

@@ -165,6 +165,13 @@ def test_every_file_is_decoded(recipe, tmp_path, capsys, caplog):
     assert f"left out: train: {tmp_path}/data/{train}: " in output and "all is well" in output
 
 
+def test_the_truth_of_letterboxed_images_comes_back(tmp_path, capsys):
+    """Wide images in square frames, for a YOLO: the true boxes as predictions have AP 1."""
+    source = (*coco_folders(tmp_path / "data"), "--data.letterbox=true", "--data.on_error=skip")
+    assert examine("yolo_digit_scenes", tmp_path, *source) == 0
+    assert "ground truth as predictions: AP 1.0000" in capsys.readouterr().out
+
+
 def test_some_files_or_none_are_decoded(tmp_path, capsys, caplog):
     source = class_folders(tmp_path / "data")
     assert examine("vit_digits", tmp_path, *source, "--files=1") == 2  # named by a later check

@@ -117,6 +117,7 @@ def test_svms_refuse_other_runs(rcnn, tmp_path, cache, capsys):
     assert "softmax" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sppnet_trains_the_dense_layers_on_the_backbone_of_rcnn(rcnn, tmp_path, cache):
     fields = ("--model.dense_dims=[16]", "--model.scales=[1.0]", "--model.bins=[2,1]")
     run("sppnet", tmp_path / "run", cache, *fields, f"--init_backbone={rcnn}")

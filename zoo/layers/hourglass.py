@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from zoo.layers.conv_norm import ConvNorm
 from zoo.layers.norm import Norm
 from zoo.ops.resample import enlarge_nearest
+from zoo.types import InputError
 
 
 class ResidualBlock(nn.Module):
@@ -126,13 +127,13 @@ class StackedHourglass(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        """Checks the fields."""
+        """Checks the fields; raises InputError if one is out of its range."""
         if len(self.dims) != len(self.num_blocks) or min(self.num_blocks, default=0) < 1:
-            raise ValueError(
+            raise InputError(
                 f"dims {self.dims} need as many num_blocks of at least 1, not {self.num_blocks}"
             )
         if self.stride not in (2, 4) or self.num_stacks < 1:
-            raise ValueError(
+            raise InputError(
                 f"stride {self.stride} must be 2 or 4, num_stacks {self.num_stacks} 1 or more"
             )
         super().__post_init__()

@@ -1,40 +1,32 @@
-"""Goldens of CornerNet, made by the authors' code and by mmdet 3.3.
+"""Goldens of CornerNet, made by the authors' code.
 
-The first needs a checkout of princeton-vl/CornerNet, $CORNERNET; `faster_rcnn_mmdet` says what the
-second needs.
+It needs a checkout of princeton-vl/CornerNet, $CORNERNET. `cornernet_mmdet` and `extremenet` use
+its functions.
 """
 
 import copy
 import os
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
 
-from peers.checkouts import keypoint_networks, mmdet_whole
+from peers.checkouts import keypoint_networks
 from peers.detr import padded_batch
 from peers.draws import randomise, write
-from peers.faster_rcnn_mmdet import configuration
 
 CLASSES, CORNERS, PAIRS, MOST = 2, 20, 150, 12
 DIMS, BLOCKS, OUT_DIM, POOL_DIM, HEAD_DIM = (6, 8, 8), (1, 2, 1), 8, 4, 6
 SIZE = (45, 60)  # padded to one pixel less than multiples of 16
 PADDED = (47, 63)
-CONFIG = "cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco.py"
 
 
 def goldens() -> None:
-    """A narrow network of each peer."""
-    shared = {"pool_dim": POOL_DIM, "head_dim": HEAD_DIM}
-    network = authors_network()
-    save("cornernet_authors", "cornernet", network, BLOCKS, shared, run_authors)
-    blocks = (2, 1, 1)
-    network = mmdet_network(DIMS, blocks, OUT_DIM, POOL_DIM, HEAD_DIM, CLASSES)
-    save("cornernet_mmdet", "mmdet", network, blocks, shared, run_mmdet)
+    """A narrow network."""
+    save("cornernet_authors", "cornernet", authors_network(), BLOCKS, run_authors)
 
 
 def save(
@@ -42,8 +34,7 @@ def save(
     source: str,
     model: torch.nn.Module,
     blocks: tuple[int, ...],
-    fields: dict,
-    run,
+    run: Callable[[torch.nn.Module, torch.Tensor], dict[str, torch.Tensor]],
 ) -> None:
     """Writes a golden; `run` gives the peer's maps, pairs and losses for a padded batch."""
     x, valid = padded_batch(*SIZE)
@@ -65,7 +56,8 @@ def save(
                 "num_classes": CLASSES,
                 "hourglass_fields": {"dims": DIMS, "num_blocks": blocks, "out_dim": OUT_DIM},
                 "decoding_fields": {"corners": CORNERS, "candidates": PAIRS, "most": MOST},
-                **fields,
+                "pool_dim": POOL_DIM,
+                "head_dim": HEAD_DIM,
             },
             "source": source,
         },
@@ -315,119 +307,6 @@ def authors_drawing() -> types.ModuleType:
     return code
 
 
-@contextmanager
-def narrow_heads(pool_dim: int, head_dim: int) -> Iterator[None]:
-    """Changes the numbers of features that mmdet's corner head does not let one choose."""
-    mmdet_whole()
-    from mmdet.models.dense_heads.corner_head import BiCornerPool, CornerHead
-
-    pools = BiCornerPool.__init__
-    heads = CornerHead._make_layers
-    with (
-        mock.patch.object(pools, "__defaults__", (pool_dim, *pools.__defaults__[1:])),
-        mock.patch.object(heads, "__defaults__", (heads.__defaults__[0], head_dim)),
-    ):
-        yield
-
-
-def mmdet_network(
-    dims: tuple[int, ...],
-    blocks: tuple[int, ...],
-    out_dim: int,
-    pool_dim: int,
-    head_dim: int,
-    classes: int,
-    stacks: int = 2,
-) -> torch.nn.Module:
-    """The published configuration with other sizes."""
-    settings = configuration(CONFIG)
-    settings.backbone.update(
-        downsample_times=len(dims) - 1,
-        stage_channels=list(dims),
-        stage_blocks=list(blocks),
-        feat_channel=out_dim,
-        num_stacks=stacks,
-    )
-    settings.bbox_head.update(num_classes=classes, in_channels=out_dim, num_feat_levels=stacks)
-    del settings.backbone["init_cfg"]
-    with narrow_heads(pool_dim, head_dim):
-        return mmdet_whole().registry.MODELS.build(settings)
-
-
-def run_mmdet(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Everything that mmdet computes."""
-    from mmengine.structures import InstanceData
-
-    head, outputs = model.bbox_head, maps(model, images)
-    meta = {"batch_input_shape": images.shape[-2:], "border": [0, 0, 0, 0]}
-    heat = [x.sigmoid() for x in outputs[-6:-4]]
-    boxes, scores, labels = head._decode_heatmap(
-        *heat,
-        tl_emb=outputs[-4],
-        br_emb=outputs[-3],
-        tl_off=outputs[-2],
-        br_off=outputs[-1],
-        img_meta=meta,
-        k=CORNERS,
-        kernel=3,
-        distance_threshold=0.5,
-        num_dets=PAIRS,
-    )
-    found = found_objects(boxes, scores[..., 0], labels[..., 0].long(), padded_valid())
-    boxes, labels, counts = truth()
-    objects = [
-        InstanceData(bboxes=boxes[i, :n].double(), labels=labels[i, :n])
-        for i, n in enumerate(counts)
-    ]
-    levels = [list(outputs[i::6]) for i in range(6)]
-    losses = head.loss_by_feat(*levels, batch_gt_instances=objects, batch_img_metas=[meta] * 2)
-    return (
-        arranged(outputs)
-        | found
-        | {
-            "targets/boxes": boxes,
-            "targets/labels": labels,
-            "targets/counts": torch.tensor(counts),
-            **{f"losses/{key}": sum(value) for key, value in losses.items()},
-        }
-    )
-
-
 def models() -> dict[str, torch.nn.Module]:
-    """The peers' models for our names."""
-    nano = mmdet_network((64, 96, 128), (1, 1, 1), 64, 32, 48, 80, stacks=1)
-    del nano.backbone.inters  # a block that nothing uses
-    return {"cornernet_hourglass104": authors_code().model(None), "cornernet_nano": nano}
-
-
-def full_size(name: str, side: int):
-    """A peer's whole network with drawn weights, and a function that saves it as its authors do.
-
-    Args:
-        name: Of our model.
-        side: Of the images that `run_full_size` draws.
-    """
-    network, run = authors_code().model(None), maps
-    if name.startswith("extremenet"):
-        from peers import extremenet
-
-        network, run = extremenet.full_network(), extremenet.maps
-    images = torch.randn(2, 3, side, side)
-    lively(network, images, run)
-    state = {f"module.{k}": x for k, x in network.state_dict().items()}
-    return network, lambda path: torch.save(state, path / "model.pth")
-
-
-def run_full_size(model: torch.nn.Module, side: int) -> dict[str, np.ndarray]:
-    """Images of a side that needs no padding, and the maps in float64, under our names."""
-    x = torch.randn(1, 3, side, side)
-    model, images = model.double(), x.flip(1).double()
-    with torch.no_grad():
-        if hasattr(model, "tl_cnvs"):
-            found = arranged(maps(model, images))
-        else:
-            from peers import extremenet
-
-            found = extremenet.arranged(extremenet.maps(model, images))
-    found = {name: y.float().numpy() for name, y in found.items()}
-    return {"images": x.permute(0, 2, 3, 1).numpy(), **found}
+    """The authors' model for our name."""
+    return {"cornernet_hourglass104": authors_code().model(None)}

@@ -226,10 +226,5 @@ def models() -> dict[str, torch.nn.Module]:
             conv, last = heads[0][0].conv, heads[0][1]
             heads[0][0].conv = torch.nn.Conv2d(conv.in_channels, 48, 3)
             heads[0][1] = torch.nn.Conv2d(48, last.out_channels, 1)
-    return {"extremenet_hourglass104": full_network(), "extremenet_nano": nano}
-
-
-def full_network() -> torch.nn.Module:
-    """Their network as it is published."""
-    keypoint_networks(os.environ["EXTREMENET"])
-    return importlib.import_module("models.ExtremeNet").model(None)
+    code = importlib.import_module("models.ExtremeNet")
+    return {"extremenet_hourglass104": code.model(None), "extremenet_nano": nano}

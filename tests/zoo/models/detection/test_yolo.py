@@ -207,7 +207,10 @@ def test_predictions_in_a_letterbox_are_in_the_images_pixels():
     [("yolov1_nano", YoloV1Loss()), ("yolov2_nano", DARKNET_V2), ("yolov3_nano", YoloLoss())],
 )
 def test_one_batch_is_learned_by_heart(name, loss):
-    """After 150 steps every object of 8 scenes is found: AP50 is 1."""
+    """After 150 steps of 8 scenes AP50 is 1, but for objects that share a cell with another one.
+
+    Of the 32 digits, 3 have no cell of their own in v1's grid, and 1 has none of v2's anchors.
+    """
     data = DetectionData(train_split="train[:8]", threads=0)
     examples = open_detection(data, "train")
     batch = next(train_batches(examples, 8, seed=0))
@@ -247,4 +250,6 @@ def test_one_batch_is_learned_by_heart(name, loss):
         batch["index"], *map(np.asarray, (found.boxes, found.labels, found.scores, found.valid))
     )
     evaluator.update(batch["index"], truth, rows)
-    assert evaluator.compute()["AP50"] > 0.99
+    own = loss(model.apply(trained, images), targets)[1]["matched_objects"].value()
+    assert own == {"yolov1_nano": 29 / 32, "yolov2_nano": 31 / 32, "yolov3_nano": 1}[name]
+    assert evaluator.compute()["AP50"] > own - 0.01

@@ -131,7 +131,7 @@ class CornerNet(nn.Module):
 
     @nn.nowrap
     def make_trunk(self) -> StackedHourglass:
-        """What makes the maps for the heads; raises ValueError if a field is out of its range."""
+        """What makes the maps for the heads; raises InputError if a field is out of its range."""
         return StackedHourglass(**self.hourglass_fields, dtype=self.dtype)
 
     def features(

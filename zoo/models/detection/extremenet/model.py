@@ -93,7 +93,7 @@ class ExtremeNet(nn.Module):
 
     @nn.nowrap
     def make_trunk(self) -> StackedHourglass:
-        """What makes the maps for the heads; raises ValueError if a field is out of its range."""
+        """What makes the maps for the heads; raises InputError if a field is out of its range."""
         return StackedHourglass(**self.hourglass_fields, dtype=self.dtype)
 
     def __call__(
