@@ -101,33 +101,51 @@ def test_masks_are_needed(whole):
         ExtremeNetLoss(share=-1.0)
 
 
-def test_the_maps_that_the_loss_wants_give_the_objects():
-    masks = np.zeros((1, 2, 64, 64), bool)
-    masks[0, 0, 8:30, 10:34] = True
-    masks[0, 1, 31:61, 36:50] = True
-    boxes = jnp.array([[[10.0, 8, 34, 30], [36, 31, 50, 61]]])
-    labels, yes = jnp.array([[2, 0]]), jnp.ones((1, 2), bool)
-    targets = Targets(
-        boxes, labels, yes, jnp.array([[64, 64]]), jnp.ones(1, bool), jnp.asarray(masks)
-    )
+def perfect(masks, boxes, labels, **decoding):
+    """The output of a perfect detector with a stride of 4 pixels, and the extreme points."""
+    yes = jnp.ones(labels.shape, bool)
+    sizes = jnp.array([[64, 64]])
+    targets = Targets(boxes, labels, yes, sizes, jnp.ones(1, bool), jnp.asarray(masks))
     loss, scale = ExtremeNetLoss(), (0.25, 0.25)
     points = loss.points(targets)
     heat, offsets = [], np.zeros((1, 1, 4, 16, 16, 2), np.float32)
     for kind in range(5):
         placed = place_points(points[:, :, kind], scale, (16, 16))
         heat.append(wanted_heat(placed, boxes, labels, yes, scale, (16, 16), 3, 0.7))
-        for j in range(2 if kind < 4 else 0):
+        for j in range(labels.shape[1] if kind < 4 else 0):
             x, y = placed.places[0, j]
             offsets[0, 0, kind, y, x] = placed.offsets[0, j]
     logits = jnp.log(jnp.stack(heat, axis=1)[:, None] * 0.98 + 0.01)
     logits -= jnp.log1p(-jnp.exp(logits))
-    output = ExtremeOutput(logits, jnp.asarray(offsets), scale, ExtremeDecoding(points=6))
+    rule = ExtremeDecoding(points=6, **decoding)
+    return ExtremeOutput(logits, jnp.asarray(offsets), scale, rule), points
+
+
+def test_the_maps_that_the_loss_wants_give_the_objects():
+    masks = np.zeros((1, 2, 64, 64), bool)
+    masks[0, 0, 8:30, 10:34] = True
+    masks[0, 1, 31:61, 36:50] = True
+    boxes = jnp.array([[[10.0, 8, 34, 30], [36, 31, 50, 61]]])
+    labels = jnp.array([[2, 0]])
+    output, points = perfect(masks, boxes, labels)
     found = jax.jit(decode)(output, jnp.array([[64, 64]]))
     order = np.argsort(-np.asarray(found.labels[0, :2]))
     np.testing.assert_allclose(found.boxes[0, :2][order], boxes[0], atol=1e-3)
     np.testing.assert_allclose(found.keypoints[0, :2, :, :2][order], points[0, :, :4], atol=1e-3)
     np.testing.assert_array_equal(found.labels[0, :2][order], labels[0])
     assert found.valid.sum() == 2
+
+
+def test_refined_centres_find_small_objects():
+    """The sides are in the last pixels of columns 2 and 5: their middle is in column 3, or 4."""
+    masks = np.zeros((1, 1, 64, 64), bool)
+    masks[0, 0, 11:19, 11:23] = True
+    boxes, labels = jnp.array([[[11.0, 11, 23, 19]]]), jnp.array([[1]])
+    for refined in (False, True):
+        output, _ = perfect(masks, boxes, labels, refined_centres=refined)
+        found = jax.jit(decode)(output, jnp.array([[64, 64]]))
+        assert found.valid.sum() == refined
+    np.testing.assert_allclose(found.boxes[0, 0], boxes[0, 0], atol=1e-3)
 
 
 def test_ghosts_are_those_of_a_loop():

@@ -39,7 +39,7 @@ FAMILY = Family(
             hourglass_fields=NANO_HOURGLASS,
             head_dim=48,
             odd_sides=False,
-            decoding_fields=FrozenDict({"points": 20, "candidates": 200}),
+            decoding_fields=FrozenDict({"points": 20, "candidates": 200, "refined_centres": True}),
         ),
         "extremenet_hourglass104": Variant(
             preprocessing=authors_preprocessing((480, 640)),

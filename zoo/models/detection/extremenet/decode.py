@@ -10,7 +10,7 @@ from typing import NamedTuple, no_type_check
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from zoo.models.detection.parts.inputs import clip_to_sizes
 from zoo.models.detection.parts.keypoint_decode import Candidates, suppress_softly
@@ -49,6 +49,10 @@ class ExtremeDecoding:
         edge_weight: See `zoo.ops.edge_aggregation.aggregate_edges`; 0 does not aggregate.
         point_threshold: Groups with a point of a lower score are left out.
         centre_threshold: Groups whose centre has a lower score are left out.
+        refined_centres: Whether the cell of a group's centre is that of the middle of its points,
+            with their offsets. Else it is the middle of the points' cells, rounded down, as in the
+            authors' code, which is often the cell before: objects of a few cells, whose Gaussians
+            have no second cell, are lost then.
         candidates: Best groups that are considered.
         sigma: Width of the decay of soft suppression, within classes: see `soft_nms`.
         score_threshold: Only scores above this, after the suppression.
@@ -63,6 +67,7 @@ class ExtremeDecoding:
     edge_weight: float = 0.1
     point_threshold: float = 0.1
     centre_threshold: float = 0.1
+    refined_centres: bool = False
     candidates: int = 1000
     sigma: float = 0.5
     score_threshold: float = 0.001
@@ -94,13 +99,18 @@ class ExtremeDecoding:
         """The best groups of four points."""
         heat = jax.nn.sigmoid(output.heat[:, -1])
         cells = [self._cells(heat[:, kind], kind) for kind in range(4)]
-        scores, index, good = self._compare(cells, heat[:, 4])
+        whole = [jnp.stack([one.x, one.y], axis=-1) for one in cells]
+        places = [
+            x + at_cells(output.offsets[:, -1, kind], one.index)
+            for kind, (x, one) in enumerate(zip(whole, cells, strict=True))
+        ]
+        middles = places if self.refined_centres else whole
+        outermost = [x[..., axis] for x, axis in zip(middles, (1, 0, 1, 0), strict=True)]
+        scores, index, good = self._compare(cells, outermost, heat[:, 4])
         parts = []
-        for kind, (one, chosen) in enumerate(zip(cells, index, strict=True)):
-            places = jnp.stack([one.x, one.y], axis=-1)
-            places += at_cells(output.offsets[:, -1, kind], one.index)
-            places = places / jnp.array(output.scale)
-            parts.append(take(jnp.concatenate([places, one.scores[..., None]], axis=-1), chosen))
+        for one, place, chosen in zip(cells, places, index, strict=True):
+            pixels = place / jnp.array(output.scale)
+            parts.append(take(jnp.concatenate([pixels, one.scores[..., None]], axis=-1), chosen))
         top, left, bottom, right = parts
         boxes = [left[..., 0], top[..., 1], right[..., 0], bottom[..., 1]]
         labels = take(cells[0].labels, index[0])
@@ -114,12 +124,16 @@ class ExtremeDecoding:
         return top_cells(jnp.minimum(peaks(heat, self.kernel), 1), self.points, by_class=False)
 
     def _compare(
-        self, cells: list[Cells], centres: Float[Array, "b h w k"]
+        self,
+        cells: list[Cells],
+        outermost: list[Num[Array, "b k"]],
+        centres: Float[Array, "b h w c"],
     ) -> tuple[Float[Array, "b n"], list[Int[Array, "b n"]], Bool[Array, "b n"]]:
         """Scores of the best groups, the numbers of their four points, and whether they are one.
 
         Args:
             cells: The points of each kind.
+            outermost: Row of the topmost and bottommost points, column of the others.
             centres: Scores of the centres.
         """
         num = cells[0].scores.shape[1]
@@ -127,13 +141,15 @@ class ExtremeDecoding:
 
         def of_one_top(i: Int[Array, ""]) -> tuple[Float[Array, "b n"], Int[Array, "b n"]]:
             """The best groups with the topmost point i."""
-            first = Cells(*(x[:, i, None, None, None] for x in cells[0]))
+            tables = [(*one, place) for one, place in zip(cells, outermost, strict=True)]
+            top = [x[:, i, None, None, None] for x in tables[0]]
             shapes = ((1, 2), (0, 2), (0, 1))  # new axes of left, bottom and right
             others = [
-                Cells(*(jnp.expand_dims(x, [axis + 1 for axis in axes]) for x in one))
-                for one, axes in zip(cells[1:], shapes, strict=True)
+                [jnp.expand_dims(x, [axis + 1 for axis in axes]) for x in table]
+                for table, axes in zip(tables[1:], shapes, strict=True)
             ]
-            scores = self._scores([first, *others], centres)
+            points = [(Cells(*table[:-1]), table[-1]) for table in (top, *others)]
+            scores = self._scores(*map(list, zip(*points, strict=True)), centres)
             scores, index = jax.lax.top_k(scores.reshape(len(scores), -1), wanted)
             return scores, index
 
@@ -148,9 +164,12 @@ class ExtremeDecoding:
         return scores, numbers, scores > 0
 
     def _scores(
-        self, cells: list[Cells], centres: Float[Array, "b h w k"]
+        self,
+        cells: list[Cells],
+        outermost: list[Num[Array, "b _ _ _"]],
+        centres: Float[Array, "b h w k"],
     ) -> Float[Array, "b l m n"]:
-        """Scores of groups, -1 where points do not belong together; `cells` are broadcast."""
+        """Scores of groups, -1 where points do not belong together; axes are broadcast."""
         top, left, bottom, right = cells
         good = (top.labels == left.labels) & (top.labels == bottom.labels)
         good &= top.labels == right.labels
@@ -160,9 +179,12 @@ class ExtremeDecoding:
         good &= (right.x >= top.x) & (right.x >= bottom.x)
         for one in cells:
             good &= one.scores >= self.point_threshold
-        b, _, w, k = centres.shape
-        # Half of the sum of whole numbers and a half, without the fraction.
-        place = (top.y + bottom.y) // 2 * w + (left.x + right.x) // 2
+        b, h, w, k = centres.shape
+        row, column = (
+            jnp.clip((outermost[i] + outermost[i + 2]) // 2, 0, last).astype(jnp.int32)
+            for i, last in ((0, h - 1), (1, w - 1))
+        )
+        place = row * w + column
         place = jnp.broadcast_to(place * k + top.labels, good.shape)
         flat = jnp.take_along_axis(centres.reshape(b, -1), place.reshape(b, -1), axis=1)
         middle = flat.reshape(good.shape)
