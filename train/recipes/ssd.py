@@ -16,8 +16,9 @@ def ssd_digit_scenes() -> Config:
 
         python -m train ssd_digit_scenes --workdir=DIR
 
-    AP 0.648, AP50 0.929 and AP75 0.785 on the 500 held-out scenes, in 9 minutes of CPU. With
-    ``--steps=300``, AP 0.475 and AP50 0.774.
+    With ``--steps=300``, AP 0.475 and AP50 0.774 of the last checkpoint on the 500 held-out scenes.
+    A step takes 0.23 s of CPU, less than one of `fasterrcnn_digit_scenes`. The whole recipe has not
+    been run.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),
