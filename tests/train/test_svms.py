@@ -141,6 +141,7 @@ def test_a_backbone_of_another_size_is_refused(rcnn, tmp_path, cache):
         run("sppnet", tmp_path, cache, other, f"--init_backbone={rcnn}")
 
 
+@pytest.mark.slow
 def test_fast_rcnn_trains_and_is_evaluated(tmp_path, cache):
     result, _ = run("fastrcnn", tmp_path, cache, "--model.box_dims=[16]", "--data.flip=true")
     found = figures(tmp_path)
