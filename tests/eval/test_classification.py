@@ -200,6 +200,7 @@ def folder_run(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_model_without_attention_has_no_attention_maps(tmp_path):
     data = ClassificationData()

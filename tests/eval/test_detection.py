@@ -47,7 +47,9 @@ def assert_equals_official(folder, dataset, results, iou_type):
 
 
 @pytest.mark.parametrize("iou_type", IOU_TYPES)
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize(
+    "block", [0, 1, *(pytest.param(block, marks=pytest.mark.slow) for block in (2, 3))]
+)
 def test_equals_pycocotools(folder, iou_type, block):
     for seed in range(block * 12, block * 12 + 12):
         dataset, results = generate.awkward(seed, iou_type)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import zoo
-from tests.zoo.models.drawn import shallow
+from tests.zoo.models.drawn import shallow, speed_of
 from train import measure, speed
 from train.config import override
 from train.flops import count_flops
@@ -23,7 +23,7 @@ def short(monkeypatch):
     monkeypatch.setattr(measure, "_REPEAT_SECONDS", 0.0)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=speed_of(MODELS[n])) for n in SMALL])
 def test_a_step_of_each_family_is_traced(name):
     config = with_preprocessing(synthetic_config(name, None, 2, pixels=1))
     config = override(config, [f"--model.{field}=1" for field in shallow(name)])
@@ -129,6 +129,7 @@ def test_a_model_that_fails_does_not_lose_the_figures_of_the_others(tmp_path, ca
     assert list(figures["errors"]) == ["transformer_nano", "unet"]
 
 
+@pytest.mark.slow
 def test_padding_beyond_the_queries_is_no_target():
     config = synthetic_config("detr_nano", None, 2, pixels=1)
     small = [*(f"--model.{field}=1" for field in ("num_encoder_layers", "num_decoder_layers"))]

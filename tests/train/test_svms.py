@@ -117,6 +117,7 @@ def test_svms_refuse_other_runs(rcnn, tmp_path, cache, capsys):
     assert "softmax" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sppnet_trains_the_dense_layers_on_the_backbone_of_rcnn(rcnn, tmp_path, cache):
     fields = ("--model.dense_dims=[16]", "--model.scales=[1.0]", "--model.bins=[2,1]")
     run("sppnet", tmp_path / "run", cache, *fields, f"--init_backbone={rcnn}")
@@ -140,6 +141,7 @@ def test_a_backbone_of_another_size_is_refused(rcnn, tmp_path, cache):
         run("sppnet", tmp_path, cache, other, f"--init_backbone={rcnn}")
 
 
+@pytest.mark.slow
 def test_fast_rcnn_trains_and_is_evaluated(tmp_path, cache):
     result, _ = run("fastrcnn", tmp_path, cache, "--model.box_dims=[16]", "--data.flip=true")
     found = figures(tmp_path)

@@ -29,7 +29,7 @@ DEFORMABLE = "centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco.py"
 
 
 def goldens() -> None:
-    """The authors' two networks, and mmdet's with and without deformable convolutions."""
+    """The authors' three networks, and mmdet's with and without deformable convolutions."""
     body = {"num_blocks": [1] * 4, "stage_dims": [4, 8, 16, 32], "stem_dim": 4}
     deconv = {"backbone_fields": body, "trunk_fields": {"dims": [8, 8, 8]}}
     authors("centernet_centernet_resnet", "resnet18_dcn", parts.narrow_resnet(HEADS), deconv)
@@ -39,6 +39,11 @@ def goldens() -> None:
     of_mmdet("centernet_mmdet_dcn", "resnet18_dcn", DEFORMABLE, fields)
     fields["trunk_fields"] = {**fields["trunk_fields"], "deformable": False}
     of_mmdet("centernet_mmdet", "resnet18", PLAIN, fields)
+    dims, blocks = [6, 8, 8], [1, 2, 1]
+    trunk = {"dims": dims, "num_blocks": blocks, "out_dim": 8}
+    hourglass = parts.narrow_hourglass(HEADS, dims, blocks)
+    fields = {"trunk_fields": trunk}
+    authors("centernet_centernet_hourglass", "hourglass104", hourglass, fields)
 
 
 def save(case: str, name: str, source: str, fields: dict, model: nn.Module, x, valid, arrays):
@@ -151,6 +156,7 @@ def models() -> dict[str, nn.Module]:
     return {
         **resnets,
         "centernet_dla34": dla,
+        "centernet_hourglass104": code.hourglass.get_large_hourglass_net(0, heads, 64),
         "centernet_resnet18": mmdet.registry.MODELS.build(configuration(PLAIN)),
         "centernet_nano": nano(code, heads),
     }

@@ -16,8 +16,15 @@ LEVELS = (4, 4, 4, 6, 6, 8)
 DEPTHS = (1, 1, 1, 1, 2, 1)
 
 
-def narrow_dla(heads: dict[str, int], hidden: int = 6) -> nn.Module:
-    """The authors' DLA with few features and these heads, and drawn weights."""
+def narrow_dla(heads: dict[str, int], hidden: int = 6, reach: float = 0.5) -> nn.Module:
+    """The authors' DLA with few features and these heads, and drawn weights.
+
+    Args:
+        heads: Name and features of each.
+        hidden: Features of the convolutions of the heads.
+        reach: Factor of the offsets of deformable convolutions. If these are large, places change
+            so much with the features that rounding grows from layer to layer.
+    """
     code = centernet()
 
     def base(pretrained: bool) -> nn.Module:
@@ -27,7 +34,7 @@ def narrow_dla(heads: dict[str, int], hidden: int = 6) -> nn.Module:
 
     with mock.patch.object(code.dla, "dla34", base):
         model = code.dla.DLASeg("dla34", heads, True, 4, 1, 5, hidden)
-    return draw_weights(model)
+    return draw_weights(model, reach)
 
 
 def narrow_resnet(heads: dict[str, int], hidden: int = 6) -> nn.Module:
@@ -51,8 +58,18 @@ def narrow_resnet(heads: dict[str, int], hidden: int = 6) -> nn.Module:
     return draw_weights(model)
 
 
+def narrow_hourglass(heads: dict[str, int], dims: list[int], blocks: list[int]) -> nn.Module:
+    """The authors' two hourglasses with few features and levels, and drawn weights."""
+    code, dim = centernet().hourglass, dims[0]
+    before = nn.Sequential(
+        code.convolution(7, 3, dim // 2, stride=2), code.residual(3, dim // 2, dim, stride=2)
+    )
+    layers = {"pre": before, "make_hg_layer": code.make_hg_layer, "kp_layer": code.residual}
+    return draw_weights(code.exkp(len(dims) - 1, 2, dims, blocks, heads, cnv_dim=8, **layers))
+
+
 @torch.no_grad()
-def draw_weights(model: nn.Module) -> nn.Module:
+def draw_weights(model: nn.Module, reach: float = 0.5) -> nn.Module:
     """Random weights, and statistics near those of the maps, so that outputs are near 1."""
     randomise(model)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -61,7 +78,7 @@ def draw_weights(model: nn.Module) -> nn.Module:
         norm.momentum = 1.0
     for name, parameter in model.named_parameters():
         if "conv_offset" in name:
-            parameter.mul_(0.5)
+            parameter.mul_(reach)
     model.train()
     model(torch.randn(2, 3, *SIDES))
     for norm in norms:

@@ -38,8 +38,8 @@ def heads(joints: int) -> dict[str, int]:
 @torch.no_grad()
 def goldens() -> None:
     """A narrow DLA with three joints."""
-    code, model = centernet(), parts.narrow_dla(heads(JOINTS))
-    model.wh[-1].bias += 6  # large boxes, with peaks of joints inside
+    code, model = centernet(), parts.narrow_dla(heads(JOINTS), reach=0.125)
+    model.wh[-1].bias += 20  # large boxes, with peaks of joints inside
     x, valid = padded_batch(*SIDES)
     found = parts.precise(model)(x[:, [2, 1, 0]].double())[-1]
     arrays = {OURS[k]: as_ours(v) for k, v in found.items()}
@@ -112,4 +112,8 @@ def models() -> dict[str, nn.Module]:
     with mock.patch.object(code.dla.DLA, "load_pretrained_model", lambda *_, **__: None):
         dla = code.dla.get_pose_net(34, heads(17))
     dla.base.level3.project = dla.base.level4.project = None
-    return {"centernet_pose_dla34": dla, "centernet_pose_nano": nano(code, heads(17))}
+    return {
+        "centernet_pose_dla34": dla,
+        "centernet_pose_hourglass104": code.hourglass.get_large_hourglass_net(0, heads(17), 64),
+        "centernet_pose_nano": nano(code, heads(17)),
+    }

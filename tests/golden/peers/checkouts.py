@@ -163,6 +163,7 @@ def centernet() -> types.SimpleNamespace:
     names = {
         "dla": "models.networks.pose_dla_dcn",
         "resnet": "models.networks.resnet_dcn",
+        "hourglass": "models.networks.large_hourglass",
         "decode": "models.decode",
         "losses": "models.losses",
         "utils": "models.utils",

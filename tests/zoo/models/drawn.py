@@ -17,14 +17,14 @@ LAYERS = ("num_layers", "num_encoder_layers", "num_decoder_layers", "decoder_num
 def speed_of(family: Family) -> tuple[pytest.MarkDecorator, ...]:
     """The mark ``slow`` for a family whose module extends that of another one.
 
-    And for one whose output is decoded as that of a family before it, or whose layers are those of
-    CornerNet. What the two share is tested with the other one, what is new by the family's own
-    tests.
+    And for one whose output is decoded as that of a family before it, or with an hourglass, which
+    takes long to compile. What the two share is tested with the other one, what is new by the
+    family's own tests.
     """
     others = (other.module for other in FAMILIES if other.module is not family.module)
     before = FAMILIES[: FAMILIES.index(family)]
     alike = family.decode and family.decode in [other.decode for other in before]
-    alike = alike or family.title == "ExtremeNet"
+    alike = alike or "hourglass_fields" in family.field_names()
     return (pytest.mark.slow,) if alike or issubclass(family.module, tuple(others)) else ()
 
 

@@ -32,6 +32,8 @@ NANO = [name for name in MODELS if "nano" in name]
 MARKED = [pytest.param(name, marks=speed_of(MODELS[name])) for name in NANO]
 CLASSIFIERS = [name for name, family in MODELS.items() if family.task == "classification"]
 NANO_CLASSIFIERS = [name for name in NANO if name in CLASSIFIERS]
+RANDOM_FIELDS = ("drop_path", "dropout")
+RANDOM = [n for n in NANO_CLASSIFIERS if not MODELS[n].field_names().isdisjoint(RANDOM_FIELDS)]
 STREAMS = {name: jax.random.key(i) for i, name in enumerate(("dropout", "mask", "sample"), start=7)}
 
 
@@ -236,11 +238,11 @@ def test_zero_classes_give_features(classifier):
     np.testing.assert_allclose(logits, classifier.outputs[0], rtol=1e-4, atol=1e-4)
 
 
-def test_inference_needs_no_rngs(classifier):
+@pytest.mark.parametrize("name", RANDOM)
+def test_inference_needs_no_rngs(name):
+    classifier = drawn(name, num_classes=10)
     known = classifier.family.field_names()
-    kind = next((name for name in ("drop_path", "dropout") if name in known), None)
-    if kind is None:
-        pytest.skip("nothing is random in its training")
+    kind = next(name for name in RANDOM_FIELDS if name in known)
     dropping = zoo.create(classifier.name, num_classes=10, **{kind: 0.5})
     arguments = classifier.variables, *classifier.inputs
     np.testing.assert_array_equal(jax.jit(dropping.apply)(*arguments), classifier.outputs[0])

@@ -19,6 +19,7 @@ MMDET = {"loss_center_heatmap": "heat", "loss_wh": "size", "loss_offset": "offse
 CASES = {
     "centernet_centernet_resnet": (CenterNetLoss(), AUTHORS),
     "centernet_centernet_dla": (CenterNetLoss(), AUTHORS),
+    "centernet_centernet_hourglass": (CenterNetLoss(), AUTHORS),
     "centernet_mmdet": (CenterNetLoss(convention="mmdet"), MMDET),
     "centernet_mmdet_dcn": (CenterNetLoss(convention="mmdet"), MMDET),
 }
@@ -156,7 +157,7 @@ def test_the_loss_is_the_mean_over_stacks():
 
 
 def test_settings_are_checked():
-    with pytest.raises(InputError, match="no trunk 'tower'; there are deconv, dla"):
+    with pytest.raises(InputError, match="no trunk 'tower'; there are deconv, dla, hourglass"):
         zoo.create("centernet_nano", trunk="tower").make_trunk()
     with pytest.raises(InputError, match=r"trunk dla: .*heads"):
         zoo.create("centernet_nano", trunk_fields={"heads": 3}).make_trunk()

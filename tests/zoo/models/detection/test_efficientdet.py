@@ -26,7 +26,9 @@ def nano():
 CASES = {"efficientdet_effdet": 64, "efficientdet_effdet_tf": 128}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["efficientdet_effdet", pytest.param("efficientdet_effdet_tf", marks=pytest.mark.slow)]
+)
 def test_maps_anchors_detections_and_losses_equal_effdets(golden, case):
     peer = golden(case)
     images, _ = pad_images(*peer.inputs, CASES[case])

@@ -26,9 +26,12 @@ LOSSES = {
     "fcos_mmdet": (dataclasses.replace(SECOND, radius=None, box="iou"), MMDET),
     "fcos_mmdet_second": (SECOND, MMDET),
 }
+# `test_goldens.py` compares the outputs of all cases.
+SLOW = ("fcos_torchvision_small", "fcos_mmdet")
+SHORT = [pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in LOSSES]
 
 
-@pytest.mark.parametrize("case", LOSSES)
+@pytest.mark.parametrize("case", SHORT)
 def test_maps_points_detections_and_losses_equal_the_peers(golden, case):
     peer = golden(case)
     assert_features_equal(peer)

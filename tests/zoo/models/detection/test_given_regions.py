@@ -42,7 +42,7 @@ def features(model, variables, images, valid):
     return apply(variables, images, valid, GIVEN)
 
 
-@pytest.mark.parametrize("name", ["rcnn_nano", "sppnet_nano"])
+@pytest.mark.parametrize("name", ["rcnn_nano", pytest.param("sppnet_nano", marks=pytest.mark.slow)])
 def test_classes_are_a_linear_function_of_the_features(name):
     model, variables, images, valid = drawn(name)
     _, found = features(model, variables, images, valid)

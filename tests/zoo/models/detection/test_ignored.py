@@ -67,6 +67,7 @@ def test_a_positive_region_is_drawn_whatever_it_overlaps():
     assert again.positive[0].tolist() == [True, True, False, False]
 
 
+@pytest.mark.slow
 def test_the_loss_does_not_depend_on_the_label_of_an_ignored_object():
     """With anchors and regions that are all drawn; their gradient is that of the others."""
     sampling = {"num": 4000, "positive_fraction": 1.0}

@@ -37,9 +37,12 @@ LOSSES = {
         {"loss_cls": "class", "loss_bbox": "box"},
     ),
 }
+# `test_goldens.py` compares the outputs of all cases.
+SLOW = ("retinanet_torchvision_v2", "retinanet_mmdet")
+SHORT = [pytest.param(case, marks=pytest.mark.slow if case in SLOW else ()) for case in LOSSES]
 
 
-@pytest.mark.parametrize("case", LOSSES)
+@pytest.mark.parametrize("case", SHORT)
 def test_maps_anchors_detections_and_losses_equal_the_peers(golden, case):
     peer = golden(case)
     assert_features_equal(peer)

@@ -14,7 +14,8 @@ from zoo.models.detection.parts.dense import DenseOutput
 from zoo.models.detection.ssd.loss import SSDLoss
 from zoo.types import InputError
 
-CASES = ["ssd_torchvision", "ssd_torchvision_lite"]
+# `test_goldens.py` compares the outputs of both cases.
+CASES = ["ssd_torchvision", pytest.param("ssd_torchvision_lite", marks=pytest.mark.slow)]
 LOSSES = {"classification": "class", "bbox_regression": "box"}
 
 

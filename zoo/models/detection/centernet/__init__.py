@@ -9,6 +9,7 @@ from zoo.models.detection.parts.centre_decode import decode
 from zoo.models.detection.parts.centre_loss import CenterNetLoss
 from zoo.models.detection.parts.centre_variants import (
     DLA,
+    HOURGLASS,
     centre_layers,
     centre_nano,
     centre_variant,
@@ -19,7 +20,7 @@ _PLAIN = FrozenDict({"deformable": False, "bias": False})
 
 FAMILY = Family(
     title="CenterNet",
-    summary="ResNet-18 to 101 with deconvolutions, DLA-34",
+    summary="ResNet-18 to 101 with deconvolutions, DLA-34, Hourglass-104",
     module=CenterNet,
     task="detection",
     paper="1904.07850",
@@ -29,7 +30,7 @@ FAMILY = Family(
     loss=CenterNetLoss,
     decode=decode,
     layers=centre_layers,
-    head=("params/head_0/heat_logits_output/",),
+    head=tuple(f"params/head_{i}/heat_logits_output/" for i in range(2)),
     variants={
         # Not from the paper: for tests, demos and small images.
         "centernet_nano": centre_nano(),
@@ -38,5 +39,6 @@ FAMILY = Family(
         "centernet_resnet18_dcn": centre_variant(),
         "centernet_resnet101_dcn": centre_variant(backbone="resnet101"),
         "centernet_dla34": centre_variant(**DLA),
+        "centernet_hourglass104": centre_variant(**HOURGLASS),
     },
 )

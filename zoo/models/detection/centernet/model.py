@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from zoo.layers.conv import conv_layer
 from zoo.models.backbones import freeze_mappings
-from zoo.models.detection.centernet.trunks import TRUNKS
+from zoo.models.detection.centernet.trunks import TRUNKS, HourglassTrunk
 from zoo.models.detection.parts.centre_outputs import CenterNetOutput
 from zoo.models.detection.parts.inputs import pad_images
 from zoo.outputs import Targets
@@ -69,8 +69,8 @@ class CenterNet(nn.Module):
     Attributes:
         num_classes: Number of classes, without the background.
         trunk: One of `zoo.models.detection.centernet.trunks.TRUNKS`: ``deconv`` enlarges the last
-            map of a backbone, ``dla`` aggregates the maps of a DLA.
-        backbone: Name of a registered backbone, for these two.
+            map of a backbone, ``dla`` aggregates the maps of a DLA, ``hourglass`` has no backbone.
+        backbone: Name of a registered backbone, for the first two.
         backbone_fields: Fields that replace those of the backbone's name.
         trunk_fields: Further fields of the trunk.
         head_dim: Features of the 3 x 3 convolutions of the heads.
@@ -104,9 +104,10 @@ class CenterNet(nn.Module):
         return {"heat_logits": self.num_classes, "sizes": 2, "offsets": 2}
 
     def setup(self) -> None:
-        """Makes the submodules; those of the trunk are ``body`` and so on."""
+        """Makes the submodules: ``body`` and others of a trunk with a backbone, else ``net``."""
         self.net = self.make_trunk()
-        nn.share_scope(self, self.net)
+        if not isinstance(self.net, HourglassTrunk):
+            nn.share_scope(self, self.net)
 
     @nn.nowrap
     def make_trunk(self) -> Any:

@@ -1,4 +1,4 @@
-"""What is before the heads of CenterNet: a backbone, and what enlarges its maps.
+"""What is before the heads of CenterNet: a backbone and what enlarges its maps, or hourglasses.
 
 CenterNet, arXiv 1904.07850, section 5 and figure 6; the authors' ``resnet_dcn.py`` and
 ``pose_dla_dcn.py``, and mmdet's ``CTResNetNeck``. Every trunk is called with images and gives its
@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from zoo.layers.conv import conv_layer
 from zoo.layers.deconv import Deconv, Upsample, bilinear
 from zoo.layers.deformable import DeformableConv
+from zoo.layers.hourglass import StackedHourglass
 from zoo.layers.norm import Norm, norm_layer
 from zoo.models.backbones import make_backbone
 
@@ -211,4 +212,20 @@ class DlaTrunk(nn.Module):
         return (merge(tuple(found[:-1]), train=train)[-1],)
 
 
-TRUNKS: Mapping[str, type[nn.Module]] = FrozenDict({"deconv": DeconvTrunk, "dla": DlaTrunk})
+class HourglassTrunk(StackedHourglass):
+    """Hourglasses one after the other; by default the authors' two, "Hourglass-104"."""
+
+    @nn.nowrap
+    def make_body(self) -> Any:
+        """The hourglasses themselves: there is no backbone before them."""
+        return self
+
+    @property
+    def divisor(self) -> int:
+        """Height and width of images are multiples of it."""
+        return self.coarsest_stride
+
+
+TRUNKS: Mapping[str, type[nn.Module]] = FrozenDict(
+    {"deconv": DeconvTrunk, "dla": DlaTrunk, "hourglass": HourglassTrunk}
+)

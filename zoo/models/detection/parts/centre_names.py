@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo.family import NameMap, Rule
 from zoo.models.backbones import backbone_rules
+from zoo.models.detection.parts.hourglass_names import authors_hourglass
 from zoo.models.detection.parts.object_names import DECONV
 from zoo.weights.maps import BATCH_COUNTERS, CONV_OF_BGR, batch_norm, biased_conv, conv, rule
 
@@ -33,8 +34,15 @@ _HEADS = {
 
 
 def authors(model: Any) -> tuple[Rule, ...]:
-    """Rules for the authors' ``resdcn_*`` and ``dla_34``."""
-    return (*_TRUNKS[model.trunk](model), *head_rules(model, "{}", _HEADS))
+    """Rules for the authors' ``resdcn_*``, ``dla_34`` and ``hourglass``."""
+    if model.trunk != "hourglass":
+        return (*_TRUNKS[model.trunk](model), *head_rules(model, "{}", _HEADS))
+    rules = list(authors_hourglass(model.make_trunk(), "net"))
+    for ours in model.output_dims:
+        theirs = f"{_HEADS[ours]}.{{s}}"
+        rules += biased_conv(f"{theirs}.0.conv", f"head_{{s}}/{ours}_hidden")
+        rules += biased_conv(f"{theirs}.1", f"head_{{s}}/{ours}_output")
+    return tuple(rules)
 
 
 def _deconv_trunk(model: Any) -> tuple[Rule, ...]:

@@ -6,12 +6,10 @@ from flax.core import FrozenDict
 
 from zoo.family import Variant
 from zoo.models.backbones import backbone_layers
-from zoo.types import Preprocessing
+from zoo.models.detection.parts.hourglass_names import authors_preprocessing, hourglass_layers
+from zoo.models.detection.parts.variants import scene_variant
 
-# The authors', of red, green and blue.
-MEAN = (0.47026115, 0.44719302, 0.40789654)
-STD = (0.27809835, 0.27408164, 0.28863828)
-_HALF = (0.5, 0.5, 0.5)
+HOURGLASS = {"trunk": "hourglass", "backbone": "", "head_dim": 256}
 DLA = {"trunk": "dla", "backbone": "dla34", "head_dim": 256}
 # Objects in scenes of digits are near each other: cells of 2 px. Deformable convolutions take long
 # on a CPU.
@@ -26,16 +24,18 @@ _NANO = {
 
 def centre_variant(**fields: Any) -> Variant:
     """A model for images of COCO's size."""
-    return Variant(fields, Preprocessing((480, 640), MEAN, STD, "bilinear"))
+    return Variant(fields, authors_preprocessing((480, 640)))
 
 
 def centre_nano(**fields: Any) -> Variant:
     """A model for images of 64 px."""
-    return Variant({**_NANO, **fields}, Preprocessing((64, 64), _HALF, _HALF, "bilinear"))
+    return scene_variant(**{**_NANO, **fields})
 
 
 def centre_layers(model: Any) -> tuple[tuple[str, ...], ...]:
-    """The backbone's layers, then all that is between it and the heads."""
+    """The backbone's layers, then all that is between it and the heads; or the hourglasses'."""
+    if model.trunk == "hourglass":
+        return hourglass_layers(model.make_trunk(), "net")
     steps = [f"up_{i}{part}" for i in range(6) for part in ("", "_deconv", "_norm")]
     merges = [f"dla_up_{i}" for i in range(6)]
     return (*backbone_layers(model.make_body()), (*steps, *merges, "ida_up"))

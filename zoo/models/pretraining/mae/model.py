@@ -9,7 +9,7 @@ class token 1e-6), where the reference uses Xavier-uniform and 0.02.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from zoo.ops.patches import grid_size
 from zoo.types import Preprocessing
 
 
+@no_type_check  # JAX rebuilds this pytree with non-array leaves: skip type checks
 class MaeOutput(struct.PyTreeNode):
     """The output of a masked autoencoder for a batch.
 
