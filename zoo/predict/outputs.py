@@ -77,6 +77,9 @@ def detect(
     boxes = (found.boxes - jnp.tile(offset, 2)) * jnp.tile(scale, 2)
     if letterbox:
         boxes = clip_to_sizes(boxes, original_sizes)
+    # A CenterNet that is hardly trained can predict sizes below 0: such boxes have no area.
+    low, high = jnp.split(boxes, 2, axis=-1)
+    boxes = jnp.concatenate([low, jnp.maximum(low, high)], axis=-1)
     return found.replace(boxes=boxes, keypoints=keypoints)
 
 

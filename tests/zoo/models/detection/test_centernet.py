@@ -12,6 +12,7 @@ from zoo.models.detection.parts.centre_decode import decode
 from zoo.models.detection.parts.centre_loss import CenterNetLoss
 from zoo.models.detection.parts.centre_outputs import CenterNetOutput
 from zoo.outputs import Targets
+from zoo.predict import detect
 from zoo.types import InputError
 
 AUTHORS = {"hm": "heat", "wh": "size", "reg": "offset"}
@@ -163,3 +164,15 @@ def test_settings_are_checked():
         zoo.create("centernet_nano", trunk_fields={"heads": 3}).make_trunk()
     with pytest.raises(InputError, match=r"loss\.size_weight is -1.0"):
         CenterNetLoss(size_weight=-1.0)
+
+
+def test_predicted_sizes_below_0_give_boxes_without_area():
+    model = zoo.create("centernet_nano", num_classes=2)
+    images, sizes = jnp.zeros((1, 64, 64, 3)), jnp.full((1, 2), 64)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    bias = variables["params"]["head_0"]["sizes_output"]["bias"]
+    variables["params"]["head_0"]["sizes_output"]["bias"] = bias - 5
+    assert (jax.jit(model.apply)(variables, images).sizes < 0).all()
+    found = jax.jit(lambda v: detect(model, v, images, sizes, sizes))(variables)
+    assert found.valid.any()
+    np.testing.assert_array_equal(found.boxes[..., :2], found.boxes[..., 2:])
