@@ -170,8 +170,8 @@ def test_predicted_sizes_below_0_give_boxes_without_area():
     model = zoo.create("centernet_nano", num_classes=2)
     images, sizes = jnp.zeros((1, 64, 64, 3)), jnp.full((1, 2), 64)
     variables = jax.jit(model.init)(jax.random.key(0), images)
-    bias = variables["params"]["head_0"]["sizes_output"]["bias"]
-    variables["params"]["head_0"]["sizes_output"]["bias"] = bias - 5
+    bias = variables["params"]["head_0"]["sizes"]["out"]["bias"]
+    variables["params"]["head_0"]["sizes"]["out"]["bias"] = bias - 5
     assert (jax.jit(model.apply)(variables, images).sizes < 0).all()
     found = jax.jit(lambda v: detect(model, v, images, sizes, sizes))(variables)
     assert found.valid.any()

@@ -30,7 +30,7 @@ FAMILY = Family(
     loss=CenterNetLoss,
     decode=decode,
     layers=centre_layers,
-    head=tuple(f"params/head_{i}/heat_logits_output/" for i in range(2)),
+    head=tuple(f"params/head_{i}/heat_logits/out/" for i in range(2)),
     variants={
         # Not from the paper: for tests, demos and small images.
         "centernet_nano": centre_nano(),

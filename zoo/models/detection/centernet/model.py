@@ -17,21 +17,19 @@ from flax.core import FrozenDict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from zoo.layers.conv import conv_layer
 from zoo.models.backbones import freeze_mappings
 from zoo.models.detection.centernet.trunks import TRUNKS, HourglassTrunk
 from zoo.models.detection.parts.centre_outputs import CenterNetOutput
 from zoo.models.detection.parts.inputs import pad_images
+from zoo.models.detection.parts.keypoint_maps import HEAT_BIAS, MapHead
 from zoo.outputs import Targets
 from zoo.types import InputError, Preprocessing
 
-HEAT_BIAS = -2.19  # the authors': a probability of 0.1 before training
-_HIDDEN = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 _OUTPUT = nn.initializers.normal(0.001)
 
 
 class Heads(nn.Module):
-    """A 3 x 3 convolution, a ReLU and a 1 x 1 convolution for each output.
+    """A `MapHead` for each output.
 
     Attributes:
         dims: Name and features of each output. Those with ``heat`` in their names are logits.
@@ -48,18 +46,8 @@ class Heads(nn.Module):
         """The outputs by name."""
         found = {}
         for name, dim in self.dims.items():
-            options = {"bias": True, "kernel_init": _HIDDEN, "dtype": self.dtype}
-            y = conv_layer(self.hidden_dim, 3, name=f"{name}_hidden", **options)(x)
-            heat = "heat" in name
-            found[name] = conv_layer(
-                dim,
-                1,
-                bias=True,
-                kernel_init=_HIDDEN if heat else _OUTPUT,
-                bias_init=nn.initializers.constant(HEAT_BIAS if heat else 0.0),
-                dtype=jnp.float32,
-                name=f"{name}_output",
-            )(nn.relu(y).astype(jnp.float32))
+            start: dict[str, Any] = {"bias": HEAT_BIAS} if "heat" in name else {"out_init": _OUTPUT}
+            found[name] = MapHead(dim, self.hidden_dim, dtype=self.dtype, name=name, **start)(x)
         return found
 
 

@@ -32,7 +32,7 @@ FAMILY = Family(
     loss=CenterNet3DLoss,
     decode=decode,
     layers=centre_layers,
-    head=("params/head_0/heat_logits_output/",),
+    head=("params/head_0/heat_logits/out/",),
     variants={
         # Not from the paper: for tests, demos and small images.
         "centernet_3d_nano": centre_nano(),

@@ -28,7 +28,7 @@ FAMILY = Family(
     layers=centre_layers,
     learns=lambda _: ("keypoints",),
     head=tuple(
-        f"params/head_{i}/{name}_output/"
+        f"params/head_{i}/{name}/out/"
         for i in range(2)
         for name in ("heat_logits", "joints", "joint_heat_logits")
     ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo.family import NameMap, Rule
 from zoo.models.backbones import backbone_rules
-from zoo.models.detection.parts.hourglass_names import authors_hourglass
+from zoo.models.detection.parts.hourglass_names import authors_hourglass, map_head
 from zoo.models.detection.parts.object_names import DECONV
 from zoo.weights.maps import BATCH_COUNTERS, CONV_OF_BGR, batch_norm, biased_conv, conv, rule
 
@@ -39,9 +39,7 @@ def authors(model: Any) -> tuple[Rule, ...]:
         return (*_TRUNKS[model.trunk](model), *head_rules(model, "{}", _HEADS))
     rules = list(authors_hourglass(model.make_trunk(), "net"))
     for ours in model.output_dims:
-        theirs = f"{_HEADS[ours]}.{{s}}"
-        rules += biased_conv(f"{theirs}.0.conv", f"head_{{s}}/{ours}_hidden")
-        rules += biased_conv(f"{theirs}.1", f"head_{{s}}/{ours}_output")
+        rules += map_head(f"{_HEADS[ours]}.{{s}}", f"head_{{s}}/{ours}")
     return tuple(rules)
 
 
@@ -94,8 +92,8 @@ def head_rules(model: Any, theirs: str, names: Mapping[str, str]) -> tuple[Rule,
     rules: list[Rule] = []
     for ours in model.output_dims:
         head = theirs.format(names[ours])
-        rules += biased_conv(f"{head}.0", f"head_0/{ours}_hidden")
-        rules += biased_conv(f"{head}.2", f"head_0/{ours}_output")
+        rules += biased_conv(f"{head}.0", f"head_0/{ours}/hidden")
+        rules += biased_conv(f"{head}.2", f"head_0/{ours}/out")
     return tuple(rules)
 
 

@@ -1,7 +1,8 @@
-"""Heads for heat maps of the points that mark objects, as CornerNet and ExtremeNet have them.
+"""Heads for heat maps of the points that mark objects, and for what is known at these points.
 
-CornerNet, arXiv 1808.01244, section 3. Reference: the authors' code. The axis s is for the
-hourglasses, whose maps are all trained, and of which the last one's are decoded.
+CornerNet, arXiv 1808.01244, section 3; CenterNet, arXiv 1904.07850, section 5. References: the
+authors' code. The axis s is for the hourglasses, whose maps are all trained, and of which the last
+one's are decoded.
 """
 
 from collections.abc import Sequence
@@ -28,21 +29,24 @@ class MapHead(nn.Module):
         dim: Features of the output.
         hidden_dim: Features of the first convolution.
         bias: With which the output starts.
+        out_init: Draws the kernel of the 1 x 1 convolution.
         dtype: Dtype of the first convolution; parameters are float32.
     """
 
     dim: int
     hidden_dim: int = 256
     bias: float = 0.0
+    out_init: nn.initializers.Initializer = TORCH_LINEAR_INIT
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
         """The map."""
-        init = {"bias": True, "kernel_init": TORCH_LINEAR_INIT}
-        x = nn.relu(conv_layer(self.hidden_dim, 3, dtype=self.dtype, name="hidden", **init)(x))
-        init["bias_init"] = nn.initializers.constant(self.bias)
-        conv = conv_layer(self.dim, 1, dtype=jnp.float32, name="out", **init)
+        hidden = {"kernel_init": TORCH_LINEAR_INIT, "dtype": self.dtype, "name": "hidden"}
+        x = nn.relu(conv_layer(self.hidden_dim, 3, bias=True, **hidden)(x))
+        out = {"kernel_init": self.out_init, "dtype": jnp.float32, "name": "out"}
+        out["bias_init"] = nn.initializers.constant(self.bias)
+        conv = conv_layer(self.dim, 1, bias=True, **out)
         return conv(x.astype(jnp.float32))
 
 
