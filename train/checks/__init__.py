@@ -1,9 +1,11 @@
 """The checks that `train.doctor` makes before an expensive run, one file for each task."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from flax import linen as nn
 
 from train.checks import classification, detection, segmentation, translation
 from train.checks.findings import Findings
@@ -37,6 +39,8 @@ class Checks:
             annotations have only one part.
         first_metrics: Gives notes and problems for the loss and metrics of the first step on a
             batch. None if they say nothing about the settings.
+        score_batch: Evaluates a model, with these variables, on a batch of the training data. None
+            if the figures of training say the same.
     """
 
     explain: Callable[[Config], str | None]
@@ -45,6 +49,9 @@ class Checks:
     score_truth: Callable[[Any, Dataset, int, Put], dict[str, float]] | None
     missing_outputs: Callable[[Config, Batch], list[str]] | None = None
     first_metrics: Callable[[dict[str, float]], tuple[list[str], list[str]]] | None = None
+    score_batch: (
+        Callable[[Config, nn.Module, Mapping[str, Any], Batch], dict[str, float]] | None
+    ) = None
 
 
 CHECKS: dict[type, Checks] = {
@@ -61,6 +68,7 @@ CHECKS: dict[type, Checks] = {
         detection.score_truth,
         detection.missing_outputs,
         detection.unmatched,
+        detection.score_batch,
     ),
     MaskedAutoencoding: Checks(
         lambda config: None, classification.inspect, classification.draw, None

@@ -1,5 +1,7 @@
 """Checks of detection data: they name the usual mistakes in own data that make AP 0."""
 
+import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -7,10 +9,13 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from eval.box_formats import box_problem, describe_problem
-from eval.detectors import all_figures, collect
+from eval.coco import CocoEvaluator
+from eval.detectors import all_figures, collect, predictor
 from eval.pictures import BoxPanel, draw_boxes
+from eval.records import detections_from_padded, objects_from_padded
 from train.checks.findings import Findings, class_table
 from train.checks.proposals import describe_proposals
 from train.config import Config
@@ -203,6 +208,34 @@ def unmatched(first: dict[str, float]) -> tuple[list[str], list[str]]:
         " their sizes with those of model.anchor_fields, with model.limits, or with the model's"
         " stride"
     ]
+
+
+def score_batch(
+    config: Config, model: nn.Module, variables: Mapping[str, Any], batch: Batch
+) -> dict[str, float]:
+    """AP and AP50 of what the model finds in a batch of the training data.
+
+    Args:
+        config: A completed configuration; a model whose boxes are letterboxed is scored in the
+            pixels of the batch.
+        model: Of the configuration.
+        variables: Of the model.
+        batch: Its boxes are the truth; those to be ignored are ignored.
+    """
+    data = dataclasses.replace(config.data, letterbox=False)
+    host = {**jax.device_get(batch), "original_size": np.asarray(batch["size"])}
+    found = jax.device_get(predictor(model, data)(variables, host))
+    images, valid = np.arange(len(host["image"])), host["box_valid"]
+    truth = objects_from_padded(
+        images, host["boxes"], host["labels"], valid, host.get("box_ignored")
+    )
+    collected = CocoEvaluator(
+        {label: str(label) for label in np.unique(host["labels"][valid]).tolist()}
+    )
+    rows = detections_from_padded(images, found.boxes, found.labels, found.scores, found.valid)
+    collected.update(images, truth, rows)
+    figures = collected.compute()
+    return {name: cast(float, figures[name]) for name in ("AP", "AP50")}
 
 
 def score_truth(

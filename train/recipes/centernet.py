@@ -25,6 +25,8 @@ def centernet_digit_scenes() -> Config:
         recipe="centernet_digit_scenes",
         model=ModelConfig("centernet_nano"),
         task=Detection(CenterNetLoss()),
+        steps=1_250,
+        eval_every=625,
     )
 
 

@@ -24,6 +24,8 @@ def cornernet_digit_scenes() -> Config:
         recipe="cornernet_digit_scenes",
         model=ModelConfig("cornernet_nano"),
         task=Detection(CornerNetLoss()),
+        steps=1_250,
+        eval_every=625,
     )
 
 

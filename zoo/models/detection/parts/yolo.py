@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal, no_type_check
+from typing import Literal, no_type_check
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax import struct
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from zoo.layers.conv import conv_layer
@@ -189,9 +188,3 @@ def yolo_output(
     logits, deltas, objectness = (jnp.concatenate(x, axis=1) for x in zip(*levels, strict=True))
     anchors = jnp.broadcast_to(np.concatenate(grid.per_level(shapes)), deltas.shape)
     return YoloOutput(logits, deltas, objectness[..., 0], anchors, grid, shapes, decoding)
-
-
-def norms_of(model: nn.Module, dtype: DTypeLike) -> dict[str, Any]:
-    """The fields of `zoo.layers.ConvNorm` that are those of a detector."""
-    names = ("norm", "norm_epsilon", "norm_momentum", "negative_slope")
-    return {**{name: getattr(model, name) for name in names}, "dtype": dtype}

@@ -15,95 +15,60 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from zoo.layers import ConvNorm, Norm
+from zoo.layers import ConvNorm
 from zoo.layers.local_conv import LocalConv
-from zoo.models.backbones import freeze_mappings, make_frozen_backbone
 from zoo.models.detection.parts.inputs import pad_images
-from zoo.models.detection.parts.yolo import YoloDecoding, YoloOutput, norms_of, yolo_output
+from zoo.models.detection.parts.yolo import YoloDecoding, YoloOutput, yolo_output
+from zoo.models.detection.parts.yolo_detector import YoloDetector
 from zoo.ops.grid_anchors import GridAnchors
 from zoo.ops.grid_coder import RootCoder
 from zoo.outputs import Targets
-from zoo.types import InputError, Preprocessing
+from zoo.types import InputError
 
 
-class YOLOv1(nn.Module):
+class YOLOv1(YoloDetector):
     """Images of one size to the boxes of every cell.
 
     Attributes:
         num_classes: Number of classes; 20 for PASCAL VOC.
         image_size: Height and width of the images; dense layers fix it.
         num_boxes: Boxes of a cell.
-        backbone: Name of a registered backbone.
-        backbone_fields: Fields that replace those of the backbone's name.
         extra_dims: Features of the 3 x 3 convolutions after the backbone.
         extra_strides: Their strides.
         local_dim: Features of the locally connected layer; None for none.
         hidden_dims: Features of the dense layers before the last one.
         dropout: Rate of dropout before the last layer.
-        norm: Kind of norm, in the backbone as well; ``frozen`` for constants.
-        norm_epsilon: Added to the variance in norms, in the backbone as well.
-        norm_momentum: Share of the old statistics that training keeps, after the backbone.
-        negative_slope: Factor of negative values after the backbone.
-        decoding_fields: Fields of `zoo.models.detection.parts.yolo.YoloDecoding`.
-        dtype: Dtype of the computation; parameters and the last layer are float32.
-        preprocessing: How the loaded weights expect their images; None: as the variant says.
-        class_names: Name of each class, if the loaded weights have names.
     """
 
     num_classes: int = 20
     image_size: int = 448
     num_boxes: int = 2
     backbone: str = "extraction"
-    backbone_fields: Mapping[str, Any] = FrozenDict()
     extra_dims: tuple[int, ...] = (1024, 1024, 1024, 1024)
     extra_strides: tuple[int, ...] = (1, 2, 1, 1)
     local_dim: int | None = None
     hidden_dims: tuple[int, ...] = (4096,)
     dropout: float = 0.5
-    norm: Norm = "batch"
-    norm_epsilon: float = 1e-5
-    norm_momentum: float = 0.99
-    negative_slope: float = 0.1
     decoding_fields: Mapping[str, Any] = FrozenDict(
         {"classes": "none", "iou_threshold": 0.5, "score_threshold": 0.001}
     )
-    dtype: DTypeLike = jnp.float32
-    preprocessing: Preprocessing | None = None
-    class_names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Makes the mappings hashable, as a module's fields must be."""
-        freeze_mappings(self)
-        super().__post_init__()
-
-    @nn.nowrap
-    def make_body(self) -> nn.Module:
-        """The backbone, without its head.
-
-        Raises:
-            InputError: If there is no such backbone, or it has no such field.
-        """
-        fields = {"norm": self.norm, **self.backbone_fields}
-        return make_frozen_backbone(self.backbone, fields, self.dtype, self.norm_epsilon)
 
     def setup(self) -> None:
         """Makes the submodules; `predict` makes the dense layers."""
         self.body = self.make_body()
-        norms = norms_of(self, self.dtype)
         convs = zip(self.extra_dims, self.extra_strides, strict=True)
-        self.extra = [ConvNorm(dim, 3, stride, **norms) for dim, stride in convs]
+        self.extra = [ConvNorm(dim, 3, stride, **self.norms) for dim, stride in convs]
 
     def features(
         self, images: Float[Array, "b h w c"], *, train: bool = False
-    ) -> Float[Array, "b _ _ d"]:
+    ) -> tuple[Float[Array, "b _ _ d"], ...]:
         """The map before the dense layers."""
         x = self.body.feature_maps(images, train=train)[-1]
         for layer in self.extra:
             x = layer(x, train=train)
-        return x
+        return (x,)
 
     @nn.compact
     def predict(
@@ -155,7 +120,7 @@ class YOLOv1(nn.Module):
                 f"images of {size} pixels, but image_size={side} needs {side} x {side}"
             )
         images, _ = pad_images(images, valid, 1)
-        x = self.features(images, train=train)
+        (x,) = self.features(images, train=train)
         stride = side // x.shape[1]
         grid = GridAnchors((((stride, stride),) * self.num_boxes,), (stride,))
         decoding = YoloDecoding(coder=RootCoder(side), **self.decoding_fields)

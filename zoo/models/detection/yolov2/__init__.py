@@ -57,7 +57,7 @@ FAMILY = Family(
     loss=YoloLoss,
     decode=yolo_detections,
     layers=yolo_layers,
-    head=("params/level/logits/",),
+    head=("params/levels_0/logits/",),
     constant=("anchors",),
     variants={
         # Not from a paper: for tests, demos and small images.

@@ -11,7 +11,7 @@ def darknet_pieces(model: Any) -> tuple[Piece, ...]:
     names = [f"neck_{i}" for i in range(len(model.neck_dims))]
     names += ["passthrough", "merged"] if model.passthrough_dim else []
     convs = (piece for name in names for piece in conv_norm_pieces(name))
-    return (*convs, *predictor_pieces("level", len(model.anchor_fields["sizes"][0])))
+    return (*convs, *predictor_pieces("levels_0", len(model.anchor_fields["sizes"][0])))
 
 
 NAMES = (darknet_map(darknet_pieces),)

@@ -14,24 +14,14 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.core import FrozenDict
-from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from zoo.layers import ConvNorm, Norm
-from zoo.models.backbones import freeze_mappings, make_frozen_backbone
-from zoo.models.detection.parts.inputs import pad_images
-from zoo.models.detection.parts.yolo import (
-    YoloDecoding,
-    YoloOutput,
-    YoloPredictor,
-    norms_of,
-    yolo_output,
-)
+from zoo.layers import ConvNorm
+from zoo.models.detection.parts.yolo import YoloPredictor
+from zoo.models.detection.parts.yolo_detector import YoloDetector
 from zoo.ops.grid_anchors import GridAnchors
 from zoo.ops.pool import max_pool_same
 from zoo.ops.resample import upsample_nearest
-from zoo.outputs import Targets
-from zoo.types import Preprocessing
 
 _COCO_ANCHORS = FrozenDict(
     {
@@ -92,58 +82,21 @@ class YoloNeck(nn.Module):
         return x
 
 
-class YOLOv3(nn.Module):
+class YOLOv3(YoloDetector):
     """Images to the class, box and objectness of every anchor.
 
     Attributes:
-        num_classes: Number of classes; 80 for COCO.
-        backbone: Name of a registered backbone.
-        backbone_fields: Fields that replace those of the backbone's name.
         anchor_fields: Fields of `zoo.ops.grid_anchors.GridAnchors`; the coarsest maps of the
             backbone are used, as many as there are levels of ``sizes``.
         neck_dims: As `dims` of `YoloNeck`.
         neck_convs: As `num_convs` of `YoloNeck`.
         pool_sizes: As there.
-        norm: Kind of norm, in the backbone as well; ``frozen`` for constants.
-        norm_epsilon: Added to the variance in norms, in the backbone as well.
-        norm_momentum: Share of the old statistics that a step of training keeps, in the neck.
-        negative_slope: Factor of negative values in the neck.
-        decoding_fields: Fields of `zoo.models.detection.parts.yolo.YoloDecoding`.
-        dtype: Dtype of the computation; parameters and the last layers are float32.
-        preprocessing: How the loaded weights expect their images; None: as the variant says.
-        class_names: Name of each class, if the loaded weights have names.
     """
 
-    num_classes: int = 80
-    backbone: str = "darknet53"
-    backbone_fields: Mapping[str, Any] = FrozenDict()
     anchor_fields: Mapping[str, Any] = _COCO_ANCHORS
     neck_dims: tuple[int, ...] = (128, 256, 512)
     neck_convs: tuple[int, ...] = (5, 5, 5)
     pool_sizes: tuple[int, ...] = ()
-    norm: Norm = "batch"
-    norm_epsilon: float = 1e-5
-    norm_momentum: float = 0.99
-    negative_slope: float = 0.1
-    decoding_fields: Mapping[str, Any] = FrozenDict()
-    dtype: DTypeLike = jnp.float32
-    preprocessing: Preprocessing | None = None
-    class_names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Makes the mappings hashable, as a module's fields must be."""
-        freeze_mappings(self)
-        super().__post_init__()
-
-    @nn.nowrap
-    def make_body(self) -> nn.Module:
-        """The backbone, without its head.
-
-        Raises:
-            InputError: If there is no such backbone, or it has no such field.
-        """
-        fields = {"norm": self.norm, **self.backbone_fields}
-        return make_frozen_backbone(self.backbone, fields, self.dtype, self.norm_epsilon)
 
     def setup(self) -> None:
         """Makes the submodules."""
@@ -156,41 +109,14 @@ class YOLOv3(nn.Module):
             )
         strides = self.body.feature_strides[-count:]
         self.grid = GridAnchors(strides=strides, **self.anchor_fields)
-        norms: Any = FrozenDict(norms_of(self, self.dtype))
-        self.neck = YoloNeck(self.neck_dims, self.neck_convs, self.pool_sizes, norms)
-        dims = zip(self.neck_dims, self.grid.num_per_cell, strict=True)
-        self.bridges = [ConvNorm(2 * dim, 3, **norms) for dim in self.neck_dims]
-        self.levels = [YoloPredictor(self.num_classes, count) for _, count in dims]
+        self.neck = YoloNeck(self.neck_dims, self.neck_convs, self.pool_sizes, self.norms)
+        self.bridges = [ConvNorm(2 * dim, 3, **self.norms) for dim in self.neck_dims]
+        self.levels = [YoloPredictor(self.num_classes, n) for n in self.grid.num_per_cell]
 
     def features(
         self, images: Float[Array, "b h w c"], *, train: bool = False
     ) -> tuple[Float[Array, "b _ _ _"], ...]:
-        """The results of the neck, finest first."""
-        maps = self.body.feature_maps(images, train=train)
-        return self.neck(maps[-len(self.neck_dims) :], train=train)
-
-    def __call__(
-        self,
-        images: Float[Array, "b h w c"],
-        valid: Bool[Array, "b h w"] | None = None,
-        *,
-        targets: Targets | None = None,
-        train: bool = False,
-    ) -> YoloOutput:
-        """Predictions for normalised images.
-
-        Args:
-            images: A batch; images that are not of the size of the batch are padded below and on
-                the right.
-            valid: False for the padding; all pixels are valid if absent.
-            targets: The objects; only the loss needs them.
-            train: Whether batch norm is in training.
-        """
-        del targets
-        images, _ = pad_images(images, valid, max(self.body.feature_strides))
-        maps = self.features(images, train=train)
-        levels = [
-            predict(bridge(x, train=train))
-            for x, bridge, predict in zip(maps, self.bridges, self.levels, strict=True)
-        ]
-        return yolo_output(self.grid, maps, levels, YoloDecoding(**self.decoding_fields))
+        """The maps before the last layers, finest first."""
+        maps = self.body.feature_maps(images, train=train)[-len(self.neck_dims) :]
+        maps = self.neck(maps, train=train)
+        return tuple(layer(x, train=train) for layer, x in zip(self.bridges, maps, strict=True))
