@@ -96,3 +96,36 @@ def detectron2_recipe(recipe: str, model: str, loss: Any, rounds: int = 1) -> Co
         eval_every=10_000,
         checkpoint_every=5_000,
     )
+
+
+def torchvision_recipe(recipe: str, model: str, loss: Any) -> Config:
+    """A dense detector on COCO with torchvision's schedule of 26 epochs for RetinaNet and FCOS.
+
+    As there, stem and first stage are frozen, batch norm uses the statistics of the ImageNet
+    weights, and the shorter side of images is 800 px. The learning rate is for 16 images.
+
+    Deviations: biases do not decay; the warm-up begins at 0, not at a thousandth; a batch is padded
+    to one of four shapes.
+    """
+    batch, epochs = 16, 26
+    return Config(
+        recipe=recipe,
+        model=ModelConfig(model),
+        data=dataclasses.replace(COCO, short_sides=(800,)),
+        task=Detection(loss),
+        optim=OptimConfig(
+            name="sgd",
+            learning_rate=0.01,
+            nesterov=False,
+            schedule="step",
+            drop_at=(16 / epochs, 22 / epochs),
+            warmup_steps=1000,
+            weight_decay=1e-4,
+            multipliers={"body/stem_*": 0.0, "body/stages_0_*": 0.0},
+        ),
+        steps=epochs * COCO_IMAGES // batch,
+        batch_size=batch,
+        log_every=100,
+        eval_every=10_000,
+        checkpoint_every=5_000,
+    )
