@@ -62,6 +62,11 @@ CASES = {
     "maskrcnn_resnet50_fpn": ("torchvision", "maskrcnn_resnet50_fpn", FEW, 256),
     "maskrcnn_v2": ("torchvision", "maskrcnn_resnet50_fpn_v2", FEW, 256),
     "keypointrcnn_resnet50_fpn": ("torchvision", "keypointrcnn_resnet50_fpn", FEW, 256),
+    "retinanet_resnet50_fpn": ("torchvision", "retinanet_resnet50_fpn", {}, 256),
+    "retinanet_v2": ("torchvision", "retinanet_resnet50_fpn_v2", {}, 256),
+    "fcos_resnet50_fpn": ("torchvision", "fcos_resnet50_fpn", {}, 256),
+    "ssd300_vgg16": ("torchvision", "ssd300_vgg16", {}, 300),
+    "ssdlite320": ("torchvision", "ssdlite320_mobilenet_v3_large", {}, 320),
     "detectron2_c4": ("detectron2", "fasterrcnn_resnet50_c4", FEW, 256),
     "detectron2_mask_c4": ("detectron2", "maskrcnn_resnet50_c4", FEW, 256),
     "detectron2_tridentnet": ("detectron2", "tridentnet_resnet50_c4", FEW, 256),
@@ -74,6 +79,7 @@ CASES = {
     "unet_same": ("torch", "unet_same", {}, 512),
 }
 TEXT = ("marian", "transformer_base")
+DENSE = ("retinanet", "fcos", "ssd")  # torchvision's one-stage detectors
 # Inputs of the models, in the order of their calls; all other arrays in outputs.npz are outputs.
 INPUTS = ("images", "valid", "sources", "targets", "sources_valid", "targets_valid")
 
@@ -89,6 +95,8 @@ def peer(source: str, name: str, side: int):
         return importlib.import_module("peers.efficientdet").full_size(name, side)
     if source in ("cornernet", "extremenet"):
         return importlib.import_module("peers.hourglass_detectors").full_size(name, side)
+    if name.startswith(DENSE):
+        return importlib.import_module("peers.torchvision_detectors").dense_full_size(name)
     if "rcnn" in name:
         return importlib.import_module("peers.torchvision_detectors").full_size(name)
     if source == "timm":
@@ -252,6 +260,9 @@ def write(folder: Path, cases: list[str]) -> None:
             arrays = importlib.import_module("peers.efficientdet").run_full_size(model, side)
         elif source in ("cornernet", "extremenet"):
             arrays = importlib.import_module("peers.hourglass_detectors").run_full_size(model, side)
+        elif name.startswith(DENSE):
+            module = importlib.import_module("peers.torchvision_detectors")
+            arrays = module.run_dense(name, model, side)
         elif "rcnn" in name:
             arrays = importlib.import_module("peers.torchvision_detectors").run(model, side)
         elif name in TEXT:

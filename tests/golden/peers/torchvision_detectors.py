@@ -9,7 +9,7 @@ import torchvision
 from torchvision.models.detection import FasterRCNN
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from peers import faster_rcnn, rcnn_heads
+from peers import dense, faster_rcnn, rcnn_heads, ssd
 from peers.detr import padded_batch
 
 
@@ -57,3 +57,31 @@ def run(model: FasterRCNN, side: int) -> dict[str, np.ndarray]:
         arrays |= rcnn_heads.found(model, x.double(), valid)
     arrays = {k: v.float().numpy() for k, v in arrays.items()}
     return {"images": x.permute(0, 2, 3, 1).numpy(), "valid": valid.numpy(), **arrays}
+
+
+def dense_full_size(name: str) -> tuple[torch.nn.Module, Callable[[Path], None]]:
+    """A one-stage model, with its published file's norms and random weights; and how it is saved.
+
+    It computes in float64; what is saved is float32.
+    """
+    build = getattr(torchvision.models.detection, name)
+    model = build(weights=None, weights_backbone=None)
+    if name in ("retinanet_resnet50_fpn", "fcos_resnet50_fpn"):
+        freeze(model.backbone.body, 0.0 if "retinanet" in name else 1e-5)
+    draw, side = (ssd.draw_weights, 300) if name.startswith("ssd") else (dense.draw_weights, 128)
+    draw(model.eval(), padded_batch(side, side)[0])
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    return model.double(), lambda path: torch.save(state, path / "model.pth")
+
+
+def run_dense(name: str, model: torch.nn.Module, side: int) -> dict[str, np.ndarray]:
+    """The inputs and the outputs of the heads of a one-stage model for a padded batch."""
+    square = name.startswith("ssd")
+    x, valid = padded_batch(side, side if square else side * 4 // 3)
+    if square:
+        arrays = ssd.run(model, x.double(), valid)
+    else:
+        arrays = dense.run(model, x.double(), valid, dense.wide_truth())
+    found = {key: arrays[key] for key in ("logits", "deltas", "centerness") if key in arrays}
+    found = {key: value.float().numpy() for key, value in found.items()}
+    return {"images": x.permute(0, 2, 3, 1).numpy(), "valid": valid.numpy(), **found}
