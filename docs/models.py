@@ -140,7 +140,7 @@ def parity(family: Family, name: str) -> str:
 def measured(family: Family) -> list[str]:
     """The largest differences of a family's full-size models from the reference, as text."""
     remarks = (variant.parity or "" for variant in family.variants.values())
-    return [figure for remark in remarks for figure in re.findall(r"\d+e-\d+", remark)]
+    return [figure for remark in remarks for figure in re.findall(r"[\d.]+e-\d+", remark)]
 
 
 def family_parity(family: Family) -> str:

@@ -14,13 +14,14 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from zoo.layers import ConvNorm
 from zoo.models.detection.cornernet.decode import CornerDecoding, CornerOutput
 from zoo.models.detection.parts.hourglass_detector import HourglassDetector
-from zoo.models.detection.parts.keypoint_maps import HEAT_BIAS, MapHead, Scale, stack_maps
+from zoo.models.detection.parts.keypoint_maps import HEAT_BIAS, MapHead, stack_maps
 from zoo.ops.corner_pool import Direction, corner_pool
+from zoo.outputs import Targets
 
 
 class CornerPooling(nn.Module):
@@ -110,13 +111,16 @@ class CornerNet(HourglassDetector):
         ]
         return tuple(stack_maps([[corner[i] for corner in two] for two in found]) for i in range(3))
 
-    def make_output(
+    def __call__(
         self,
-        heat: Float[Array, "b s p h w k"],
-        tags: Float[Array, "b s p h w 1"],
-        offsets: Float[Array, "b s p h w 2"],
-        scale: Scale,
+        images: Float[Array, "b h w c"],
+        valid: Bool[Array, "b h w"] | None = None,
+        *,
+        targets: Targets | None = None,
+        train: bool = False,
     ) -> CornerOutput:
-        """The output of the model."""
+        """The corners in normalised images; for the arguments see `points_of`."""
+        del targets  # only the loss needs them
+        (heat, tags, offsets), scale = self.points_of(images, valid, train=train)
         decoding = CornerDecoding(**self.decoding_fields)
         return CornerOutput(heat, tags[..., 0], offsets, scale, decoding)

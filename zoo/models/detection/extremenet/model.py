@@ -12,7 +12,7 @@ from functools import partial
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from zoo.models.detection.extremenet.decode import (
     EXTREMES,
@@ -21,7 +21,8 @@ from zoo.models.detection.extremenet.decode import (
     ExtremeOutput,
 )
 from zoo.models.detection.parts.hourglass_detector import HourglassDetector
-from zoo.models.detection.parts.keypoint_maps import HEAT_BIAS, MapHead, Scale, stack_maps
+from zoo.models.detection.parts.keypoint_maps import HEAT_BIAS, MapHead, stack_maps
+from zoo.outputs import Targets
 
 _Maps = list[Float[Array, "b h w _"]]
 
@@ -66,11 +67,15 @@ class ExtremeNet(HourglassDetector):
         found = [head(x) for head, x in zip(self.heads, maps, strict=True)]
         return tuple(stack_maps(kinds) for kinds in zip(*found, strict=True))
 
-    def make_output(
+    def __call__(
         self,
-        heat: Float[Array, "b s 5 h w k"],
-        offsets: Float[Array, "b s 4 h w 2"],
-        scale: Scale,
+        images: Float[Array, "b h w c"],
+        valid: Bool[Array, "b h w"] | None = None,
+        *,
+        targets: Targets | None = None,
+        train: bool = False,
     ) -> ExtremeOutput:
-        """The output of the model."""
+        """The extreme points in normalised images; for the arguments see `points_of`."""
+        del targets  # only the loss needs them
+        (heat, offsets), scale = self.points_of(images, valid, train=train)
         return ExtremeOutput(heat, offsets, scale, ExtremeDecoding(**self.decoding_fields))

@@ -70,7 +70,7 @@ FAMILY = Family(
             limits=(12.0,),
             distances="exp",
         ),
-        "fcos_resnet50_fpn": variant(),
+        "fcos_resnet50_fpn": variant(parity="4e-6"),
         "fcos_resnet50_caffe_fpn": variant(std=PIXELS, **_CAFFE),
         "fcos_imprv_resnet50_caffe_fpn": variant(std=PIXELS, paper="2006.09214", **_IMPROVED),
     },

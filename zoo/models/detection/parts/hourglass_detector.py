@@ -12,14 +12,14 @@ from jaxtyping import Array, Bool, Float
 from zoo.layers.hourglass import StackedHourglass
 from zoo.models.backbones import freeze_mappings
 from zoo.models.detection.parts.inputs import pad_images
-from zoo.outputs import Targets
+from zoo.models.detection.parts.keypoint_maps import Scale
 from zoo.types import Preprocessing
 
 
 class HourglassDetector(nn.Module):
     """Images to heat maps of the points that mark objects.
 
-    A subclass makes ``trunk``, and its `points` and `make_output`.
+    A subclass makes ``trunk``; it has its own `points`, and its call gives what `points_of` does.
 
     Attributes:
         num_classes: Number of classes.
@@ -61,29 +61,21 @@ class HourglassDetector(nn.Module):
         """
         raise NotImplementedError
 
-    def make_output(self, *outputs: Any) -> Any:
-        """The class of the output, of what `points` gives and of the scale."""
-        raise NotImplementedError
-
-    def __call__(
+    def points_of(
         self,
         images: Float[Array, "b h w c"],
-        valid: Bool[Array, "b h w"] | None = None,
+        valid: Bool[Array, "b h w"] | None,
         *,
-        targets: Targets | None = None,
-        train: bool = False,
-    ) -> Any:
-        """The points in normalised images.
+        train: bool,
+    ) -> tuple[tuple[Float[Array, "b s p h w _"], ...], Scale]:
+        """What `points` gives for normalised images, and the cells for a pixel of them.
 
         Args:
             images: A batch, padded below and on the right.
             valid: False for the padding; all pixels are valid if absent.
-            targets: The objects; only the loss needs them.
             train: Whether batch norm is in training.
         """
-        del targets
         padded, _ = pad_images(images, valid, self.trunk.coarsest_stride, less=int(self.odd_sides))
-        heat, *others = self.points(self.trunk(padded, train=train), train=train)
-        rows, columns = heat.shape[3:5]
-        scale = columns / padded.shape[2], rows / padded.shape[1]
-        return self.make_output(heat, *others, scale)
+        found = self.points(self.trunk(padded, train=train), train=train)
+        rows, columns = found[0].shape[3:5]
+        return found, (columns / padded.shape[2], rows / padded.shape[1])

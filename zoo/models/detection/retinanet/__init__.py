@@ -34,10 +34,11 @@ FAMILY = Family(
                 {"sizes": _SIZES, "ratios": (1.0, 1.5, 2.2), "strides": (4, 8)}
             ),
         ),
-        "retinanet_resnet50_fpn": variant(),
+        "retinanet_resnet50_fpn": variant(parity="1e-6"),
         # detectron2's and mmdet's, and the paper's: P6 is made from C5.
         "retinanet_resnet50_fpn_c5": variant(num_classes=80, extra="input"),
         "retinanet_resnet50_fpn_v2": variant(
+            parity="1e-6",
             paper="1912.02424",
             backbone_fields=FrozenDict({"norm": "batch"}),
             extra="input",

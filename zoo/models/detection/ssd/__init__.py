@@ -77,9 +77,15 @@ _NANO = {
 }
 
 
-def _variant(side: int, mean: tuple[float, float, float], std: Any, fields: Any) -> Variant:
+def _variant(
+    side: int,
+    mean: tuple[float, float, float],
+    std: Any,
+    fields: Any,
+    parity: str | None = None,
+) -> Variant:
     how = Preprocessing((side, side), mean, std, "bilinear", crop_mode="squash")
-    return Variant(fields, how)
+    return Variant(fields, how, parity=parity)
 
 
 def _layers(model: Any) -> tuple[tuple[str, ...], ...]:
@@ -108,8 +114,8 @@ FAMILY = Family(
     variants={
         # Not from a paper: for tests, demos and small images.
         "ssd_nano": _variant(64, _HALF, _HALF, _NANO),
-        "ssd300_vgg16": _variant(300, _VGG_MEAN, PIXELS, {}),
+        "ssd300_vgg16": _variant(300, _VGG_MEAN, PIXELS, {}, "2e-6"),
         "ssd512_vgg16": _variant(512, _VGG_MEAN, PIXELS, _512),
-        "ssdlite320_mobilenet_v3_large": _variant(320, _HALF, _HALF, _LITE),
+        "ssdlite320_mobilenet_v3_large": _variant(320, _HALF, _HALF, _LITE, "6e-7"),
     },
 )
