@@ -199,13 +199,13 @@ def _read(
 def overfit(
     config: Config, parallel: Parallel, batch: Batch, steps: int, console: Console
 ) -> tuple[list[dict[str, float]], nn.Module, dict[str, Any]]:
-    """Makes steps on the same batch, at the recipe's learning rate, without warm-up.
+    """Makes steps on the same batch, at a rate that falls from the recipe's to 0, without warm-up.
 
     Returns:
         The loss of each step, its parts and other metrics; it ends when the loss is not finite. The
         model, and its variables after the last step.
     """
-    optim = dataclasses.replace(config.optim, schedule="constant", warmup_steps=0)
+    optim = dataclasses.replace(config.optim, schedule="linear", warmup_steps=0, final_fraction=0.0)
     config = dataclasses.replace(config, optim=optim, steps=steps, ema=None)
     model, variables = build(config, batch)
     optimizer = make_optimizer(optim, steps, variables["params"], layers_of(model))

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -201,6 +202,16 @@ def test_the_doctor_overfits_a_batch(tmp_path, capsys):
     assert "all is well" in capsys.readouterr().out
     assert doctor(tmp_path, *SCENES, "--overfit_steps=3", "--optim.learning_rate=0") == 1
     assert "PROBLEM: the loss of one batch only goes from" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd", "yolo", "centernet", "cornernet"])
+def test_every_object_of_a_batch_can_be_learnt(family, tmp_path, capsys):
+    """A sign that targets, loss and decoding of a dense detector belong together."""
+    own = ("--batch_size=4", "--overfit_steps=300", "--files=0", f"--workdir={tmp_path}")
+    assert doctor_command.main([f"{family}_digit_scenes", *SCENES, *own]) == 0
+    score = re.search(r"that batch, evaluated: AP ([0-9.]+), AP50", capsys.readouterr().out)
+    assert float(score[1]) >= 0.99
 
 
 def test_mixed_sizes_compile_a_program_a_bucket(coco, tmp_path, monkeypatch):
