@@ -188,6 +188,13 @@ def test_the_doctor_scores_and_draws_keypoints(folder, tmp_path, capsys, monkeyp
     assert problem in " ".join(capsys.readouterr().out.split())
 
 
+def test_masks_that_only_the_loss_needs_are_no_problem(tmp_path, capsys):
+    own = ["--overfit_steps=0", "--files=0", "--batch_size=2", f"--workdir={tmp_path}"]
+    own += ["--data.train_split=train[:4]", "--data.eval_split=test[:2]", "--data.threads=1"]
+    doctor_command.main(["extremenet_digit_scenes", *own])
+    assert "finds no" not in capsys.readouterr().out
+
+
 def test_joints_of_the_model_and_of_the_data_must_be_as_many(folder):
     data = data_of(folder)
     with pytest.raises(DataError, match=r"data.sigmas are 2, but the data have 3 joints"):

@@ -161,6 +161,8 @@ def draw(data: DetectionData, train: Dataset, batch: Batch, path: Path) -> None:
 def missing_outputs(config: Config, batch: Batch) -> list[str]:
     """Problems if the data have masks or keypoints, but the model does not find any.
 
+    A loss that learns other things from them says so in its class variable `learns_from`.
+
     Args:
         config: A completed configuration.
         batch: A batch of the training data; only its shapes matter.
@@ -173,10 +175,11 @@ def missing_outputs(config: Config, batch: Batch) -> list[str]:
         "masks": found.masks is not None or found.mask_crops is not None,
         "keypoints": found.keypoints is not None,
     }
+    used = getattr(config.task.loss, "learns_from", ())
     return [
         f"data.{part} is true, but {config.model.name} finds no {part}: they are not trained on"
         for part, there in has.items()
-        if getattr(config.data, part) and not there
+        if getattr(config.data, part) and not there and part not in used
     ]
 
 

@@ -5,6 +5,7 @@ an offset of 1 in the last cell; the authors first move them inwards by a pixel.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -42,6 +43,8 @@ class ExtremeNetLoss:
     beta: float = 4.0
     iou: float = 0.7
     share: float = 0.02
+
+    learns_from: ClassVar[tuple[str, ...]] = ("masks",)
 
     def __post_init__(self) -> None:
         check_not_negative(self, (field.name for field in dataclasses.fields(self)), "loss.")
