@@ -21,6 +21,7 @@ from train.checks.proposals import describe_proposals
 from train.config import Config
 from train.model import build
 from train.tasks import Batch, Put
+from train.tasks.detection import Detection
 from zoo.data import Dataset, DetectionData
 from zoo.data.annotations import Annotations
 from zoo.data.errors import DataError
@@ -175,7 +176,7 @@ def missing_outputs(config: Config, batch: Batch) -> list[str]:
         "masks": found.masks is not None or found.mask_crops is not None,
         "keypoints": found.keypoints is not None,
     }
-    used = getattr(config.task.loss, "learns_from", ())
+    used = getattr(cast(Detection, config.task).loss, "learns_from", ())
     return [
         f"data.{part} is true, but {config.model.name} finds no {part}: they are not trained on"
         for part, there in has.items()

@@ -103,9 +103,16 @@ class Darknet(nn.Module):
     def _conv(
         self, x: Float[Array, "b h w c"], dim: int, size: int, stride: int, n: int, *, train: bool
     ) -> Float[Array, "b rows columns d"]:
-        norm = self.norm, self.norm_epsilon, self.norm_momentum
         layer = ConvNorm(
-            dim, size, stride, *norm, self.negative_slope, self.dtype, name=f"conv_{n}"
+            dim,
+            size,
+            stride,
+            norm=self.norm,
+            norm_epsilon=self.norm_epsilon,
+            norm_momentum=self.norm_momentum,
+            negative_slope=self.negative_slope,
+            dtype=self.dtype,
+            name=f"conv_{n}",
         )
         return layer(x, train=train)
 
