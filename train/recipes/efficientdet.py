@@ -38,10 +38,9 @@ def efficientdet_digit_scenes() -> Config:
 
         python -m train efficientdet_digit_scenes --workdir=DIR
 
-    With ``--steps=300``, the nano's own backbone and ``--task.loss.box_weight=50``: AP 0.066, AP50
-    0.142 and AR100 0.420 of the last checkpoint on the 500 held-out scenes, since boxes are learnt
-    before classes (0.20 of the positive anchors have the right one). So the recipe has a larger
-    backbone and a smaller weight of the boxes, which have not been measured.
+    The backbone is larger than the nano's. AP 0.663, AP50 0.926 and AP75 0.801 of the last
+    checkpoint on the 500 held-out scenes, half-way 0.637 and 0.913, in 20 minutes of CPU. The boxes
+    weigh 10, not 50: with 50 they are learnt long before the classes.
     """
     return dataclasses.replace(
         fasterrcnn_digit_scenes(),
