@@ -1,6 +1,5 @@
 """`load` and `save`: a model together with its variables."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,23 +9,22 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 
+from zoo.described import (
+    describe,
+    stated_names,
+    stated_preprocessing,
+    variant_preprocessing,
+)
 from zoo.imagenet import imagenet_names
-from zoo.registry import MODELS, create, family_named, family_of, variant_named
+from zoo.registry import MODELS, create, family_of, variant_named
 from zoo.types import InputError, Preprocessing
 from zoo.weights import load as weights
 from zoo.weights.convert import LoadReport
 from zoo.weights.convert import implied_fields as weight_fields
-from zoo.weights.files import (
-    FOLDER_FILES,
-    METADATA,
-    Checkpoint,
-    check_output,
-    open_checkpoint,
-)
+from zoo.weights.files import METADATA, Checkpoint, check_output, open_checkpoint
 from zoo.weights.hub import fetch
-from zoo.weights.preprocessing import at_size, names_beside, preprocessing_beside, to_json
-from zoo.weights.run import class_names as run_class_names
-from zoo.weights.run import fields_to_json, has_images, is_run, run_preprocessing
+from zoo.weights.preprocessing import at_size, to_json
+from zoo.weights.run import fields_to_json
 
 
 def load(
@@ -119,28 +117,16 @@ def load_with_report(
         fields = report.fields.items()
         fields = {k: x for k, x in fields if k not in overrides or isinstance(x, Mapping)}
         model = model.clone(**fields)
-    if not given and _variant_preprocessing(model):
-        how = _stated(checkpoint) or (None if stored else report.preprocessing)
+    if not given and variant_preprocessing(model):
+        how = stated_preprocessing(checkpoint) or (None if stored else report.preprocessing)
         model = _with_preprocessing(model, how)
     if "class_names" not in overrides and hasattr(model, "class_names"):
-        names = () if report.reinitialised else _stated_names(checkpoint)
+        names = () if report.reinitialised else stated_names(checkpoint)
         if not names and _is_of_imagenet(model, checkpoint, report):
             names = imagenet_names()
         # Names of another number of classes are not those of the head.
         model = model.clone(class_names=names if len(names) == model.num_classes else ())
     return model, variables, report
-
-
-def _stated_names(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The names of the classes that a checkpoint, or a file beside it, states; else none."""
-    if checkpoint.format == "run":
-        try:
-            return run_class_names(checkpoint.path)
-        except InputError:  # its data have no classes
-            return ()
-    if stored := checkpoint.description:
-        return stored.class_names
-    return names_beside(checkpoint.path)
 
 
 def _is_of_imagenet(model: Any, checkpoint: Checkpoint, report: LoadReport) -> bool:
@@ -150,39 +136,12 @@ def _is_of_imagenet(model: Any, checkpoint: Checkpoint, report: LoadReport) -> b
     return foreign and whole and family_of(model).task == "classification"
 
 
-def _stated(checkpoint: Checkpoint) -> Preprocessing | None:
-    """The preprocessing that a checkpoint, or a file beside it, states; None if neither does."""
-    if checkpoint.format == "run":
-        return run_preprocessing(checkpoint.path) if has_images(checkpoint.path) else None
-    if stored := checkpoint.description:
-        return stored.preprocessing
-    return preprocessing_beside(checkpoint.path)
-
-
 def _with_preprocessing(model: Any, how: Preprocessing | None) -> Any:
     """Sets the model's field ``preprocessing``; None if its name implies the same."""
     if how is None:
         return model
     how = at_size(how, model)
-    return model.clone(preprocessing=None if how == _variant_preprocessing(model) else how)
-
-
-def _variant_preprocessing(model: Any) -> Preprocessing | None:
-    """The preprocessing of the name nearest to a model, at its size; None if it takes no images."""
-    how = variant_named(describe(model)[0]).preprocessing
-    return how and at_size(how, model)
-
-
-def preprocessing_of(model: nn.Module) -> Preprocessing:
-    """How images are prepared for a model: its field ``preprocessing``, else as its nearest name.
-
-    Raises:
-        InputError: If the model belongs to no registered family or takes no images.
-    """
-    how = getattr(model, "preprocessing", None) or _variant_preprocessing(model)
-    if how is None:
-        raise InputError(f"{type(model).__name__} is not for images: it has no preprocessing")
-    return how
+    return model.clone(preprocessing=None if how == variant_preprocessing(model) else how)
 
 
 def load_variables(
@@ -236,73 +195,6 @@ def implied_fields(model: nn.Module, path: str | Path) -> dict[str, Any]:
     return weight_fields(name_map, model)
 
 
-def preprocessing(
-    name: str | Path, model: str | nn.Module | None = None, source: str | None = None
-) -> Preprocessing:
-    """The size, mean, std, interpolation and crop of the images that a model expects.
-
-    A file that `save` wrote and a run store it. For another program's file, timm's config.json or
-    Hugging Face's preprocessor_config.json beside it decides. Without such a file the source
-    decides, which is detected from the names of the tensors; `model` must then be given.
-
-    >>> how = preprocessing("vit_base_patch16_384")
-    >>> how.size, how.mean, how.interpolation
-    ((384, 384), (0.5, 0.5, 0.5), 'bicubic')
-
-    Args:
-        name: A model's name; or a checkpoint: a file, a folder or an address as for `load`.
-        model: The model's name, or the model, for a checkpoint that does not store it.
-        source: The project whose tensor names that checkpoint has; detected if absent.
-
-    Raises:
-        InputError: If there is no such model or file (similar names of models are listed), the
-            model is not for images, or `model` must be given.
-    """
-    if str(name) in MODELS:
-        if (found := variant_named(str(name)).preprocessing) is None:
-            raise InputError(f"{name} is not for images: it has no preprocessing")
-        return found
-    path = fetch(name)
-    if is_run(path):
-        return run_preprocessing(path)
-    if not path.exists() and str(name) == path.stem:
-        family_named(str(name))  # raises: it is probably a misspelt name of a model
-    checkpoint = open_checkpoint(path)
-    found, stored = _stated(checkpoint), checkpoint.description
-    if stored and not found:  # a file of version 0.1
-        found = preprocessing_of(create(stored.name, **stored.fields))
-    module = create(model) if isinstance(model, str) else model
-    if module is None:
-        if found is None:
-            raise InputError(f"{name} does not say how to prepare images: give model=NAME as well")
-        return found
-    if found is None:
-        name_map = weights.chosen_map(family_of(module), module, checkpoint, source)
-        found = name_map.preprocessing(module, checkpoint.path.name)
-    return at_size(found, module) if found else preprocessing_of(module)
-
-
-def class_names(path: str | Path) -> tuple[str, ...]:
-    """The name of each class that a model knows, by label.
-
-    Args:
-        path: A checkpoint with names: a file of `save`, a file with a config.json of Hugging Face
-            or timm beside it, a folder with one of these, a training run's directory, or one of its
-            ``checkpoints/<step>``.
-
-    Raises:
-        InputError: If the file was saved without class names, the run's data have no classes, or
-            the path is neither a file nor a run.
-    """
-    path = Path(path).expanduser()
-    holds_file = any((path / name).is_file() for name in FOLDER_FILES)
-    if is_run(path) or not (path.is_file() or holds_file):
-        return run_class_names(path)
-    if names := _stated_names(open_checkpoint(path)):
-        return names
-    raise InputError(f"{path}: no names of classes; zoo.save(..., class_names=...) writes them")
-
-
 def save(
     model: nn.Module,
     variables: Mapping[str, Any],
@@ -342,7 +234,7 @@ def save(
     own_names: Any = fields.pop("class_names", ())
     class_names = class_names or own_names
     entry = {"name": name, "fields": fields_to_json(fields), "source": source}
-    how = preprocessing or getattr(model, "preprocessing", None) or _variant_preprocessing(model)
+    how = preprocessing or getattr(model, "preprocessing", None) or variant_preprocessing(model)
     if how is not None:
         entry["preprocessing"] = to_json(at_size(how, model))
     if class_names:
@@ -350,18 +242,3 @@ def save(
     framework = "flax" if source in ("zoo", "big_vision") else "pt"  # other programs read it
     metadata = {"format": framework, METADATA: json.dumps(entry)}
     weights.save_variables(family_of(model), model, variables, path, source, metadata)
-
-
-def describe(model: nn.Module) -> tuple[str, dict[str, object]]:
-    """The registered name nearest to a model, and the fields in which the model differs from it."""
-
-    def fields(module: nn.Module) -> dict[str, Any]:
-        names = [field.name for field in dataclasses.fields(module)]
-        return {name: getattr(module, name) for name in names if name not in ("parent", "name")}
-
-    family, ours, differences = family_of(model), fields(model), {}
-    for name in family.variants:
-        theirs = fields(family.create(name))
-        differences[name] = {k: v for k, v in ours.items() if v != theirs[k]}
-    name = min(differences, key=lambda name: len(differences[name]))
-    return name, differences[name]

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import zoo
 from zoo.data import normalize
 from zoo.data.transforms import resize_and_crop
-from zoo.loading import preprocessing_of
+from zoo.described import preprocessing_of
 from zoo.predict import predict_classes
 from zoo.types import IMAGENET_MEAN, IMAGENET_STD, InputError, Preprocessing
 

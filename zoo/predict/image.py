@@ -17,7 +17,7 @@ from zoo.data.annotations import COCO_JOINTS
 from zoo.data.augment.picture import Size, fit_size
 from zoo.data.decode import decode_image, to_rgb
 from zoo.data.transforms import letterbox, normalize, resize, resize_and_crop
-from zoo.loading import preprocessing_of
+from zoo.described import preprocessing_of
 from zoo.ops.palette import draw_objects, draw_segments, overlay
 from zoo.ops.panoptic import merge_masks
 from zoo.outputs import Classes, Detections, Panoptic, Proposals, Segments

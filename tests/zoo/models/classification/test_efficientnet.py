@@ -13,8 +13,8 @@ from skimage import data as pictures
 from sklearn.datasets import load_sample_image
 
 import zoo
+from zoo.described import preprocessing_of
 from zoo.imagenet import imagenet_names
-from zoo.loading import preprocessing_of
 from zoo.registry import family_of
 from zoo.types import Preprocessing
 

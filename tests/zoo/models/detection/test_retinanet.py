@@ -14,7 +14,7 @@ from tests.zoo.models.detection.dense import (
     output_of,
 )
 from tests.zoo.models.detection.rcnn import assert_near, small_targets, targets_of
-from zoo.loading import preprocessing_of
+from zoo.described import preprocessing_of
 from zoo.models.detection.retinanet.loss import RetinaNetLoss
 from zoo.ops.anchors import Anchors
 from zoo.types import InputError
