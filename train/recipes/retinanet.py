@@ -25,6 +25,8 @@ def retinanet_digit_scenes() -> Config:
         recipe="retinanet_digit_scenes",
         model=ModelConfig("retinanet_nano"),
         task=Detection(RetinaNetLoss(box="giou", normaliser="batch")),
+        steps=1_250,
+        eval_every=625,
     )
 
 
