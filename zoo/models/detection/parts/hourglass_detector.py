@@ -67,7 +67,7 @@ class HourglassDetector(nn.Module):
         valid: Bool[Array, "b h w"] | None,
         *,
         train: bool,
-    ) -> tuple[tuple[Float[Array, "b s p h w _"], ...], Scale]:
+    ) -> tuple[tuple[Float[Array, "b s p rows columns _"], ...], Scale]:
         """What `points` gives for normalised images, and the cells for a pixel of them.
 
         Args:
