@@ -28,6 +28,16 @@ def speed_of(family: Family) -> tuple[pytest.MarkDecorator, ...]:
     return (pytest.mark.slow,) if alike or issubclass(family.module, tuple(others)) else ()
 
 
+def speed_of_training(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    """`speed_of` the family, and the mark ``slow`` after the first four families of a task.
+
+    Their losses and gradients are in the tests of the families themselves.
+    """
+    family = MODELS[name]
+    alike = [other for other in FAMILIES if other.task == family.task]
+    return speed_of(family) or ((pytest.mark.slow,) if alike.index(family) >= 4 else ())
+
+
 def speed_of_shapes(name: str) -> tuple[pytest.MarkDecorator, ...]:
     """The mark ``slow`` for the shapes of a model after the first six of a family.
 

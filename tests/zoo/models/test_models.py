@@ -21,6 +21,7 @@ from tests.zoo.models.drawn import (
     shallow,
     speed_of,
     speed_of_shapes,
+    speed_of_training,
 )
 from zoo.family import Family
 from zoo.registry import BACKBONES, FAMILIES, MODELS, family_of
@@ -163,7 +164,7 @@ def test_feature_map_shapes(name):
     assert list(strides) == sorted(strides)
 
 
-@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=speed_of_training(n)) for n in NANO])
 def test_training_moves_every_parameter(name):
     model = zoo.create(name, **shallow(name))
     inputs = drawn_inputs(name, model, 4)
