@@ -42,6 +42,7 @@ def test_a_finished_run_is_extended(run):
         run(*FEW, "--steps=10")
 
 
+@pytest.mark.slow
 def test_an_extension_at_a_constant_rate_is_the_longer_run(run):
     constant = (*FEW, "--optim.schedule=constant", "--ema=0.9")
     first, *_ = run(*constant, "--steps=10", workdir="a")

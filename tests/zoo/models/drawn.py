@@ -29,13 +29,13 @@ def speed_of(family: Family) -> tuple[pytest.MarkDecorator, ...]:
 
 
 def speed_of_training(name: str) -> tuple[pytest.MarkDecorator, ...]:
-    """`speed_of` the family, and the mark ``slow`` after the first four families of a task.
+    """`speed_of` the family, and the mark ``slow`` after the first three families of a task.
 
     Their losses and gradients are in the tests of the families themselves.
     """
     family = MODELS[name]
     alike = [other for other in FAMILIES if other.task == family.task]
-    return speed_of(family) or ((pytest.mark.slow,) if alike.index(family) >= 4 else ())
+    return speed_of(family) or ((pytest.mark.slow,) if alike.index(family) >= 3 else ())
 
 
 def speed_of_shapes(name: str) -> tuple[pytest.MarkDecorator, ...]:

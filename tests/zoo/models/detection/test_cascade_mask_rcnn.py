@@ -23,6 +23,7 @@ def peer(golden):
     return golden("cascade_mask_rcnn_detectron2")
 
 
+@pytest.mark.slow
 def test_masks_of_detections_equal_detectron2s(peer):
     found = detections_of(peer, mask_detections)
     for i, count in enumerate(assert_boxes_equal(peer, found)):

@@ -33,6 +33,7 @@ def peer(golden):
     return golden("cascade_rcnn_detectron2")
 
 
+@pytest.mark.slow
 def test_detections_equal_detectron2s(peer):
     assert_boxes_equal(peer, detections_of(peer, cascade_rois))
 

@@ -87,6 +87,7 @@ def test_an_image_that_is_padding_does_not_count_and_without_objects_the_loss_is
     assert all(not jnp.any(x) for x in jax.tree.leaves(gradient))  # and is a number
 
 
+@pytest.mark.slow
 def test_masks_in_frames_have_the_loss_of_those_of_the_image(nano):
     """The two true boxes are the only positive regions; their cells fit those of the frames."""
     _, variables, losses = nano

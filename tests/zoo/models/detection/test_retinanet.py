@@ -108,6 +108,7 @@ def test_a_new_number_of_classes_keeps_all_but_the_logits(golden, tmp_path):
     np.testing.assert_allclose(jax.nn.sigmoid(bias), 0.01, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_normaliser_of_the_batch_is_that_of_one_image_for_one_image(golden):
     peer = golden("retinanet_torchvision_v2")
     output, targets = output_of(peer), targets_of(peer)
