@@ -140,7 +140,7 @@ def _scores(detector: _Detector) -> dict[str, float]:
 
 def _markdown(figures: Mapping[str, Mapping[str, float]]) -> str:
     """The runs by name, the last folder of their path, as a Markdown table."""
-    rows = [" | ".join(TABLE), "|".join("---" for _ in TABLE)]
+    rows = [" | ".join(columns) for columns in (TABLE, ["---"] * len(TABLE))]
     for name, found in figures.items():
         row = " | ".join(TABLE.values()).format(
             run=Path(name).name,
