@@ -23,7 +23,7 @@ from flax import linen as nn
 from rich.console import Console
 
 from eval.compiling import announced
-from train.checks import CHECKS
+from train.checks import CHECKS, Checks
 from train.checks.files import MOST, describe, has_files, read_files
 from train.config import Config, ConfigError, override
 from train.fields import show_fields
@@ -140,30 +140,7 @@ def examine(
     if checks.missing_outputs is not None:
         problems += checks.missing_outputs(config, batch)
     if overfit_steps:
-        steps, model, variables = overfit(config, parallel, batch, overfit_steps, console)
-        first, last = steps[0], steps[-1]
-        rest = (
-            f"{name} {x:.4g} -> {last[name]:.4g}" for name, x in first.items() if name != "loss"
-        )
-        parts = ", ".join(rest)
-        console.print(
-            f"one batch, {len(steps)} steps: loss {first['loss']:.4g} -> {last['loss']:.4g}"
-            + (f" ({parts})" if parts else ""),
-            soft_wrap=True,
-        )
-        if checks.score_batch is not None and np.isfinite(last["loss"]):
-            score = checks.score_batch(config, model, variables, batch)
-            figures = ", ".join(f"{name} {x:.4f}" for name, x in score.items())
-            console.print(f"that batch, evaluated: {figures}")
-        if not last["loss"] < _FALL * first["loss"]:
-            problems.append(
-                f"the loss of one batch only goes from {first['loss']:.4g} to {last['loss']:.4g} in"
-                f" {overfit_steps} steps: look at the learning rate, or give more --overfit_steps"
-            )
-        if checks.first_metrics is not None:
-            notes, found = checks.first_metrics(first)
-            console.print("\n".join(notes), soft_wrap=True, end="\n" if notes else "")
-            problems += found
+        problems += _learn_batch(config, checks, parallel, batch, overfit_steps, console)
     return problems
 
 
@@ -194,6 +171,36 @@ def _read(
         left = dataclasses.replace(dataset, on_error="skip") if lines else dataset
         readable.append(left if len(reading.errors) < reading.total else None)
     return problems, readable[0], readable[1]
+
+
+def _learn_batch(
+    config: Config, checks: Checks, parallel: Parallel, batch: Batch, count: int, console: Console
+) -> list[str]:
+    """Overfits one batch in `count` steps, and prints what it learnt; gives the problems."""
+    problems: list[str] = []
+    steps, model, variables = overfit(config, parallel, batch, count, console)
+    first, last = steps[0], steps[-1]
+    rest = (f"{name} {x:.4g} -> {last[name]:.4g}" for name, x in first.items() if name != "loss")
+    parts = ", ".join(rest)
+    console.print(
+        f"one batch, {len(steps)} steps: loss {first['loss']:.4g} -> {last['loss']:.4g}"
+        + (f" ({parts})" if parts else ""),
+        soft_wrap=True,
+    )
+    if checks.score_batch is not None and np.isfinite(last["loss"]):
+        score = checks.score_batch(config, model, variables, batch)
+        figures = ", ".join(f"{name} {x:.4f}" for name, x in score.items())
+        console.print(f"that batch, evaluated: {figures}")
+    if not last["loss"] < _FALL * first["loss"]:
+        problems.append(
+            f"the loss of one batch only goes from {first['loss']:.4g} to {last['loss']:.4g} in"
+            f" {count} steps: look at the learning rate, or give more --overfit_steps"
+        )
+    if checks.first_metrics is not None:
+        notes, found = checks.first_metrics(first)
+        console.print("\n".join(notes), soft_wrap=True, end="\n" if notes else "")
+        problems += found
+    return problems
 
 
 def overfit(

@@ -19,8 +19,8 @@ def extremenet_digit_scenes() -> Config:
 
         python -m train extremenet_digit_scenes --workdir=DIR
 
-    200 steps on one batch of 32 scenes, without averages, give AP 0.966 and AP50 0.992 on it: some
-    objects share a cell. The whole recipe has not been run.
+    400 steps of `train.doctor` on one batch of 8 scenes give AP 1 on it. The whole recipe has not
+    been run.
     """
     corners = cornernet_digit_scenes()
     return dataclasses.replace(

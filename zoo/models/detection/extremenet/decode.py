@@ -168,7 +168,7 @@ class ExtremeDecoding:
         for one in cells:
             good &= one.scores >= self.point_threshold
         b, _, w, k = centres.shape
-        # Half of the sum of whole numbers and a half, without the fraction.
+        # The middle of the two cells, rounded down.
         place = (top.y + bottom.y) // 2 * w + (left.x + right.x) // 2
         place = jnp.broadcast_to(place * k + top.labels, good.shape)
         flat = jnp.take_along_axis(centres.reshape(b, -1), place.reshape(b, -1), axis=1)
